@@ -1,0 +1,357 @@
+//! Budgets: limits on a measurement, and the assertions made of them.
+
+use crate::{Scope, Usage, engine};
+use std::fmt;
+
+/// Limits on what a piece of work may cost. What is not limited is free.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// use alloc_tracker::{Budget, measure};
+///
+/// let (_, usage) = measure(|| "a".repeat(100));
+/// let budget = Budget::new().allocs(1).peak_bytes(100).live_bytes(0);
+/// # #[cfg(feature = "track")] {
+/// assert!(budget.check(&usage).is_err()); // `measure` hands the string out: 100 bytes are live
+/// budget.run(|| "a".repeat(100).len()); // this one keeps nothing
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use = "a budget does nothing until it is checked"]
+pub struct Budget {
+    limits: [Option<i64>; Metric::ALL.len()],
+}
+
+/// A figure of [`Usage`] that a [`Budget`] can limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Metric {
+    /// [`Usage::allocs`]
+    Allocs,
+    /// [`Usage::reallocs`]
+    Reallocs,
+    /// [`Usage::frees`]
+    Frees,
+    /// [`Usage::alloc_bytes`]
+    AllocBytes,
+    /// [`Usage::freed_bytes`]
+    FreedBytes,
+    /// [`Usage::peak_bytes`]
+    PeakBytes,
+    /// [`Usage::live_bytes`]
+    LiveBytes,
+    /// [`Usage::live_blocks`]
+    LiveBlocks,
+}
+
+impl Metric {
+    const ALL: [Metric; 8] = [
+        Metric::Allocs,
+        Metric::Reallocs,
+        Metric::Frees,
+        Metric::AllocBytes,
+        Metric::FreedBytes,
+        Metric::PeakBytes,
+        Metric::LiveBytes,
+        Metric::LiveBlocks,
+    ];
+
+    /// The name that `assert_budget!` and the methods of [`Budget`] use, for example `alloc_bytes`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Metric::Allocs => "allocs",
+            Metric::Reallocs => "reallocs",
+            Metric::Frees => "frees",
+            Metric::AllocBytes => "alloc_bytes",
+            Metric::FreedBytes => "freed_bytes",
+            Metric::PeakBytes => "peak_bytes",
+            Metric::LiveBytes => "live_bytes",
+            Metric::LiveBlocks => "live_blocks",
+        }
+    }
+
+    fn of(self, usage: &Usage) -> i64 {
+        match self {
+            Metric::Allocs => saturate(usage.allocs),
+            Metric::Reallocs => saturate(usage.reallocs),
+            Metric::Frees => saturate(usage.frees),
+            Metric::AllocBytes => saturate(usage.alloc_bytes),
+            Metric::FreedBytes => saturate(usage.freed_bytes),
+            Metric::PeakBytes => saturate(usage.peak_bytes),
+            Metric::LiveBytes => usage.live_bytes(),
+            Metric::LiveBlocks => usage.live_blocks(),
+        }
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+const fn saturate(n: u64) -> i64 {
+    if n > i64::MAX as u64 { i64::MAX } else { n as i64 }
+}
+
+impl Budget {
+    /// No limits.
+    pub const fn new() -> Self {
+        Budget {
+            limits: [None; Metric::ALL.len()],
+        }
+    }
+
+    const fn limit(mut self, metric: Metric, limit: i64) -> Self {
+        self.limits[metric as usize] = Some(limit);
+        self
+    }
+
+    /// At most this many allocations, `realloc`s included.
+    pub const fn allocs(self, at_most: u64) -> Self {
+        self.limit(Metric::Allocs, saturate(at_most))
+    }
+
+    /// At most this many `realloc`s.
+    pub const fn reallocs(self, at_most: u64) -> Self {
+        self.limit(Metric::Reallocs, saturate(at_most))
+    }
+
+    /// At most this many frees.
+    pub const fn frees(self, at_most: u64) -> Self {
+        self.limit(Metric::Frees, saturate(at_most))
+    }
+
+    /// At most this many bytes allocated in all.
+    pub const fn alloc_bytes(self, at_most: u64) -> Self {
+        self.limit(Metric::AllocBytes, saturate(at_most))
+    }
+
+    /// At most this many bytes freed in all.
+    pub const fn freed_bytes(self, at_most: u64) -> Self {
+        self.limit(Metric::FreedBytes, saturate(at_most))
+    }
+
+    /// At most this many bytes above the starting level at any moment.
+    pub const fn peak_bytes(self, at_most: u64) -> Self {
+        self.limit(Metric::PeakBytes, saturate(at_most))
+    }
+
+    /// At most this many bytes kept at the end. 0: nothing may be kept.
+    pub const fn live_bytes(self, at_most: i64) -> Self {
+        self.limit(Metric::LiveBytes, at_most)
+    }
+
+    /// At most this many blocks kept at the end.
+    pub const fn live_blocks(self, at_most: i64) -> Self {
+        self.limit(Metric::LiveBlocks, at_most)
+    }
+
+    /// Compares figures with the limits.
+    ///
+    /// # Errors
+    ///
+    /// Names every broken limit. Figures that nobody counted (see [`Usage::is_tracked`]) are an
+    /// error too: a budget that cannot be checked never passes.
+    pub fn check(&self, usage: &Usage) -> Result<(), BudgetExceeded> {
+        if !usage.is_tracked() {
+            return Err(BudgetExceeded {
+                excesses: Vec::new(),
+            });
+        }
+        let excesses: Vec<Excess> = Metric::ALL
+            .into_iter()
+            .filter_map(|metric| {
+                let limit = self.limits[metric as usize]?;
+                let actual = metric.of(usage);
+                (actual > limit).then_some(Excess {
+                    metric,
+                    limit,
+                    actual,
+                })
+            })
+            .collect();
+        if excesses.is_empty() {
+            Ok(())
+        } else {
+            Err(BudgetExceeded { excesses })
+        }
+    }
+
+    /// Runs `work` on this thread and returns its value if it kept within the budget.
+    ///
+    /// # Panics
+    ///
+    /// After `work` has ended, if a limit is broken or the tracker is not installed.
+    #[track_caller]
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        let scope = Scope::enter();
+        let value = work();
+        self.enforce(scope);
+        value
+    }
+
+    /// What `assert_budget!` ends with.
+    #[doc(hidden)]
+    #[track_caller]
+    pub fn enforce(&self, scope: Scope) {
+        let usage = scope.finish();
+        self.enforce_usage(&usage);
+    }
+
+    #[doc(hidden)]
+    #[track_caller]
+    pub fn enforce_usage(&self, usage: &Usage) {
+        if let Err(exceeded) = self.check(usage) {
+            panic!("{exceeded}");
+        }
+    }
+}
+
+/// One broken limit of a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Excess {
+    /// Which figure.
+    pub metric: Metric,
+    /// What the budget allows, in bytes or calls.
+    pub limit: i64,
+    /// What was measured, in bytes or calls.
+    pub actual: i64,
+}
+
+/// A budget was broken, or could not be checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BudgetExceeded {
+    /// Empty: nothing was counted.
+    excesses: Vec<Excess>,
+}
+
+impl BudgetExceeded {
+    /// Every broken limit; empty if nothing was counted, so that nothing could be checked.
+    pub fn excesses(&self) -> &[Excess] {
+        &self.excesses
+    }
+}
+
+impl fmt::Display for BudgetExceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.excesses.is_empty() {
+            return f.write_str(&not_tracked());
+        }
+        f.write_str("alloc_tracker: budget exceeded")?;
+        for Excess {
+            metric,
+            limit,
+            actual,
+        } in &self.excesses
+        {
+            let excess = actual.saturating_sub(*limit);
+            write!(
+                f,
+                "\n  {metric:<12} limit {limit:>12}   actual {actual:>12}   excess {excess:>12}"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for BudgetExceeded {}
+
+fn not_tracked() -> String {
+    let mend = if cfg!(not(feature = "track")) {
+        "this build has no feature `track`; add `features = [\"track\"]` to the dependency on \
+         lightweight-alloc-tracker (under [dev-dependencies] if only tests need it)"
+    } else if !engine::is_installed() {
+        "the tracker is not the global allocator; add to this test or program:\n  \
+         #[global_allocator]\n  \
+         static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();"
+    } else {
+        "the figures were taken where the tracker was not installed"
+    };
+    format!("alloc_tracker: a budget cannot be checked: {mend}")
+}
+
+/// Runs a block and panics if it broke a limit; returns the block's value.
+///
+/// Any of `allocs`, `reallocs`, `frees`, `alloc_bytes`, `freed_bytes`, `peak_bytes`,
+/// `live_bytes`, `live_blocks` can be limited, with `<=`.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// use alloc_tracker::assert_budget;
+///
+/// # #[cfg(feature = "track")] {
+/// let words = assert_budget!(allocs <= 1, alloc_bytes <= 4 * 1024, {
+///     Vec::<&str>::with_capacity(2)
+/// });
+/// assert_eq!(words.capacity(), 2);
+/// # }
+/// ```
+///
+/// In an `async fn` the block may await. It then counts all that its thread does meanwhile, and
+/// the future cannot be sent to another thread. Written as `async { .. }`, the block is a future
+/// of its own: only its own polls count, on whatever threads they happen.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// # use alloc_tracker::assert_budget;
+/// # async fn fetch() -> u32 { 7 }
+/// async fn handler() -> u32 {
+///     assert_budget!(allocs <= 3, live_bytes <= 0, async { fetch().await })
+/// }
+/// # drop(handler());
+/// ```
+///
+/// # Panics
+///
+/// After the block has ended: if a limit is broken, with limit, actual and excess of each; or if
+/// the tracker is not installed, saying what to add.
+#[macro_export]
+macro_rules! assert_budget {
+    ($($metric:ident <= $limit:expr),+ , async $body:block $(,)?) => {{
+        let budget = $crate::Budget::new()$(.$metric($limit))+;
+        let unit = $crate::Unit::new();
+        let value = $crate::InUnit::in_unit(async $body, &unit).await;
+        budget.enforce_usage(&unit.usage());
+        value
+    }};
+    ($($metric:ident <= $limit:expr),+ , async move $body:block $(,)?) => {{
+        let budget = $crate::Budget::new()$(.$metric($limit))+;
+        let unit = $crate::Unit::new();
+        let value = $crate::InUnit::in_unit(async move $body, &unit).await;
+        budget.enforce_usage(&unit.usage());
+        value
+    }};
+    ($($metric:ident <= $limit:expr),+ , $body:block $(,)?) => {{
+        let budget = $crate::Budget::new()$(.$metric($limit))+;
+        let scope = $crate::Scope::enter();
+        let value = $body;
+        budget.enforce(scope);
+        value
+    }};
+}
+
+/// Runs a block and panics if it allocated; returns the block's value. Frees are allowed.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// # #[cfg(feature = "track")] {
+/// let sum = alloc_tracker::assert_no_alloc!({ (1..=4).sum::<u32>() });
+/// assert_eq!(sum, 10);
+/// # }
+/// ```
+///
+/// # Panics
+///
+/// As [`assert_budget!`] with `allocs <= 0`.
+#[macro_export]
+macro_rules! assert_no_alloc {
+    ($($body:tt)+) => {
+        $crate::assert_budget!(allocs <= 0, $($body)+)
+    };
+}

@@ -1,0 +1,109 @@
+//! The five monotone sums of which every figure is made, plain and shared.
+
+use crate::Usage;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The sums at one moment. They only ever grow (and wrap), so a measurement is a difference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) allocs: u64,
+    pub(super) reallocs: u64,
+    pub(super) frees: u64,
+    pub(super) alloc_bytes: u64,
+    pub(super) freed_bytes: u64,
+}
+
+impl Counts {
+    pub(super) fn live(&self) -> i64 {
+        self.alloc_bytes.wrapping_sub(self.freed_bytes) as i64
+    }
+
+    pub(super) fn zip(self, other: Counts, f: impl Fn(u64, u64) -> u64) -> Counts {
+        Counts {
+            allocs: f(self.allocs, other.allocs),
+            reallocs: f(self.reallocs, other.reallocs),
+            frees: f(self.frees, other.frees),
+            alloc_bytes: f(self.alloc_bytes, other.alloc_bytes),
+            freed_bytes: f(self.freed_bytes, other.freed_bytes),
+        }
+    }
+
+    pub(super) fn plus(self, other: Counts) -> Counts {
+        self.zip(other, u64::wrapping_add)
+    }
+
+    pub(super) fn minus(self, other: Counts) -> Counts {
+        self.zip(other, u64::wrapping_sub)
+    }
+
+    pub(super) fn usage(self, peak: i64) -> Usage {
+        let mut usage = Usage::default();
+        usage.allocs = self.allocs;
+        usage.reallocs = self.reallocs;
+        usage.frees = self.frees;
+        usage.alloc_bytes = self.alloc_bytes;
+        usage.freed_bytes = self.freed_bytes;
+        usage.peak_bytes = peak.max(0) as u64;
+        usage
+    }
+}
+
+/// The same sums where more than one thread sees them.
+///
+/// All accesses are relaxed: each figure stands for itself, nothing is published through it.
+/// Where one thread must see what another counted, something else orders the two (a join, a
+/// channel, the slot's publication in the registry).
+#[derive(Debug)]
+pub(super) struct SharedCounts {
+    allocs: AtomicU64,
+    reallocs: AtomicU64,
+    frees: AtomicU64,
+    alloc_bytes: AtomicU64,
+    freed_bytes: AtomicU64,
+}
+
+impl SharedCounts {
+    pub(super) const fn new() -> Self {
+        SharedCounts {
+            allocs: AtomicU64::new(0),
+            reallocs: AtomicU64::new(0),
+            frees: AtomicU64::new(0),
+            alloc_bytes: AtomicU64::new(0),
+            freed_bytes: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn load(&self) -> Counts {
+        Counts {
+            allocs: self.allocs.load(Relaxed),
+            reallocs: self.reallocs.load(Relaxed),
+            frees: self.frees.load(Relaxed),
+            alloc_bytes: self.alloc_bytes.load(Relaxed),
+            freed_bytes: self.freed_bytes.load(Relaxed),
+        }
+    }
+
+    /// Overwrites; the caller is the only writer.
+    pub(super) fn store(&self, counts: Counts) {
+        self.allocs.store(counts.allocs, Relaxed);
+        self.reallocs.store(counts.reallocs, Relaxed);
+        self.frees.store(counts.frees, Relaxed);
+        self.alloc_bytes.store(counts.alloc_bytes, Relaxed);
+        self.freed_bytes.store(counts.freed_bytes, Relaxed);
+    }
+
+    /// Adds; any number of threads may. A figure that did not move costs no locked instruction.
+    pub(super) fn add(&self, counts: Counts) {
+        for (shared, n) in [
+            (&self.allocs, counts.allocs),
+            (&self.reallocs, counts.reallocs),
+            (&self.frees, counts.frees),
+            (&self.alloc_bytes, counts.alloc_bytes),
+            (&self.freed_bytes, counts.freed_bytes),
+        ] {
+            if n != 0 {
+                shared.fetch_add(n, Relaxed);
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What runs when a thread ends, and in the child of a fork.
+
+#[cfg(unix)]
+pub(super) use unix::register;
+
+#[cfg(not(unix))]
+pub(super) use portable::register;
+
+#[cfg(unix)]
+mod unix {
+    use crate::engine::{block, registry};
+    use std::ffi::c_void;
+    use std::ptr;
+    use std::sync::atomic::{
+        AtomicU64,
+        Ordering::{AcqRel, Acquire},
+    };
+
+    /// No key yet.
+    const NO_KEY: u64 = u64::MAX;
+    static KEY: AtomicU64 = AtomicU64::new(NO_KEY);
+
+    /// Has the calling thread's block detached from `slot` when the thread ends.
+    ///
+    /// A pthread key, not a Rust thread-local with a destructor: its destructor runs after those,
+    /// so what they allocate and free is still counted in the thread's own block. False if the
+    /// system has no key or no memory left for this.
+    pub(in crate::engine) fn register(slot: &'static registry::Slot) -> bool {
+        let Some(key) = key() else { return false };
+        // SAFETY: `key` came from `pthread_key_create` and is never deleted. The value is an
+        // address that stays valid forever.
+        unsafe { libc::pthread_setspecific(key, ptr::from_ref(slot).cast()) == 0 }
+    }
+
+    /// The process's key; the first caller creates it. Neither waits nor locks: two that race
+    /// both create one, and the slower deletes its own.
+    fn key() -> Option<libc::pthread_key_t> {
+        let known = KEY.load(Acquire);
+        if known != NO_KEY {
+            return Some(known as libc::pthread_key_t);
+        }
+        let mut fresh: libc::pthread_key_t = 0;
+        // SAFETY: `fresh` is a valid place for the key, `thread_ends` has the right signature.
+        if unsafe { libc::pthread_key_create(&mut fresh, Some(thread_ends)) } != 0 {
+            return None;
+        }
+        match KEY.compare_exchange(NO_KEY, u64::from(fresh), AcqRel, Acquire) {
+            Ok(_) => {
+                // Once per process, in its first allocation. If it fails, the child of a fork
+                // has stale slots: its totals are then wrong, nothing else.
+                // SAFETY: the handler has the right signature and lives as long as the code.
+                let _ = unsafe { libc::pthread_atfork(None, None, Some(after_fork_in_child)) };
+                Some(fresh)
+            }
+            Err(winner) => {
+                // SAFETY: created above, and no thread has set a value under it.
+                unsafe { libc::pthread_key_delete(fresh) };
+                Some(winner as libc::pthread_key_t)
+            }
+        }
+    }
+
+    extern "C" fn thread_ends(slot: *mut c_void) {
+        // SAFETY: the key's values are only ever set by `register`, to slots, which live forever.
+        if let Some(slot) = unsafe { slot.cast::<registry::Slot>().as_ref() } {
+            block::with(|block| block.detach(slot));
+        }
+    }
+
+    extern "C" fn after_fork_in_child() {
+        let known = KEY.load(Acquire);
+        // SAFETY: the key is valid if there is one; a thread that set no value gets null.
+        let own = unsafe { libc::pthread_getspecific(known as libc::pthread_key_t) };
+        // SAFETY: as in `thread_ends`.
+        registry::forget_other_threads(unsafe { own.cast::<registry::Slot>().as_ref() });
+    }
+}
+
+#[cfg(not(unix))]
+mod portable {
+    use crate::engine::{block, registry};
+    use std::cell::Cell;
+
+    struct AtExit(Cell<Option<&'static registry::Slot>>);
+
+    impl Drop for AtExit {
+        fn drop(&mut self) {
+            if let Some(slot) = self.0.get() {
+                block::with(|block| block.detach(slot));
+            }
+        }
+    }
+
+    thread_local! {
+        // NOTE: the one thread-local with a destructor, on targets without pthread keys. It is
+        // touched once per thread, and refused, not waited for, while the thread is ending.
+        static AT_EXIT: AtExit = const { AtExit(Cell::new(None)) };
+    }
+
+    pub(in crate::engine) fn register(slot: &'static registry::Slot) -> bool {
+        AT_EXIT.try_with(|at_exit| at_exit.0.set(Some(slot))).is_ok()
+    }
+}

@@ -1,0 +1,87 @@
+//! What the engine is without the feature `track`: nothing, to the instruction.
+
+use crate::Usage;
+
+#[inline(always)]
+pub(crate) fn on_alloc(_size: usize) {}
+
+#[inline(always)]
+pub(crate) fn on_dealloc(_size: usize) {}
+
+#[inline(always)]
+pub(crate) fn on_realloc(_old: usize, _new: usize) {}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment;
+
+#[inline(always)]
+pub(crate) fn open() -> Segment {
+    Segment
+}
+
+#[inline(always)]
+pub(crate) fn read(_segment: Segment) -> Usage {
+    Usage::untracked()
+}
+
+#[inline(always)]
+pub(crate) fn close(_segment: Segment) -> Usage {
+    Usage::untracked()
+}
+
+pub(crate) fn is_installed() -> bool {
+    false
+}
+
+pub(crate) fn process_usage() -> Usage {
+    Usage::untracked()
+}
+
+pub(crate) struct Excluded;
+
+impl Excluded {
+    #[inline(always)]
+    pub(crate) fn start() -> Self {
+        Excluded
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct UnitHandle;
+
+impl UnitHandle {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        UnitHandle
+    }
+
+    #[inline(always)]
+    pub(crate) fn current() -> Option<Self> {
+        None
+    }
+
+    #[inline(always)]
+    pub(crate) fn open(&self) -> Segment {
+        Segment
+    }
+
+    #[inline(always)]
+    pub(crate) fn usage(&self) -> Usage {
+        Usage::untracked()
+    }
+
+    #[inline(always)]
+    pub(crate) fn id(&self) -> u64 {
+        0
+    }
+
+    #[inline(always)]
+    pub(crate) fn open_id(_id: u64) -> Segment {
+        Segment
+    }
+
+    #[inline(always)]
+    pub(crate) fn reclaim(_id: u64) -> Option<Self> {
+        Some(UnitHandle)
+    }
+}

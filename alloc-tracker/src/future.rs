@@ -1,0 +1,106 @@
+//! Units in futures and closures.
+
+use crate::Unit;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Lets a future work for a [`Unit`], on whatever thread it is polled.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// # async fn handle_request() { drop(vec![0u8; 64]) }
+/// # fn spawn(f: impl std::future::Future<Output = ()> + Send + 'static) {
+/// #     let waker = std::task::Waker::noop();
+/// #     let mut cx = std::task::Context::from_waker(waker);
+/// #     let _ = std::pin::pin!(f).as_mut().poll(&mut cx);
+/// # }
+/// use alloc_tracker::{InUnit, Unit};
+///
+/// let unit = Unit::new();
+/// spawn(handle_request().in_unit(&unit));
+/// println!("{}", unit.usage());
+/// ```
+pub trait InUnit: Future + Sized {
+    /// Enters `unit` at every poll, and when the future is dropped.
+    fn in_unit(self, unit: &Unit) -> WithUnit<Self> {
+        WithUnit {
+            future: Some(self),
+            unit: Some(unit.clone()),
+        }
+    }
+
+    /// Enters at every poll the unit that the calling thread works for now; with none, changes
+    /// nothing. Meant for a spawn: `spawn(future.in_current_unit())`.
+    fn in_current_unit(self) -> WithUnit<Self> {
+        WithUnit {
+            future: Some(self),
+            unit: Unit::current(),
+        }
+    }
+}
+
+impl<F: Future> InUnit for F {}
+
+/// A future that works for a unit. Made by [`InUnit`].
+///
+/// Dropping it drops the inner future inside the unit, so what a cancelled future frees is
+/// charged to the unit that allocated it.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct WithUnit<F> {
+    /// `None` only while `drop` runs.
+    future: Option<F>,
+    unit: Option<Unit>,
+}
+
+impl<F: Future> Future for WithUnit<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        // SAFETY: `future` is pinned with the whole: it is never moved out of a pinned
+        // `WithUnit` (`drop` drops it in place), and there is no other way to reach it.
+        // `unit` is not pinned and only borrowed.
+        let (future, unit) = unsafe {
+            let this = self.get_unchecked_mut();
+            (this.future.as_mut().map(|f| Pin::new_unchecked(f)), &this.unit)
+        };
+        let _entered = unit.as_ref().map(Unit::enter);
+        match future {
+            Some(future) => future.poll(cx),
+            // Only `drop` takes the future away, and nobody polls after that.
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<F> Drop for WithUnit<F> {
+    fn drop(&mut self) {
+        let _entered = self.unit.as_ref().map(Unit::enter);
+        // Assigning drops the old value in place, as pinning demands.
+        self.future = None;
+    }
+}
+
+/// Wraps a closure so that it works for the unit that the calling thread works for now, on
+/// whatever thread it is called. With no current unit, changes nothing.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// use alloc_tracker::{Unit, in_current_unit};
+///
+/// let unit = Unit::new();
+/// let worker = unit.run(|| std::thread::spawn(in_current_unit(|| vec![0u8; 128])));
+/// let data = worker.join().unwrap();
+/// # #[cfg(feature = "track")]
+/// assert!(unit.usage().live_bytes() >= 128);
+/// ```
+pub fn in_current_unit<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    let unit = Unit::current();
+    move || {
+        let _entered = unit.as_ref().map(Unit::enter);
+        work()
+    }
+}

@@ -1,0 +1,42 @@
+//! What the `telemetry` crate needs of this one: units as plain integers, for tables that are
+//! all atomics. Not for users, and not covered by semantic versioning.
+//!
+//! Wrong use (a reference given back twice, a segment closed on another thread) gives wrong
+//! figures, never undefined behaviour: the memory of a unit is only ever reused for units.
+
+use crate::engine;
+use crate::{Unit, Usage};
+
+/// A unit as one word: [`UnitId::leak`] and [`UnitId::reclaim`] move one reference in and out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnitId(pub u64);
+
+impl UnitId {
+    /// Turns a handle into a word that owns its reference.
+    pub fn leak(unit: Unit) -> UnitId {
+        let id = UnitId(unit.handle().id());
+        std::mem::forget(unit);
+        id
+    }
+
+    /// Turns the word back into the handle that it was made from, unless that unit is gone.
+    pub fn reclaim(self) -> Option<Unit> {
+        engine::UnitHandle::reclaim(self.0).map(Unit::from_handle)
+    }
+
+    /// The calling thread starts to work for the unit, until [`Segment::close`].
+    pub fn open(self) -> Segment {
+        Segment(engine::UnitHandle::open_id(self.0))
+    }
+}
+
+/// An open segment on this thread's stack.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment(engine::Segment);
+
+impl Segment {
+    /// Ends the segment and returns what it cost.
+    pub fn close(self) -> Usage {
+        engine::close(self.0)
+    }
+}

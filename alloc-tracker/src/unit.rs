@@ -1,0 +1,133 @@
+//! Units of work, which cross awaits, tasks and threads.
+
+use crate::{Usage, engine};
+use std::fmt;
+use std::marker::PhantomData;
+
+/// A unit of work whose cost is counted wherever it runs.
+///
+/// A thread works for a unit while it has [entered](Unit::enter) it. Each such stretch is a
+/// *segment*; when it ends, its figures are added to the unit. Handles are cheap to clone, and
+/// may be sent and shared.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// use alloc_tracker::{Unit, in_current_unit};
+///
+/// let unit = Unit::new();
+/// unit.run(|| {
+///     let here = vec![0u8; 1000];
+///     // The spawned thread works for the same unit: one word at the spawn.
+///     std::thread::scope(|threads| {
+///         threads.spawn(in_current_unit(|| drop(vec![0u8; 500])));
+///     });
+///     drop(here);
+/// });
+/// # #[cfg(feature = "track")]
+/// assert!(unit.usage().alloc_bytes >= 1500);
+/// ```
+///
+/// * Units nest: what is done for an inner unit on the same thread is in the outer one's figures
+///   too. Entering a unit that this thread works for already counts nothing twice.
+/// * A free is charged to the unit that frees. So [`live_bytes`](Usage::live_bytes) of a unit
+///   that hands memory to others stays above zero, and may be negative for one that frees theirs.
+/// * [`peak_bytes`](Usage::peak_bytes) is exact as long as one thread at a time works for the
+///   unit, as with a future that moves between workers. For segments that overlap in time it is
+///   an estimate: a segment's own peak, on top of what the ended segments held when it started
+///   or when it ended, whichever is higher. Exactness would need a counter shared between the
+///   threads on every allocation.
+///
+/// # Cost
+///
+/// A handle is taken from a pool outside the tracked allocator: no allocation per unit once the
+/// pool has grown to the number of units alive at once.
+pub struct Unit {
+    handle: engine::UnitHandle,
+}
+
+impl Unit {
+    /// A new unit that has cost nothing yet.
+    pub fn new() -> Self {
+        Unit {
+            handle: engine::UnitHandle::new(),
+        }
+    }
+
+    /// This thread works for the unit until the returned guard is dropped.
+    #[inline]
+    pub fn enter(&self) -> Entered<'_> {
+        Entered {
+            segment: self.handle.open(),
+            _unit: PhantomData,
+        }
+    }
+
+    /// Runs `work` for the unit.
+    #[inline]
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _entered = self.enter();
+        work()
+    }
+
+    /// The innermost unit that this thread works for.
+    ///
+    /// `None` outside of any unit, and always without the feature `track`.
+    pub fn current() -> Option<Unit> {
+        engine::UnitHandle::current().map(|handle| Unit { handle })
+    }
+
+    /// What the unit has cost so far: every ended segment on every thread, and the calling
+    /// thread's open one.
+    ///
+    /// A segment that is still open on another thread is not included.
+    pub fn usage(&self) -> Usage {
+        self.handle.usage()
+    }
+
+    pub(crate) fn from_handle(handle: engine::UnitHandle) -> Self {
+        Unit { handle }
+    }
+
+    pub(crate) fn handle(&self) -> &engine::UnitHandle {
+        &self.handle
+    }
+}
+
+impl Clone for Unit {
+    fn clone(&self) -> Self {
+        Unit {
+            handle: self.handle.clone(),
+        }
+    }
+}
+
+impl Default for Unit {
+    fn default() -> Self {
+        Unit::new()
+    }
+}
+
+impl fmt::Debug for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unit")
+            .field("usage", &self.usage())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A thread's work for a unit: ends when dropped. Made by [`Unit::enter`].
+#[derive(Debug)]
+#[must_use = "the thread works for the unit until this guard is dropped"]
+pub struct Entered<'unit> {
+    segment: engine::Segment,
+    /// Keeps the unit alive, and keeps the guard on its thread.
+    _unit: PhantomData<(&'unit Unit, *mut ())>,
+}
+
+impl Drop for Entered<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        engine::close(self.segment);
+    }
+}
