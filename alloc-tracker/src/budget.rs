@@ -92,7 +92,11 @@ impl fmt::Display for Metric {
 }
 
 const fn saturate(n: u64) -> i64 {
-    if n > i64::MAX as u64 { i64::MAX } else { n as i64 }
+    if n > i64::MAX as u64 {
+        i64::MAX
+    } else {
+        n as i64
+    }
 }
 
 impl Budget {
@@ -312,27 +316,32 @@ fn not_tracked() -> String {
 /// the tracker is not installed, saying what to add.
 #[macro_export]
 macro_rules! assert_budget {
-    ($($metric:ident <= $limit:expr),+ , async $body:block $(,)?) => {{
-        let budget = $crate::Budget::new()$(.$metric($limit))+;
-        let unit = $crate::Unit::new();
-        let value = $crate::InUnit::in_unit(async $body, &unit).await;
-        budget.enforce_usage(&unit.usage());
-        value
-    }};
-    ($($metric:ident <= $limit:expr),+ , async move $body:block $(,)?) => {{
-        let budget = $crate::Budget::new()$(.$metric($limit))+;
-        let unit = $crate::Unit::new();
-        let value = $crate::InUnit::in_unit(async move $body, &unit).await;
-        budget.enforce_usage(&unit.usage());
-        value
-    }};
-    ($($metric:ident <= $limit:expr),+ , $body:block $(,)?) => {{
-        let budget = $crate::Budget::new()$(.$metric($limit))+;
+    (@limits [$budget:expr] $metric:ident <= $limit:expr, $($rest:tt)+) => {
+        $crate::assert_budget!(@limits [$budget.$metric($limit)] $($rest)+)
+    };
+    (@limits [$budget:expr] async $body:block $(,)?) => {
+        $crate::assert_budget!(@future [$budget] async $body)
+    };
+    (@limits [$budget:expr] async move $body:block $(,)?) => {
+        $crate::assert_budget!(@future [$budget] async move $body)
+    };
+    (@limits [$budget:expr] $body:block $(,)?) => {{
+        let budget = $budget;
         let scope = $crate::Scope::enter();
         let value = $body;
         budget.enforce(scope);
         value
     }};
+    (@future [$budget:expr] $body:expr) => {{
+        let budget = $budget;
+        let unit = $crate::Unit::new();
+        let value = $crate::InUnit::in_unit($body, &unit).await;
+        budget.enforce_usage(&unit.usage());
+        value
+    }};
+    ($metric:ident <= $($rest:tt)+) => {
+        $crate::assert_budget!(@limits [$crate::Budget::new()] $metric <= $($rest)+)
+    };
 }
 
 /// Runs a block and panics if it allocated; returns the block's value. Frees are allowed.

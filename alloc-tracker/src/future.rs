@@ -64,7 +64,10 @@ impl<F: Future> Future for WithUnit<F> {
         // `unit` is not pinned and only borrowed.
         let (future, unit) = unsafe {
             let this = self.get_unchecked_mut();
-            (this.future.as_mut().map(|f| Pin::new_unchecked(f)), &this.unit)
+            (
+                this.future.as_mut().map(|f| Pin::new_unchecked(f)),
+                &this.unit,
+            )
         };
         let _entered = unit.as_ref().map(Unit::enter);
         match future {

@@ -132,8 +132,17 @@ pub(crate) fn close(segment: Segment) -> Usage {
         let index = stack.position(segment)?;
         let usage = stack.usage_of(index);
         let frame = stack.remove(index);
-        if let Some(UnitFrame { unit, base, passive: false }) = frame.unit {
-            unit.add(block::with(|b| b.counts()).minus(frame.start), base, usage.peak_bytes as i64);
+        if let Some(UnitFrame {
+            unit,
+            base,
+            passive: false,
+        }) = frame.unit
+        {
+            unit.add(
+                block::with(|b| b.counts()).minus(frame.start),
+                base,
+                usage.peak_bytes as i64,
+            );
         }
         Some(usage)
     })

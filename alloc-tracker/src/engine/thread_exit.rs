@@ -98,6 +98,8 @@ mod portable {
     }
 
     pub(in crate::engine) fn register(slot: &'static registry::Slot) -> bool {
-        AT_EXIT.try_with(|at_exit| at_exit.0.set(Some(slot))).is_ok()
+        AT_EXIT
+            .try_with(|at_exit| at_exit.0.set(Some(slot)))
+            .is_ok()
     }
 }

@@ -57,9 +57,7 @@ impl UnitRef {
         // then unknown, and a budget is better served by the higher.
         let base = base.max(self.live());
         if peak > 0 {
-            self.cell
-                .peak
-                .fetch_max(base.saturating_add(peak), Relaxed);
+            self.cell.peak.fetch_max(base.saturating_add(peak), Relaxed);
         }
         self.cell.counts.add(counts);
     }
@@ -93,8 +91,7 @@ impl UnitHandle {
         // Nobody else has a handle, so nobody else writes here.
         cell.counts.store(Counts::default());
         cell.peak.store(0, Relaxed);
-        cell.life
-            .store(u64::from(generation) << 32 | 1, Release);
+        cell.life.store(u64::from(generation) << 32 | 1, Release);
         UnitHandle {
             unit: UnitRef { cell, generation },
         }
@@ -120,7 +117,9 @@ impl UnitHandle {
             None => ended,
             Some((open, base)) => {
                 let mut usage = ended + open;
-                let top = base.max(counts.live()).saturating_add(open.peak_bytes as i64);
+                let top = base
+                    .max(counts.live())
+                    .saturating_add(open.peak_bytes as i64);
                 if open.peak_bytes > 0 {
                     usage.peak_bytes = ended.peak_bytes.max(top.max(0) as u64);
                 } else {
@@ -240,7 +239,11 @@ mod cells {
             }
             for offset in 0..count {
                 // SAFETY: `offset < count`, and the memory is fresh and nobody else's.
-                unsafe { fresh.add(offset).write(UnitCell::new((first_index + offset) as u32)) };
+                unsafe {
+                    fresh
+                        .add(offset)
+                        .write(UnitCell::new((first_index + offset) as u32))
+                };
             }
             // Release the cells to `get`.
             let won = CHUNK[chunk].compare_exchange(ptr::null_mut(), fresh, AcqRel, Relaxed);
