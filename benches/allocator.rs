@@ -86,6 +86,18 @@ macro_rules! shims {
                 unsafe { $allocator.dealloc(block, layout) }
             }
 
+            /// As where the compiler inlines the allocator into the code that allocates.
+            pub(super) fn inlined_pair(times: u64) {
+                let layout = Layout::new::<[u64; 8]>();
+                for _ in 0..times {
+                    // SAFETY: the size is above zero; freed with the same layout.
+                    unsafe {
+                        let block = black_box($allocator.alloc(layout));
+                        $allocator.dealloc(block, layout);
+                    }
+                }
+            }
+
             pub(super) fn pair(times: u64) {
                 for _ in 0..times {
                     let block = black_box(alloc(black_box(64), 8));
@@ -168,6 +180,8 @@ fn main() {
     const CASES: &[Case] = &[
         ("pair_bare", bare::pair),
         ("pair_tracked", tracked::pair),
+        ("pair_bare_inlined", bare::inlined_pair),
+        ("pair_tracked_inlined", tracked::inlined_pair),
         ("scope", scope_with_a_pair),
         ("unit", unit_with_a_pair),
     ];
@@ -177,6 +191,11 @@ fn main() {
 
     header("Instructions per repetition (callgrind)", "System", "tracked");
     compare_instructions("alloc + free, 64 bytes", "pair_bare", "pair_tracked");
+    compare_instructions(
+        "the same, inlined into the caller",
+        "pair_bare_inlined",
+        "pair_tracked_inlined",
+    );
     compare_instructions("Scope::enter + finish, round a tracked pair", "pair_tracked", "scope");
     compare_instructions("Unit::enter + leave, round a tracked pair", "pair_tracked", "unit");
 

@@ -3,13 +3,24 @@
 use crate::Usage;
 
 #[inline(always)]
-pub(crate) fn on_alloc(_size: usize) {}
+pub(crate) fn on_alloc(_size: usize) -> bool {
+    false
+}
 
 #[inline(always)]
-pub(crate) fn on_dealloc(_size: usize) {}
+pub(crate) fn on_dealloc(_size: usize) -> bool {
+    false
+}
 
 #[inline(always)]
-pub(crate) fn on_realloc(_old: usize, _new: usize) {}
+pub(crate) fn on_realloc(_old: usize, _new: usize) -> bool {
+    false
+}
+
+#[inline(always)]
+pub(crate) fn attend(result: *mut u8) -> *mut u8 {
+    result
+}
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment;

@@ -1,13 +1,15 @@
 //! One thread's counters, and what the allocator's hooks do to them.
 
-use super::counts::{Counts, SharedCounts};
+use super::counts::Counts;
 use super::{registry, segments, thread_exit};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A word that one thread writes and others may read.
 ///
-/// PERF: relaxed loads and stores compile to plain moves, and `add` to one `add` to memory; a
-/// `fetch_add` would be a locked instruction, some 5 ns each.
+/// PERF: the owner's reads are plain and its stores relaxed, so they compile to operands of the
+/// instructions around them, and `add` to one `add` to memory. A `fetch_add` would be a locked
+/// instruction, some 5 ns each.
 #[derive(Debug)]
 struct Counter(AtomicU64);
 
@@ -17,8 +19,17 @@ impl Counter {
     }
 
     #[inline(always)]
-    fn get(&self) -> u64 {
+    fn load(&self) -> u64 {
         self.0.load(Relaxed)
+    }
+
+    /// # Safety
+    ///
+    /// The caller is on the thread that owns the counter.
+    #[inline(always)]
+    unsafe fn own(&self) -> u64 {
+        // SAFETY: only the owner writes, and that is this thread: nothing can race with the read.
+        unsafe { *self.0.as_ptr() }
     }
 
     #[inline(always)]
@@ -28,43 +39,72 @@ impl Counter {
 
     #[inline(always)]
     fn add(&self, n: u64) {
-        self.set(self.get().wrapping_add(n));
+        self.set(self.load().wrapping_add(n));
     }
 }
 
-/// The counters of one thread.
-///
-/// Only its thread writes them. Its address is published in a slot of the registry from the
-/// thread's first allocator call until the thread ends.
+/// The part of a block that other threads may read.
+#[derive(Debug)]
+pub(super) struct Published {
+    allocs: Counter,
+    alloc_bytes: Counter,
+    frees: Counter,
+    freed_bytes: Counter,
+    reallocs: Counter,
+}
+
+impl Published {
+    /// On the owning thread exact, on others a few operations old.
+    #[inline(always)]
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            allocs: self.allocs.load(),
+            reallocs: self.reallocs.load(),
+            frees: self.frees.load(),
+            alloc_bytes: self.alloc_bytes.load(),
+            freed_bytes: self.freed_bytes.load(),
+        }
+    }
+
+    fn set(&self, counts: Counts) {
+        self.allocs.set(counts.allocs);
+        self.reallocs.set(counts.reallocs);
+        self.frees.set(counts.frees);
+        self.alloc_bytes.set(counts.alloc_bytes);
+        self.freed_bytes.set(counts.freed_bytes);
+    }
+}
+
+/// The counters of one thread, which alone touches it, but for [`Published`]: the address of that
+/// part is in a slot of the registry from the thread's first allocator call until it ends.
 ///
 /// ```text
 ///   NEW ──attach──► ATTACHED ──detach──► DETACHED
 ///    └───────attach, no slot to be had───────▲
 /// ```
 ///
-/// Outside of ATTACHED every hook ends in [`Block::attend`]: `watch` is 0, so every allocation
-/// reaches it, and a free looks at `state`. A DETACHED block keeps counting, and drains what it
-/// counts into the registry's overflow counts after each call.
+/// Outside of ATTACHED every hook asks for [`attend`]: `watch` is 0, so every allocation does,
+/// and a free looks at `state`. A DETACHED block keeps counting, and drains what it counts into
+/// the registry's overflow counts after each call.
 #[derive(Debug)]
 pub(super) struct Block {
-    allocs: Counter,
-    alloc_bytes: Counter,
-    frees: Counter,
-    freed_bytes: Counter,
-    reallocs: Counter,
-    /// The highest live bytes while the innermost open segment has been innermost, as an `i64`;
-    /// `i64::MAX` while no segment is open, so that nobody's peak costs no store.
-    peak: Counter,
-    /// An allocation that brings `alloc_bytes` to this value or above calls [`Block::attend`].
-    watch: Counter,
-    state: AtomicU8,
+    published: Published,
+    /// The highest live bytes while the innermost open segment has been innermost; `i64::MAX`
+    /// while no segment is open, so that nobody's peak costs no store.
+    peak: Cell<i64>,
+    /// An allocation that brings `alloc_bytes` to this value or above asks for [`attend`].
+    watch: Cell<u64>,
+    state: Cell<State>,
     /// What the process's totals already have from elsewhere: see [`Block::drain`].
-    drained: SharedCounts,
+    drained: Cell<Counts>,
 }
 
-const NEW: u8 = 0;
-const ATTACHED: u8 = 1;
-const DETACHED: u8 = 2;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    New,
+    Attached,
+    Detached,
+}
 
 const NOBODYS_PEAK: i64 = i64::MAX;
 
@@ -81,85 +121,101 @@ pub(super) fn with<T: Default>(f: impl FnOnce(&Block) -> T) -> T {
     BLOCK.try_with(f).unwrap_or_default()
 }
 
+/// Counts an allocation. True: the caller must call [`attend`], as the last thing it does.
 #[inline(always)]
-pub(crate) fn on_alloc(size: usize) {
+pub(crate) fn on_alloc(size: usize) -> bool {
     with(|block| {
-        block.allocs.add(1);
-        block.grow(size as u64);
-    });
+        block.published.allocs.add(1);
+        block.grow(size as u64)
+    })
 }
 
+/// Counts a free. True: as for [`on_alloc`].
 #[inline(always)]
-pub(crate) fn on_dealloc(size: usize) {
+pub(crate) fn on_dealloc(size: usize) -> bool {
     with(|block| {
-        block.frees.add(1);
-        block.freed_bytes.add(size as u64);
-        if block.state.load(Relaxed) != ATTACHED {
-            block.attend();
-        }
-    });
+        block.published.frees.add(1);
+        block.shrink(size as u64)
+    })
 }
 
+/// Counts a reallocation. True: as for [`on_alloc`].
 #[inline(always)]
-pub(crate) fn on_realloc(old: usize, new: usize) {
+pub(crate) fn on_realloc(old: usize, new: usize) -> bool {
     with(|block| {
-        block.allocs.add(1);
-        block.reallocs.add(1);
+        block.published.allocs.add(1);
+        block.published.reallocs.add(1);
         if new >= old {
-            block.grow((new - old) as u64);
+            block.grow((new - old) as u64)
         } else {
-            block.freed_bytes.add((old - new) as u64);
-            if block.state.load(Relaxed) != ATTACHED {
-                block.attend();
-            }
+            block.shrink((old - new) as u64)
+        }
+    })
+}
+
+/// The rare path of every hook: attaches a new thread, drains a detached one.
+///
+/// PERF: takes and returns the hook's result, so that the hooks can end in a jump to here and
+/// keep nothing on the stack.
+#[cold]
+#[inline(never)]
+pub(crate) fn attend(result: *mut u8) -> *mut u8 {
+    with(|block| {
+        block.set_peak(block.peak().max(block.counts().live()));
+        match block.state.get() {
+            State::New => block.attach(),
+            State::Detached => block.drain(),
+            State::Attached => {}
         }
     });
+    result
 }
 
 impl Block {
     const fn new() -> Self {
         Block {
-            allocs: Counter::new(0),
-            alloc_bytes: Counter::new(0),
-            frees: Counter::new(0),
-            freed_bytes: Counter::new(0),
-            reallocs: Counter::new(0),
-            peak: Counter::new(NOBODYS_PEAK as u64),
-            watch: Counter::new(0),
-            state: AtomicU8::new(NEW),
-            drained: SharedCounts::new(),
+            published: Published {
+                allocs: Counter::new(0),
+                alloc_bytes: Counter::new(0),
+                frees: Counter::new(0),
+                freed_bytes: Counter::new(0),
+                reallocs: Counter::new(0),
+            },
+            peak: Cell::new(NOBODYS_PEAK),
+            watch: Cell::new(0),
+            state: Cell::new(State::New),
+            drained: Cell::new(Counts::ZERO),
         }
     }
 
     /// PERF: two sums that only grow (`alloc_bytes`, `freed_bytes`) instead of one `live` that
     /// goes both ways: the next allocation then does not wait for the last free's store.
     #[inline(always)]
-    fn grow(&self, size: u64) {
-        let bytes = self.alloc_bytes.get().wrapping_add(size);
-        self.alloc_bytes.set(bytes);
-        let live = bytes.wrapping_sub(self.freed_bytes.get()) as i64;
-        if live > self.peak.get() as i64 {
-            self.peak.set(live as u64);
-        }
+    fn grow(&self, size: u64) -> bool {
+        // SAFETY: a block is only reached through `with`, on the thread that owns it.
+        let bytes = unsafe { self.published.alloc_bytes.own() }.wrapping_add(size);
+        self.published.alloc_bytes.set(bytes);
         if bytes >= self.watch.get() {
-            self.attend();
+            // `attend` raises the peak.
+            return true;
         }
+        // SAFETY: as above.
+        let live = bytes.wrapping_sub(unsafe { self.published.freed_bytes.own() }) as i64;
+        if live > self.peak.get() {
+            self.peak.set(live);
+        }
+        false
     }
 
-    /// The rare path of every hook: attaches a new thread, drains a detached one.
-    #[cold]
-    #[inline(never)]
-    fn attend(&self) {
-        match self.state.load(Relaxed) {
-            NEW => self.attach(),
-            DETACHED => self.drain(),
-            _ => {}
-        }
+    #[inline(always)]
+    fn shrink(&self, size: u64) -> bool {
+        self.published.freed_bytes.add(size);
+        self.state.get() != State::Attached
     }
 
     fn attach(&self) {
         // Should claiming a slot allocate through the hooks, the inner calls drain.
-        self.state.store(DETACHED, Relaxed);
+        self.state.set(State::Detached);
         let Some(slot) = registry::claim() else {
             return self.drain();
         };
@@ -167,56 +223,45 @@ impl Block {
             slot.give_back();
             return self.drain();
         }
-        slot.publish(self, self.drained.load());
+        slot.publish(&self.published, self.drained.get());
         self.watch.set(u64::MAX);
-        self.state.store(ATTACHED, Relaxed);
+        self.state.set(State::Attached);
     }
 
     /// Ends the publication in `slot`: runs once, at the end of the thread.
     pub(super) fn detach(&self, slot: &'static registry::Slot) {
         slot.retract(self.counts());
-        self.drained.store(self.counts());
+        self.drained.set(self.counts());
         self.watch.set(0);
-        self.state.store(DETACHED, Relaxed);
+        self.state.set(State::Detached);
         segments::release_stack();
     }
 
     /// Moves what was counted since the last drain into the shared overflow counts.
     fn drain(&self) {
         let counts = self.counts();
-        registry::overflow(counts.minus(self.drained.load()));
-        self.drained.store(counts);
+        registry::overflow(counts.minus(self.drained.replace(counts)));
     }
 
     #[inline(always)]
     pub(super) fn counts(&self) -> Counts {
-        Counts {
-            allocs: self.allocs.get(),
-            reallocs: self.reallocs.get(),
-            frees: self.frees.get(),
-            alloc_bytes: self.alloc_bytes.get(),
-            freed_bytes: self.freed_bytes.get(),
-        }
+        self.published.counts()
     }
 
     #[inline(always)]
     pub(super) fn peak(&self) -> i64 {
-        self.peak.get() as i64
+        self.peak.get()
     }
 
     #[inline(always)]
     pub(super) fn set_peak(&self, peak: i64) {
-        self.peak.set(peak as u64);
+        self.peak.set(peak);
     }
 
     /// Sets the counters back to `counts` and books what was counted since as nobody's.
     pub(super) fn rewind(&self, counts: Counts, peak: i64) {
         registry::overflow(self.counts().minus(counts));
-        self.allocs.set(counts.allocs);
-        self.reallocs.set(counts.reallocs);
-        self.frees.set(counts.frees);
-        self.alloc_bytes.set(counts.alloc_bytes);
-        self.freed_bytes.set(counts.freed_bytes);
-        self.peak.set(peak as u64);
+        self.published.set(counts);
+        self.peak.set(peak);
     }
 }

@@ -14,6 +14,14 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    pub(super) const ZERO: Counts = Counts {
+        allocs: 0,
+        reallocs: 0,
+        frees: 0,
+        alloc_bytes: 0,
+        freed_bytes: 0,
+    };
+
     pub(super) fn live(&self) -> i64 {
         self.alloc_bytes.wrapping_sub(self.freed_bytes) as i64
     }

@@ -20,7 +20,7 @@ mod segments;
 mod thread_exit;
 mod unit_pool;
 
-pub(crate) use block::{on_alloc, on_dealloc, on_realloc};
+pub(crate) use block::{attend, on_alloc, on_dealloc, on_realloc};
 pub(crate) use registry::process_usage;
 pub(crate) use segments::{Excluded, Segment, close, open, read};
 pub(crate) use unit_pool::UnitHandle;

@@ -14,7 +14,7 @@
 //! The switch from one to the other is a single store of the block's address, before which both
 //! sides have the same value. So a reader counts every operation once, whatever happens.
 
-use super::block::Block;
+use super::block::Published;
 use super::counts::{Counts, SharedCounts};
 use crate::Usage;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -27,7 +27,7 @@ use std::sync::atomic::{
 /// Where one thread at a time publishes its counters.
 #[derive(Debug)]
 pub(super) struct Slot {
-    block: AtomicPtr<Block>,
+    block: AtomicPtr<Published>,
     /// Readers that may be looking at `block` now.
     readers: AtomicU32,
     carry: SharedCounts,
@@ -45,7 +45,7 @@ impl Slot {
     }
 
     /// From here on readers see `block`, of which `drained` is in the totals already.
-    pub(super) fn publish(&self, block: &Block, drained: Counts) {
+    pub(super) fn publish(&self, block: &Published, drained: Counts) {
         self.carry.store(self.total.load().minus(drained));
         // SeqCst releases `carry` to the reader that sees the address, and is one side of the
         // handshake in `retract`.
