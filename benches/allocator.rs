@@ -189,18 +189,34 @@ fn main() {
         return;
     }
 
-    header("Instructions per repetition (callgrind)", "System", "tracked");
+    header(
+        "Instructions per repetition (callgrind)",
+        "System",
+        "tracked",
+    );
     compare_instructions("alloc + free, 64 bytes", "pair_bare", "pair_tracked");
     compare_instructions(
         "the same, inlined into the caller",
         "pair_bare_inlined",
         "pair_tracked_inlined",
     );
-    compare_instructions("Scope::enter + finish, round a tracked pair", "pair_tracked", "scope");
-    compare_instructions("Unit::enter + leave, round a tracked pair", "pair_tracked", "unit");
+    compare_instructions(
+        "Scope::enter + finish, round a tracked pair",
+        "pair_tracked",
+        "scope",
+    );
+    compare_instructions(
+        "Unit::enter + leave, round a tracked pair",
+        "pair_tracked",
+        "unit",
+    );
 
     header("Time per repetition, in turn", "System", "tracked");
-    compare("alloc + free, 64 bytes, one thread", &mut bare::pair, &mut tracked::pair);
+    compare(
+        "alloc + free, 64 bytes, one thread",
+        &mut bare::pair,
+        &mut tracked::pair,
+    );
     compare(
         "alloc + free, 64 bytes, every core",
         &mut on_all_cores(bare::pair),
@@ -221,7 +237,8 @@ fn main() {
     let parse = |track: bool, n: u64| {
         TRACK.store(track, Relaxed);
         for _ in 0..n {
-            let value: serde_json::Value = serde_json::from_str(black_box(&text)).expect("valid JSON");
+            let value: serde_json::Value =
+                serde_json::from_str(black_box(&text)).expect("valid JSON");
             black_box(value);
         }
     };
@@ -230,6 +247,14 @@ fn main() {
     TRACK.store(true, Relaxed);
 
     header("Measuring, in turn", "pair alone", "measured");
-    compare("Scope::enter + finish", &mut tracked::pair, &mut scope_with_a_pair);
-    compare("Unit::enter + leave", &mut tracked::pair, &mut unit_with_a_pair);
+    compare(
+        "Scope::enter + finish",
+        &mut tracked::pair,
+        &mut scope_with_a_pair,
+    );
+    compare(
+        "Unit::enter + leave",
+        &mut tracked::pair,
+        &mut unit_with_a_pair,
+    );
 }

@@ -61,7 +61,8 @@ fn repetitions(target: Duration, work: &mut dyn FnMut(u64)) -> u64 {
         if took >= target {
             return n;
         }
-        n = (n * 2).max((n as f64 * target.as_secs_f64() / took.as_secs_f64().max(1e-9) / 2.0) as u64);
+        n = (n * 2)
+            .max((n as f64 * target.as_secs_f64() / took.as_secs_f64().max(1e-9) / 2.0) as u64);
     }
 }
 

@@ -1,1 +1,87 @@
-//! t
+//! Know what every unit of work costs, all the time, for next to nothing.
+//!
+//! A *unit* is a request, a job, a message: by default every root span of `tracing` at INFO or
+//! above. For 100 % of the units of each kind this layer keeps histograms of wall time, busy time,
+//! allocations, bytes, peak memory, wake-ups, and calls and bytes across each boundary; one
+//! background thread writes them out, and sleeps when nothing happens.
+//!
+//! ```
+//! use std::time::Duration;
+//! use telemetry::{Telemetry, export};
+//! use tracing_subscriber::prelude::*;
+//!
+//! #[global_allocator]
+//! static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let (layer, telemetry) = Telemetry::builder()
+//!         .service("checkout")
+//!         .flush_every(Duration::from_secs(10))
+//!         .export(export::json_lines(std::io::sink()))
+//!         .build()?;
+//!     let _guard = tracing_subscriber::registry().with(layer).set_default();
+//!
+//!     tracing::info_span!("order").in_scope(|| {
+//!         let call = telemetry::call!("db.query");
+//!         call.sent(30);
+//!         call.received(1200);
+//!     });
+//!
+//!     let snapshot = telemetry.snapshot();
+//!     assert_eq!(snapshot.unit("order").unwrap().boundaries["db.query"].calls.sum, 1);
+//!     println!("{snapshot}"); // a table
+//!     telemetry.shutdown(Duration::from_secs(2))?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # How it counts
+//!
+//! ```text
+//!   spans ──► Tracker ──► Slot of the live unit ──close──► Ring of the thread
+//!               │ frames (thread-local)                        │ in batches, by the same thread
+//!   call! ──────┘                                              ▼
+//!   snapshot, flush ◄── Aggregate: histograms per kind ◄───────┘
+//!        └──► exporters (background thread)
+//! ```
+//!
+//! * A unit's figures include all its descendant spans on every thread, once, and what work that
+//!   was handed the unit with [`alloc_tracker::in_current_unit`] allocates.
+//! * Its wall time ends at its last exit, or at its close if it was never entered.
+//! * It counts as an error if an ERROR event is emitted inside it, or a field `error` other than
+//!   `false` or `otel.status_code = "ERROR"` is recorded on one of its spans.
+//!
+//! # Cost
+//!
+//! No heap allocation and no lock per unit; memory is bounded (see [`Builder`]). Call sites that
+//! nobody asked for stay off: the layer filters itself, and hides nothing from other layers.
+
+#![deny(unsafe_code)]
+
+mod aggregate;
+mod background;
+mod boundary;
+mod builder;
+mod clock;
+mod core;
+mod error_field;
+pub mod export;
+mod frames;
+mod human;
+mod layer;
+mod ledger;
+#[allow(unsafe_code)] // forwards the one unsafe method of `tracing_subscriber::Layer`
+mod per_layer_filter;
+mod ring;
+mod snapshot;
+mod table;
+mod telemetry;
+mod units;
+
+pub use boundary::{Boundary, Call};
+pub use builder::{BuildError, Builder};
+pub use layer::TelemetryLayer;
+pub use ledger::{Cost, Ledger, Stream};
+pub use snapshot::{BoundarySnapshot, Distribution, Snapshot, UnitSnapshot};
+pub use telemetry::{ShutdownError, Telemetry};
+pub use units::{ParseUnitFilterError, UnitFilter};

@@ -1,0 +1,368 @@
+//! Histograms of every cost, per kind of unit and per boundary.
+
+use crate::boundary::BoundaryId;
+use crate::units::{Finished, KindId};
+use hdrhistogram::Histogram;
+
+/// The figures of a unit that always have a histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Metric {
+    Wall,
+    Busy,
+    Allocs,
+    AllocBytes,
+    PeakBytes,
+    Wakeups,
+    Retries,
+}
+
+impl Metric {
+    pub(crate) const ALL: [Metric; 7] = [
+        Metric::Wall,
+        Metric::Busy,
+        Metric::Allocs,
+        Metric::AllocBytes,
+        Metric::PeakBytes,
+        Metric::Wakeups,
+        Metric::Retries,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Metric::Wall => "wall",
+            Metric::Busy => "busy",
+            Metric::Allocs => "allocs",
+            Metric::AllocBytes => "alloc_bytes",
+            Metric::PeakBytes => "peak_bytes",
+            Metric::Wakeups => "wakeups",
+            Metric::Retries => "retries",
+        }
+    }
+
+    pub(crate) const fn unit(self) -> &'static str {
+        match self {
+            Metric::Wall | Metric::Busy => "ns",
+            Metric::AllocBytes | Metric::PeakBytes => "bytes",
+            Metric::Allocs | Metric::Wakeups | Metric::Retries => "count",
+        }
+    }
+
+    /// `None` where it is unknown.
+    fn of(self, unit: &Finished) -> Option<u64> {
+        match self {
+            Metric::Wall => Some(unit.wall),
+            Metric::Busy => Some(unit.busy),
+            Metric::Allocs => unit.usage.map(|(allocs, _, _)| allocs),
+            Metric::AllocBytes => unit.usage.map(|(_, bytes, _)| bytes),
+            Metric::PeakBytes => unit.usage.map(|(_, _, peak)| peak),
+            Metric::Wakeups => Some(unit.wakeups),
+            Metric::Retries => Some(unit.retries),
+        }
+    }
+}
+
+/// A histogram that keeps sum and maximum exactly, and percentiles within 1 %.
+///
+/// It has two significant digits and grows with the largest value it was given: 2 KiB for values
+/// to 1,000, 30 KiB for a minute in nanoseconds.
+#[derive(Clone, Debug)]
+pub(crate) struct Costs {
+    histogram: Histogram<u64>,
+    sum: u128,
+    max: u64,
+}
+
+impl Costs {
+    fn new() -> Self {
+        Costs {
+            histogram: empty_histogram(),
+            sum: 0,
+            max: 0,
+        }
+    }
+
+    fn record(&mut self, value: u64, times: u64) {
+        if times == 0 {
+            return;
+        }
+        // It resizes itself to any value, so this cannot fail; if it did, count and sum would
+        // still be told apart in the snapshot.
+        let _ = self.histogram.record_n(value, times);
+        self.sum += u128::from(value) * u128::from(times);
+        self.max = self.max.max(value);
+    }
+
+    fn merge(&mut self, other: &Costs) {
+        let _ = self.histogram.add(&other.histogram);
+        self.sum += other.sum;
+        self.max = self.max.max(other.max);
+    }
+
+    fn clear(&mut self) {
+        self.histogram.reset();
+        self.sum = 0;
+        self.max = 0;
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
+    pub(crate) fn sum(&self) -> u64 {
+        u64::try_from(self.sum).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn max(&self) -> u64 {
+        self.max
+    }
+
+    pub(crate) fn quantile(&self, q: f64) -> u64 {
+        self.histogram.value_at_quantile(q).min(self.max)
+    }
+}
+
+fn empty_histogram() -> Histogram<u64> {
+    match Histogram::new(2) {
+        Ok(histogram) => histogram,
+        Err(_) => unreachable!("two significant digits are within 0..=5"),
+    }
+}
+
+/// The costs of one kind of unit over some time.
+#[derive(Clone, Debug)]
+pub(crate) struct KindCosts {
+    pub(crate) count: u64,
+    pub(crate) errors: u64,
+    metrics: [Costs; Metric::ALL.len()],
+    pub(crate) boundaries: Vec<BoundaryCosts>,
+}
+
+/// The costs of one boundary over the units of a kind. A unit that did not cross it counts as 0.
+#[derive(Clone, Debug)]
+pub(crate) struct BoundaryCosts {
+    pub(crate) id: BoundaryId,
+    pub(crate) calls: Costs,
+    pub(crate) sent: Costs,
+    pub(crate) received: Costs,
+}
+
+impl BoundaryCosts {
+    /// As if `units` units had been recorded that did not cross it.
+    fn new(id: BoundaryId, units: u64) -> Self {
+        let mut costs = BoundaryCosts {
+            id,
+            calls: Costs::new(),
+            sent: Costs::new(),
+            received: Costs::new(),
+        };
+        costs.record([0; 3], units);
+        costs
+    }
+
+    fn record(&mut self, [calls, sent, received]: [u64; 3], units: u64) {
+        self.calls.record(calls, units);
+        self.sent.record(sent, units);
+        self.received.record(received, units);
+    }
+}
+
+impl KindCosts {
+    fn new() -> Self {
+        KindCosts {
+            count: 0,
+            errors: 0,
+            metrics: std::array::from_fn(|_| Costs::new()),
+            boundaries: Vec::new(),
+        }
+    }
+
+    pub(crate) fn metric(&self, metric: Metric) -> &Costs {
+        &self.metrics[metric as usize]
+    }
+
+    fn record(&mut self, unit: &Finished) {
+        for metric in Metric::ALL {
+            if let Some(value) = metric.of(unit) {
+                self.metrics[metric as usize].record(value, 1);
+            }
+        }
+        let crossed = || unit.boundaries.iter().filter_map(|b| Some((b.id?, b)));
+        for (id, _) in crossed() {
+            if !self.boundaries.iter().any(|known| known.id == id) {
+                self.boundaries.push(BoundaryCosts::new(id, self.count));
+            }
+        }
+        for known in &mut self.boundaries {
+            let figures = crossed().find(|(id, _)| *id == known.id);
+            let figures = figures.map_or([0; 3], |(_, b)| [b.calls, b.sent, b.received]);
+            known.record(figures, 1);
+        }
+        self.count += 1;
+        self.errors += u64::from(unit.error);
+    }
+
+    fn merge(&mut self, other: &KindCosts) {
+        for (mine, theirs) in self.metrics.iter_mut().zip(&other.metrics) {
+            mine.merge(theirs);
+        }
+        for theirs in &other.boundaries {
+            if !self.boundaries.iter().any(|mine| mine.id == theirs.id) {
+                self.boundaries
+                    .push(BoundaryCosts::new(theirs.id, self.count));
+            }
+        }
+        for mine in &mut self.boundaries {
+            match other.boundaries.iter().find(|theirs| theirs.id == mine.id) {
+                Some(theirs) => {
+                    mine.calls.merge(&theirs.calls);
+                    mine.sent.merge(&theirs.sent);
+                    mine.received.merge(&theirs.received);
+                }
+                None => mine.record([0; 3], other.count),
+            }
+        }
+        self.count += other.count;
+        self.errors += other.errors;
+    }
+
+    fn clear(&mut self) {
+        self.count = 0;
+        self.errors = 0;
+        self.metrics.iter_mut().for_each(Costs::clear);
+        self.boundaries.clear();
+    }
+}
+
+/// The costs of all kinds over some time.
+#[derive(Debug, Default)]
+pub(crate) struct Aggregate {
+    kinds: Vec<Option<Box<KindCosts>>>,
+}
+
+impl Aggregate {
+    pub(crate) fn record(&mut self, unit: &Finished) {
+        self.at(unit.kind).record(unit);
+    }
+
+    pub(crate) fn merge(&mut self, other: &Aggregate) {
+        for (kind, costs) in other.kinds() {
+            self.at(kind).merge(costs);
+        }
+    }
+
+    /// Forgets the figures and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.kinds
+            .iter_mut()
+            .flatten()
+            .for_each(|kind| kind.clear());
+    }
+
+    /// The kinds that had units.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = (KindId, &KindCosts)> {
+        let kinds = self.kinds.iter().enumerate();
+        kinds
+            .filter_map(|(n, costs)| Some((KindId(n as u32), costs.as_deref()?)))
+            .filter(|(_, costs)| costs.count > 0)
+    }
+
+    fn at(&mut self, kind: KindId) -> &mut KindCosts {
+        let index = kind.0 as usize;
+        if index >= self.kinds.len() {
+            self.kinds.resize_with(index + 1, || None);
+        }
+        self.kinds[index].get_or_insert_with(|| Box::new(KindCosts::new()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(kind: u32, n: u64) -> Finished {
+        let mut unit = Finished {
+            kind: KindId(kind),
+            error: n.is_multiple_of(4),
+            wall: n * 1000,
+            busy: n * 500,
+            wakeups: 1,
+            retries: 0,
+            usage: Some((n, n * 64, n * 8)),
+            telemetry_ns: None,
+            boundaries: Default::default(),
+        };
+        if n.is_multiple_of(2) {
+            unit.boundaries[0].id = Some(BoundaryId(3));
+            unit.boundaries[0].calls = n;
+        }
+        unit
+    }
+
+    fn figures(aggregate: &Aggregate) -> Vec<(u32, u64, u64, u64, u64, Vec<(u64, u64, u64)>)> {
+        aggregate
+            .kinds()
+            .map(|(kind, costs)| {
+                let wall = costs.metric(Metric::Wall);
+                let boundaries = costs.boundaries.iter();
+                (
+                    kind.0,
+                    costs.count,
+                    costs.errors,
+                    wall.sum(),
+                    wall.quantile(0.5),
+                    boundaries
+                        .map(|b| (b.calls.count(), b.calls.sum(), b.calls.quantile(0.5)))
+                        .collect(),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn intervals_merged_are_the_whole() {
+        let mut whole = Aggregate::default();
+        let mut merged = Aggregate::default();
+        let mut interval = Aggregate::default();
+        for n in 1..=1000 {
+            let unit = unit((n % 3) as u32, n);
+            whole.record(&unit);
+            interval.record(&unit);
+            if n % 70 == 0 {
+                merged.merge(&interval);
+                interval.clear();
+                assert_eq!(interval.kinds().count(), 0);
+            }
+        }
+        merged.merge(&interval);
+        assert_eq!(figures(&merged), figures(&whole));
+    }
+
+    #[test]
+    fn a_unit_that_did_not_cross_a_boundary_counts_as_zero_there() {
+        let mut aggregate = Aggregate::default();
+        for n in [1, 3, 5, 8] {
+            aggregate.record(&unit(0, n));
+        }
+        let (_, costs) = aggregate.kinds().next().unwrap();
+        let calls = &costs.boundaries[0].calls;
+        assert_eq!((calls.count(), calls.sum(), calls.max()), (4, 8, 8));
+        assert_eq!(calls.quantile(0.5), 0);
+    }
+
+    #[test]
+    fn percentiles_are_within_one_percent_and_the_maximum_is_exact() {
+        let mut costs = Costs::new();
+        for n in 0..100_000u64 {
+            costs.record(n * 977, 1);
+        }
+        for q in [0.5, 0.9, 0.99, 0.999] {
+            let exact = (q * 100_000.0) * 977.0;
+            let got = costs.quantile(q) as f64;
+            assert!(
+                (got - exact).abs() / exact < 0.011,
+                "{q}: {got} for {exact}"
+            );
+        }
+        assert_eq!(costs.max(), 99_999 * 977);
+    }
+}

@@ -1,0 +1,216 @@
+//! The one background thread: it writes out what came in, and sleeps without a timer while
+//! nothing does.
+//!
+//! ```text
+//!            first unit since the last flush             flush_every is over,
+//!            or flush()                                  or flush(), or shutdown()
+//!   ASLEEP ───────────────────────────────► COLLECTING ───────────────────────► FLUSHING
+//!      ▲                                                                            │
+//!      └────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! So a service at work wakes the thread twice per interval, an idle one never.
+
+use crate::core::Core;
+use crate::export::{Exporter, Record};
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+/// No store stays in a core's buffer for anywhere near this long.
+const STORES_ARE_VISIBLE: Duration = Duration::from_micros(50);
+
+/// How others talk to the thread.
+pub(crate) struct Background {
+    thread: OnceLock<Thread>,
+    /// Something came in since the last flush.
+    dirty: AtomicBool,
+    /// Flushes asked for, in all.
+    asked: AtomicU64,
+    stop: AtomicBool,
+    progress: Mutex<Progress>,
+    progressed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    /// Flushes asked for that are done.
+    flushed: u64,
+    stopped: bool,
+}
+
+impl Background {
+    pub(crate) fn new() -> Self {
+        Background {
+            thread: OnceLock::new(),
+            dirty: AtomicBool::new(false),
+            asked: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            progress: Mutex::default(),
+            progressed: Condvar::new(),
+        }
+    }
+
+    /// Starts the thread.
+    pub(crate) fn start(
+        core: &Arc<Core>,
+        exporters: Vec<Box<dyn Exporter>>,
+        flush_every: Duration,
+    ) -> io::Result<()> {
+        let worker = Worker {
+            core: Arc::clone(core),
+            exporters,
+            flush_every,
+        };
+        let handle = thread::Builder::new()
+            .name("telemetry".to_owned())
+            .spawn(move || worker.run())?;
+        let _ = core.background.thread.set(handle.thread().clone());
+        Ok(())
+    }
+
+    /// Called for every unit: one relaxed load, and a wake-up for the first since a flush.
+    #[inline]
+    pub(crate) fn something_happened(&self) {
+        if !self.dirty.load(Relaxed) && !self.dirty.swap(true, AcqRel) {
+            self.wake();
+        }
+    }
+
+    /// Has everything written out; false if that took longer than `within`.
+    pub(crate) fn flush(&self, within: Duration) -> bool {
+        let mine = self.asked.fetch_add(1, AcqRel) + 1;
+        self.wake();
+        self.wait(within, |progress| {
+            progress.flushed >= mine || progress.stopped
+        })
+    }
+
+    /// Has everything written out and ends the thread; false if that took longer than `within`.
+    pub(crate) fn stop(&self, within: Duration) -> bool {
+        self.stop.store(true, Release);
+        self.wake();
+        self.wait(within, |progress| progress.stopped)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    fn wait(&self, within: Duration, done: impl Fn(&Progress) -> bool) -> bool {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let (progress, _) = self
+            .progressed
+            .wait_timeout_while(progress, within, |progress| !done(progress))
+            .unwrap_or_else(PoisonError::into_inner);
+        done(&progress)
+    }
+
+    fn report(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner));
+        self.progressed.notify_all();
+    }
+}
+
+struct Worker {
+    core: Arc<Core>,
+    exporters: Vec<Box<dyn Exporter>>,
+    flush_every: Duration,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut flushed = 0;
+        loop {
+            let background = &self.core.background;
+            while !self.is_called(flushed) && !background.dirty.load(Acquire) {
+                thread::park();
+            }
+            let deadline = Instant::now() + self.flush_every;
+            while !self.is_called(flushed) {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                thread::park_timeout(left);
+            }
+            // In this order: whoever asks or adds something from here on is in the next round.
+            let stop = background.stop.load(Acquire);
+            let asked = background.asked.load(Acquire);
+            background.dirty.store(false, SeqCst);
+            // PERF: a thread that adds a unit stores it and then looks at `dirty`, without the
+            // fence (8 ns a unit) that would keep the two in order for us. We wait instead, far
+            // longer than a store takes to become visible: a unit whose thread still saw `dirty`
+            // set is then in this round.
+            thread::sleep(STORES_ARE_VISIBLE);
+            self.flush(stop);
+            flushed = asked;
+            self.core.background.report(|progress| {
+                progress.flushed = flushed;
+                progress.stopped = stop;
+            });
+            if stop {
+                return;
+            }
+        }
+    }
+
+    fn is_called(&self, flushed: u64) -> bool {
+        let background = &self.core.background;
+        background.stop.load(Acquire) || background.asked.load(Acquire) != flushed
+    }
+
+    fn flush(&mut self, last: bool) {
+        self.core.counters.note_own_cpu();
+        let records = match self.core.take_interval() {
+            Some(interval) => Record::of(interval),
+            None if last => Record::of(self.core.snapshot()).split_off_ledger(),
+            None => return,
+        };
+        for exporter in &mut self.exporters {
+            // An exporter is the user's code: its panic is counted, and ends nothing.
+            let result = catch_unwind(AssertUnwindSafe(|| exporter.export(&records)));
+            let counters = &self.core.counters;
+            let count = records.len() as u64;
+            match result {
+                Ok(Ok(bytes)) => counters.records_written(count, bytes),
+                Ok(Err(error)) => {
+                    counters.records_dropped(count, &format!("write_failed: {}", error.kind()));
+                }
+                Err(_) => counters.records_dropped(count, "exporter_panicked"),
+            }
+        }
+        self.core.counters.note_own_cpu();
+    }
+}
+
+trait SplitOffLedger {
+    /// Keeps the ledger alone.
+    fn split_off_ledger(self) -> Self;
+}
+
+impl SplitOffLedger for Vec<Record> {
+    fn split_off_ledger(mut self) -> Self {
+        self.retain(|record| matches!(record, Record::Ledger(_)));
+        self
+    }
+}
+
+impl fmt::Debug for Background {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Background").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,157 @@
+//! Boundaries: what a unit does outside itself.
+
+use crate::core::Core;
+use crate::frames;
+use crate::units::SlotRef;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A boundary's number in this process. 0 is `other`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BoundaryId(pub(crate) u32);
+
+impl BoundaryId {
+    pub(crate) const OTHER: BoundaryId = BoundaryId(0);
+}
+
+/// Boundaries that are told apart; the calls of further ones are counted under `other`.
+const MAX_BOUNDARIES: usize = 64;
+
+/// The names of all boundaries of the process, in the order of their first use.
+static NAMES: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+
+impl BoundaryId {
+    pub(crate) fn name(self) -> &'static str {
+        if self == BoundaryId::OTHER {
+            return "other";
+        }
+        let names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(self.0 as usize - 1).copied().unwrap_or("other")
+    }
+}
+
+/// A kind of outside call, such as a query or a request to another service. A `static`, made by
+/// [`call!`](crate::call!); two of the same name are the same boundary.
+#[derive(Debug)]
+pub struct Boundary {
+    name: &'static str,
+    /// The number plus one; 0 until the first call.
+    id: AtomicU32,
+}
+
+impl Boundary {
+    /// A boundary of this name.
+    pub const fn new(name: &'static str) -> Self {
+        Boundary {
+            name,
+            id: AtomicU32::new(0),
+        }
+    }
+
+    /// Starts a call across the boundary, on behalf of the unit that this thread works for.
+    pub fn call(&'static self) -> Call {
+        let target = frames::current_unit().map(|(core, slot)| Target { core, slot });
+        let call = Call {
+            boundary: self.id(),
+            target,
+        };
+        call.add(1, 0, 0);
+        call
+    }
+
+    fn id(&self) -> BoundaryId {
+        match self.id.load(Relaxed) {
+            0 => self.register(),
+            id => BoundaryId(id - 1),
+        }
+    }
+
+    #[cold]
+    fn register(&self) -> BoundaryId {
+        let id = alloc_tracker::excluded(|| {
+            let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+            match names.iter().position(|name| *name == self.name) {
+                Some(known) => BoundaryId(known as u32 + 1),
+                None if names.len() < MAX_BOUNDARIES => {
+                    names.push(self.name);
+                    BoundaryId(names.len() as u32)
+                }
+                None => BoundaryId::OTHER,
+            }
+        });
+        // Relaxed: whoever registers the same boundary at the same time finds the same number.
+        self.id.store(id.0 + 1, Relaxed);
+        id
+    }
+}
+
+#[derive(Debug)]
+struct Target {
+    core: Arc<Core>,
+    slot: SlotRef,
+}
+
+/// One call across a [`Boundary`], made by [`call!`](crate::call!).
+///
+/// It is counted when it is made. It may be moved to other threads, and what is added after its
+/// unit has ended is not counted. Outside of any unit it does nothing.
+#[derive(Debug)]
+#[must_use = "bind the call to a variable, and add to it what is sent and received"]
+pub struct Call {
+    boundary: BoundaryId,
+    target: Option<Target>,
+}
+
+impl Call {
+    /// Adds bytes that went out.
+    pub fn sent(&self, bytes: u64) {
+        self.add(0, bytes, 0);
+    }
+
+    /// Adds bytes that came in.
+    pub fn received(&self, bytes: u64) {
+        self.add(0, 0, bytes);
+    }
+
+    /// The call is tried again: one more call, and one retry.
+    pub fn retried(&self) {
+        self.add(1, 0, 0);
+        if let Some(target) = &self.target
+            && let Some(slot) = target.core.slots.get(target.slot)
+        {
+            slot.retried();
+        }
+    }
+
+    fn add(&self, calls: u64, sent: u64, received: u64) {
+        if let Some(target) = &self.target
+            && let Some(slot) = target.core.slots.get(target.slot)
+        {
+            slot.cross(self.boundary, calls, sent, received);
+        }
+    }
+}
+
+/// Starts a call across the boundary of this name: counted for the unit that the thread works for.
+///
+/// ```
+/// fn load(key: &str) -> Vec<u8> {
+///     let call = telemetry::call!("cache.get");
+///     call.sent(key.len() as u64);
+///     let value = vec![0; 100];
+///     call.received(value.len() as u64);
+///     value
+/// }
+/// # load("k");
+/// ```
+///
+/// # Cost
+///
+/// Some atomic additions; no allocation, no lock after the call site's first call.
+#[macro_export]
+macro_rules! call {
+    ($name:literal) => {{
+        static BOUNDARY: $crate::Boundary = $crate::Boundary::new($name);
+        BOUNDARY.call()
+    }};
+}

@@ -1,0 +1,167 @@
+//! The state that the layer, the handle and the background thread share.
+
+use crate::aggregate::Aggregate;
+use crate::background::Background;
+use crate::clock::Clock;
+use crate::ledger::{Counters, Ledger};
+use crate::ring::Ring;
+use crate::snapshot::Snapshot;
+use crate::units::{Finished, Kinds, Slots, SpanTable, UnitFilter};
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+pub(crate) struct Core {
+    /// Tells instances apart in the thread-locals.
+    pub(crate) id: usize,
+    pub(crate) service: String,
+    pub(crate) clock: Clock,
+    pub(crate) kinds: Kinds,
+    pub(crate) spans: SpanTable,
+    pub(crate) slots: Slots,
+    pub(crate) counters: Counters,
+    pub(crate) background: Background,
+    rings: Mutex<Vec<Arc<Ring>>>,
+    /// What came in since it was last collected. Held for as long as it takes to read the rings
+    /// or to swap it out, never for a report.
+    incoming: Mutex<Aggregate>,
+    totals: Mutex<Totals>,
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    /// Since the start.
+    all: Aggregate,
+    /// Since the last export.
+    interval: Aggregate,
+    /// Empty, and swapped with `incoming`.
+    spare: Aggregate,
+    interval_start: u64,
+}
+
+/// Bounds on memory; see the builder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) kinds: usize,
+    pub(crate) spans: usize,
+    pub(crate) units: usize,
+}
+
+impl Core {
+    pub(crate) fn new(service: String, units: UnitFilter, bounds: Bounds) -> Self {
+        static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
+        Core {
+            id: NEXT_ID.fetch_add(1, Relaxed),
+            service,
+            clock: Clock::new(),
+            kinds: Kinds::new(units, bounds.kinds),
+            spans: SpanTable::new(bounds.spans),
+            slots: Slots::new(bounds.units),
+            counters: Counters::default(),
+            background: Background::new(),
+            rings: Mutex::default(),
+            incoming: Mutex::default(),
+            totals: Mutex::default(),
+        }
+    }
+
+    /// A ring for a thread that is new here.
+    pub(crate) fn new_ring(&self) -> Arc<Ring> {
+        let ring = Arc::new(Ring::new());
+        lock(&self.rings).push(Arc::clone(&ring));
+        ring
+    }
+
+    /// Moves what is in one ring into the histograms, unless somebody else holds them.
+    pub(crate) fn try_drain(&self, ring: &Ring) {
+        let mut incoming = match self.incoming.try_lock() {
+            Ok(incoming) => incoming,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        // A histogram that grows allocates: not at the expense of a unit around this one.
+        alloc_tracker::excluded(|| self.drain(ring, &mut incoming));
+    }
+
+    /// Takes in a unit that ended where no ring can be had.
+    pub(crate) fn take_in(&self, unit: &Finished) -> bool {
+        self.count(unit, &mut lock(&self.incoming));
+        self.background.something_happened();
+        true
+    }
+
+    fn drain(&self, ring: &Ring, incoming: &mut Aggregate) {
+        ring.drain(|unit| self.count(unit, incoming));
+    }
+
+    fn count(&self, unit: &Finished, incoming: &mut Aggregate) {
+        incoming.record(unit);
+        self.counters.unit_kept(unit.telemetry_ns);
+    }
+
+    /// Brings the totals up to date.
+    fn collect(&self) -> MutexGuard<'_, Totals> {
+        let mut totals = lock(&self.totals);
+        let rings: Vec<Arc<Ring>> = {
+            let mut rings = lock(&self.rings);
+            let all = rings.clone();
+            rings.retain(|ring| !ring.is_spent());
+            all
+        };
+        {
+            let mut incoming = lock(&self.incoming);
+            for ring in &rings {
+                self.drain(ring, &mut incoming);
+            }
+            std::mem::swap(&mut *incoming, &mut totals.spare);
+        }
+        let Totals {
+            all,
+            interval,
+            spare,
+            ..
+        } = &mut *totals;
+        all.merge(spare);
+        interval.merge(spare);
+        spare.clear();
+        totals
+    }
+
+    /// Everything since the start.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        alloc_tracker::excluded(|| {
+            let totals = self.collect();
+            Snapshot::of(self, &totals.all, self.clock.now())
+        })
+    }
+
+    /// What came since the last call of this; `None` if there was nothing.
+    pub(crate) fn take_interval(&self) -> Option<Snapshot> {
+        let mut totals = self.collect();
+        let now = self.clock.now();
+        let lasted = now.saturating_sub(std::mem::replace(&mut totals.interval_start, now));
+        let any = totals.interval.kinds().next().is_some();
+        let interval = any.then(|| Snapshot::of(self, &totals.interval, lasted));
+        totals.interval.clear();
+        interval
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
+        drop(self.collect());
+        self.counters.ledger()
+    }
+}
+
+/// A panic while a lock is held leaves figures that are a unit short, not broken ones.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("id", &self.id)
+            .field("service", &self.service)
+            .finish_non_exhaustive()
+    }
+}

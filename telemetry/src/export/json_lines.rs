@@ -1,0 +1,94 @@
+//! JSON lines: one object a line.
+
+use super::{Exporter, Record};
+use std::error::Error;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Writes JSON lines to `writer`, which is flushed after each batch.
+///
+/// A batch that fails may have been written in part; the next one then starts on a line of its
+/// own, so that at most one line of the output is torn.
+pub fn json_lines<W: Write + Send>(writer: W) -> JsonLines<W> {
+    JsonLines {
+        writer,
+        buffer: Vec::new(),
+        torn: false,
+    }
+}
+
+/// Writes JSON lines to the end of a file, which is made if it does not exist.
+///
+/// # Errors
+///
+/// If the file cannot be opened for writing: now, before anything starts.
+pub fn json_lines_file(path: impl AsRef<Path>) -> Result<JsonLines<File>, OpenFileError> {
+    let path = path.as_ref();
+    match OpenOptions::new().create(true).append(true).open(path) {
+        Ok(file) => Ok(json_lines(file)),
+        Err(source) => Err(OpenFileError {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// An exporter of JSON lines. Made by [`json_lines`] and [`json_lines_file`].
+#[derive(Debug)]
+pub struct JsonLines<W> {
+    writer: W,
+    buffer: Vec<u8>,
+    torn: bool,
+}
+
+impl<W: Write + Send> Exporter for JsonLines<W> {
+    fn export(&mut self, records: &[Record]) -> io::Result<u64> {
+        self.buffer.clear();
+        if self.torn {
+            self.buffer.push(b'\n');
+        }
+        for record in records {
+            serde_json::to_writer(&mut self.buffer, record)?;
+            self.buffer.push(b'\n');
+        }
+        self.torn = true;
+        self.writer.write_all(&self.buffer)?;
+        self.writer.flush()?;
+        self.torn = false;
+        Ok(self.buffer.len() as u64)
+    }
+}
+
+/// The file for the records cannot be opened for writing.
+#[derive(Debug)]
+pub struct OpenFileError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl OpenFileError {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl fmt::Display for OpenFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "cannot open {} for writing records: {}; name a file in a directory that exists and \
+             that you may write to",
+            self.path.display(),
+            self.source
+        )
+    }
+}
+
+impl Error for OpenFileError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
+    }
+}

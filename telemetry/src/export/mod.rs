@@ -1,0 +1,24 @@
+//! Where records go.
+//!
+//! An [`Exporter`] is called on telemetry's background thread, once per flush, with all records of
+//! that flush. It may be slow, fail or panic: the service goes on, and the ledger counts what was
+//! lost, and why.
+
+mod json_lines;
+mod record;
+
+pub use json_lines::{JsonLines, OpenFileError, json_lines, json_lines_file};
+pub use record::{LedgerRecord, Record, UnitRecord};
+
+use std::io;
+
+/// Writes records somewhere.
+pub trait Exporter: Send {
+    /// Writes the records of one flush and returns the number of bytes that it took.
+    ///
+    /// # Errors
+    ///
+    /// If not all records were written for good: all of the flush then count as dropped, with the
+    /// error's kind as the reason.
+    fn export(&mut self, records: &[Record]) -> io::Result<u64>;
+}

@@ -1,0 +1,170 @@
+//! What each thread is working on: a thread-local stack of the spans it has entered that belong to
+//! a unit, and the rings through which it hands on the units that it ends.
+
+use crate::core::Core;
+use crate::ring::Ring;
+use crate::units::{Finished, SlotRef};
+use alloc_tracker::raw::Segment;
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// One entered span.
+struct Frame {
+    core: usize,
+    span: u64,
+    slot: SlotRef,
+    /// The thread's outermost entry of the unit: when, and what it allocates.
+    work: Option<(u64, Segment)>,
+}
+
+/// The thread's connection to one telemetry instance.
+struct Link {
+    id: usize,
+    core: Arc<Core>,
+    ring: Arc<Ring>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.ring.orphan();
+    }
+}
+
+#[derive(Default)]
+struct Frames {
+    frames: Vec<Frame>,
+    links: Vec<Link>,
+    /// Units begun on this thread, to time every so many.
+    begun: u32,
+}
+
+thread_local! {
+    static FRAMES: RefCell<Frames> = const {
+        RefCell::new(Frames { frames: Vec::new(), links: Vec::new(), begun: 0 })
+    };
+}
+
+/// `None` while the thread is ending, and in a callback inside a callback: nothing is counted
+/// then, and nothing breaks.
+fn with<T>(f: impl FnOnce(&mut Frames) -> T) -> Option<T> {
+    FRAMES
+        .try_with(|frames| {
+            frames
+                .try_borrow_mut()
+                .ok()
+                .map(|mut frames| f(&mut frames))
+        })
+        .ok()
+        .flatten()
+}
+
+/// The unit that this thread works for in `core`.
+pub(crate) fn current_in(core: &Core) -> Option<SlotRef> {
+    with(|all| {
+        let frame = all.frames.iter().rfind(|f| f.core == core.id)?;
+        Some(frame.slot)
+    })?
+}
+
+/// The unit that this thread works for, in whatever instance.
+pub(crate) fn current_unit() -> Option<(Arc<Core>, SlotRef)> {
+    with(|all| {
+        let frame = all.frames.last()?;
+        let link = all.links.iter().find(|link| link.id == frame.core)?;
+        Some((Arc::clone(&link.core), frame.slot))
+    })?
+}
+
+/// A span of the unit in `slot` is entered at `now`.
+pub(crate) fn enter(core: &Arc<Core>, span: u64, slot: SlotRef, now: u64) {
+    with(|all| {
+        all.link(core);
+        if all.frames.len() == all.frames.capacity() {
+            alloc_tracker::excluded(|| all.frames.reserve(64));
+        }
+        let outermost = !all
+            .frames
+            .iter()
+            .any(|f| f.core == core.id && f.slot == slot);
+        let work = core.slots.get(slot).filter(|_| outermost);
+        all.frames.push(Frame {
+            core: core.id,
+            span,
+            slot,
+            work: work.map(|unit| (now, unit.enter())),
+        });
+    });
+}
+
+/// A span is left at `now`.
+pub(crate) fn exit(core: &Core, span: u64, now: u64) {
+    with(|all| {
+        let at = all
+            .frames
+            .iter()
+            .rposition(|f| f.core == core.id && f.span == span)?;
+        let frame = all.frames.remove(at);
+        let (entered, segment) = frame.work?;
+        // Spans may be left in any order: if another span of the unit is still entered here, the
+        // thread goes on working for it.
+        let still_in = all.frames[at..]
+            .iter_mut()
+            .find(|f| f.core == core.id && f.slot == frame.slot);
+        match still_in {
+            Some(other) => other.work = frame.work,
+            None => {
+                segment.close();
+                if let Some(unit) = core.slots.get(frame.slot) {
+                    unit.exit(entered, now);
+                }
+            }
+        }
+        Some(())
+    });
+}
+
+/// Whether the unit that begins now has its own telemetry cost timed: every 64th of the thread.
+pub(crate) fn times_this_unit() -> bool {
+    with(|all| {
+        all.begun = all.begun.wrapping_add(1);
+        all.begun % 64 == 1
+    })
+    .unwrap_or(false)
+}
+
+/// Puts an ended unit into the thread's ring, and drains the ring in time.
+///
+/// False: there was no room, which is only so while somebody else holds the aggregate and this
+/// thread goes on ending units meanwhile.
+pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished) -> bool {
+    let ring = with(|all| Arc::clone(&all.link(core).ring));
+    let Some(ring) = ring else {
+        // The thread is ending: straight into the aggregate.
+        return core.take_in(unit);
+    };
+    if ring.is_half_full() {
+        core.try_drain(&ring);
+    }
+    let pushed = ring.push(unit);
+    core.background.something_happened();
+    pushed
+}
+
+impl Frames {
+    fn link(&mut self, core: &Arc<Core>) -> &Link {
+        let at = match self.links.iter().position(|link| link.id == core.id) {
+            Some(at) => at,
+            None => alloc_tracker::excluded(|| {
+                // Instances that are gone need no link any more.
+                self.links.retain(|link| Arc::strong_count(&link.core) > 1);
+                self.links.push(Link {
+                    id: core.id,
+                    core: Arc::clone(core),
+                    ring: core.new_ring(),
+                });
+                self.links.len() - 1
+            }),
+        };
+        &self.links[at]
+    }
+}

@@ -1,0 +1,71 @@
+//! Figures as a person reads them: three significant digits and a unit.
+
+/// Nanoseconds.
+pub(crate) fn duration(ns: u64) -> String {
+    scaled(
+        ns,
+        &[("ns", 1e3), ("us", 1e3), ("ms", 1e3), ("s", f64::INFINITY)],
+    )
+}
+
+/// Bytes, in powers of 1024.
+pub(crate) fn bytes(n: u64) -> String {
+    const K: f64 = 1024.0;
+    scaled(
+        n,
+        &[
+            ("B", K),
+            ("KiB", K),
+            ("MiB", K),
+            ("GiB", K),
+            ("TiB", f64::INFINITY),
+        ],
+    )
+}
+
+fn scaled(n: u64, steps: &[(&str, f64)]) -> String {
+    let mut value = n as f64;
+    for (index, (unit, factor)) in steps.iter().enumerate() {
+        if value < *factor {
+            return match index {
+                0 => format!("{n} {unit}"),
+                _ if value < 10.0 => format!("{value:.2} {unit}"),
+                _ if value < 100.0 => format!("{value:.1} {unit}"),
+                _ => format!("{value:.0} {unit}"),
+            };
+        }
+        value /= factor;
+    }
+    n.to_string()
+}
+
+/// A count, with a comma at every third digit.
+pub(crate) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_three_digits_and_a_unit() {
+        assert_eq!(duration(999), "999 ns");
+        assert_eq!(duration(1_234), "1.23 us");
+        assert_eq!(duration(45_600_000), "45.6 ms");
+        assert_eq!(duration(7_000_000_000), "7.00 s");
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(1536), "1.50 KiB");
+        assert_eq!(bytes(200 << 20), "200 MiB");
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(count(12), "12");
+    }
+}

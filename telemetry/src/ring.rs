@@ -1,0 +1,225 @@
+//! From the thread that ends a unit to the aggregate: a ring of words per thread.
+//!
+//! One producer, the thread; one consumer at a time, whoever holds the aggregate's lock. A record
+//! takes as many words as it needs: eight and four for each boundary that the unit crossed.
+
+use crate::boundary::BoundaryId;
+use crate::units::{BOUNDARIES_PER_UNIT, Finished, KindId};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+/// Words in a ring, a power of two: 32 KiB, some 400 units.
+const WORDS: usize = 4096;
+
+#[derive(Debug)]
+pub(crate) struct Ring {
+    words: Box<[AtomicU64]>,
+    /// Words produced; only the producer writes it.
+    head: AtomicUsize,
+    /// Words consumed; only the consumer writes it.
+    tail: AtomicUsize,
+    /// The thread has ended.
+    orphaned: AtomicBool,
+}
+
+const ERROR: u64 = 1 << 32;
+const TRACKED: u64 = 1 << 33;
+const TIMED: u64 = 1 << 34;
+const BOUNDARIES_SHIFT: u32 = 40;
+const HEAD_WORDS: usize = 9;
+const BOUNDARY_WORDS: usize = 4;
+const MOST_WORDS: usize = HEAD_WORDS + BOUNDARY_WORDS * BOUNDARIES_PER_UNIT;
+
+impl Ring {
+    pub(crate) fn new() -> Self {
+        Ring {
+            words: (0..WORDS).map(|_| AtomicU64::new(0)).collect(),
+            head: AtomicUsize::new(0),
+            tail: AtomicUsize::new(0),
+            orphaned: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn orphan(&self) {
+        // Release the last records to whoever sees the ring orphaned.
+        self.orphaned.store(true, Release);
+    }
+
+    /// The thread has ended and all its records were consumed.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.orphaned.load(Acquire) && self.head.load(Acquire) == self.tail.load(Relaxed)
+    }
+
+    /// Called by the producer. False if the ring is full; the record is then not in it.
+    pub(crate) fn push(&self, unit: &Finished) -> bool {
+        let head = self.head.load(Relaxed);
+        // Acquire: the consumer has read the words that are about to be overwritten.
+        let used = head.wrapping_sub(self.tail.load(Acquire));
+        if used + MOST_WORDS > WORDS {
+            return false;
+        }
+        let mut at = head;
+        let mut put = |word| {
+            self.words[at % WORDS].store(word, Relaxed);
+            at = at.wrapping_add(1);
+        };
+        let crossed = || unit.boundaries.iter().filter(|b| b.id.is_some());
+        let flag = |set: bool, flag: u64| if set { flag } else { 0 };
+        put(u64::from(unit.kind.0)
+            | flag(unit.error, ERROR)
+            | flag(unit.usage.is_some(), TRACKED)
+            | flag(unit.telemetry_ns.is_some(), TIMED)
+            | (crossed().count() as u64) << BOUNDARIES_SHIFT);
+        let (allocs, bytes, peak) = unit.usage.unwrap_or_default();
+        for word in [
+            unit.wall,
+            unit.busy,
+            unit.wakeups,
+            unit.retries,
+            allocs,
+            bytes,
+            peak,
+            unit.telemetry_ns.unwrap_or_default(),
+        ] {
+            put(word);
+        }
+        for boundary in crossed() {
+            put(u64::from(boundary.id.map_or(0, |id| id.0)));
+            put(boundary.calls);
+            put(boundary.sent);
+            put(boundary.received);
+        }
+        // Release the words to the consumer.
+        self.head.store(at, Release);
+        true
+    }
+
+    /// Called by the producer: it is time to drain.
+    pub(crate) fn is_half_full(&self) -> bool {
+        let used = self
+            .head
+            .load(Relaxed)
+            .wrapping_sub(self.tail.load(Relaxed));
+        used > WORDS / 2
+    }
+
+    /// Called by the one consumer.
+    pub(crate) fn drain(&self, mut each: impl FnMut(&Finished)) {
+        // Acquire the words that the producer released.
+        let head = self.head.load(Acquire);
+        let mut at = self.tail.load(Relaxed);
+        while at != head {
+            let mut next = || {
+                let word = self.words[at % WORDS].load(Relaxed);
+                at = at.wrapping_add(1);
+                word
+            };
+            let first = next();
+            let [
+                wall,
+                busy,
+                wakeups,
+                retries,
+                allocs,
+                bytes,
+                peak,
+                telemetry_ns,
+            ] = std::array::from_fn(|_| next());
+            let mut unit = Finished {
+                kind: KindId(first as u32),
+                error: first & ERROR != 0,
+                wall,
+                busy,
+                wakeups,
+                retries,
+                usage: (first & TRACKED != 0).then_some((allocs, bytes, peak)),
+                telemetry_ns: (first & TIMED != 0).then_some(telemetry_ns),
+                boundaries: Default::default(),
+            };
+            let crossed = (first >> BOUNDARIES_SHIFT) as usize;
+            for boundary in unit.boundaries.iter_mut().take(crossed) {
+                boundary.id = Some(BoundaryId(next() as u32));
+                boundary.calls = next();
+                boundary.sent = next();
+                boundary.received = next();
+            }
+            each(&unit);
+        }
+        // Release: the words were read before the producer overwrites them.
+        self.tail.store(at, Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Finished;
+
+    fn unit(n: u64) -> Finished {
+        let mut unit = Finished {
+            kind: KindId(n as u32 % 7),
+            error: n.is_multiple_of(3),
+            wall: n,
+            busy: n / 2,
+            wakeups: n % 5,
+            retries: n % 2,
+            usage: n.is_multiple_of(2).then_some((n, n * 64, n * 32)),
+            telemetry_ns: n.is_multiple_of(5).then_some(n + 9),
+            boundaries: Default::default(),
+        };
+        for i in 0..(n as usize % (BOUNDARIES_PER_UNIT + 1)) {
+            unit.boundaries[i].id = Some(BoundaryId(i as u32));
+            unit.boundaries[i].calls = n + i as u64;
+            unit.boundaries[i].sent = n * 2;
+            unit.boundaries[i].received = n * 3;
+        }
+        unit
+    }
+
+    #[test]
+    fn a_full_ring_refuses_and_what_it_took_comes_out_in_order() {
+        let ring = Ring::new();
+        let (mut pushed, mut seen) = (0, 0);
+        for round in 0..50 {
+            while ring.push(&unit(pushed)) {
+                pushed += 1;
+            }
+            assert!(ring.is_half_full(), "round {round}");
+            ring.drain(|got| {
+                assert_eq!(*got, unit(seen));
+                seen += 1;
+            });
+            assert_eq!(seen, pushed);
+        }
+        assert!(!ring.is_spent());
+        ring.orphan();
+        assert!(ring.is_spent());
+    }
+
+    #[test]
+    fn a_producer_and_a_consumer_agree() {
+        let ring = Ring::new();
+        const UNITS: u64 = 200_000;
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                for n in 0..UNITS {
+                    while !ring.push(&unit(n)) {
+                        std::thread::yield_now();
+                    }
+                }
+                ring.orphan();
+            });
+            let mut seen = 0;
+            while !ring.is_spent() {
+                ring.drain(|got| {
+                    assert_eq!(*got, unit(seen));
+                    seen += 1;
+                });
+                std::thread::yield_now();
+            }
+            assert_eq!(seen, UNITS);
+        });
+    }
+}

@@ -1,0 +1,166 @@
+//! Snapshots: the figures as data.
+
+use crate::aggregate::{Aggregate, Costs, KindCosts, Metric};
+use crate::core::Core;
+use crate::ledger::Ledger;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+/// The cost of every kind of unit, at one moment. Displayed, it is a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The version of this format: 1.
+    pub v: u32,
+    /// When, RFC 3339 in UTC.
+    pub ts: String,
+    /// The name given to the builder.
+    pub service: String,
+    /// Over how many seconds: since the start, or the last flush for an exported interval.
+    pub seconds: f64,
+    /// The kinds that had units, the one with the most wall time in all first.
+    pub units: Vec<UnitSnapshot>,
+    /// What became of everything, since the start.
+    pub ledger: Ledger,
+}
+
+/// The cost of one kind of unit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct UnitSnapshot {
+    /// The name of the span, or `other`.
+    pub unit: String,
+    /// The target of the span's call site.
+    pub target: String,
+    /// Units that have ended.
+    pub count: u64,
+    /// Those of them with an error.
+    pub errors: u64,
+    /// Units in progress now.
+    pub in_flight: u64,
+    /// The most units that were in progress at once, since the start.
+    pub in_flight_max: u64,
+    /// Per metric; `None` where it is unknown (allocations are not tracked).
+    pub metrics: BTreeMap<String, Option<Distribution>>,
+    /// Per boundary that a unit of this kind has crossed.
+    pub boundaries: BTreeMap<String, BoundarySnapshot>,
+}
+
+/// What the units of a kind did across one boundary. Units that did not cross it count as 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BoundarySnapshot {
+    /// Calls per unit.
+    pub calls: Distribution,
+    /// Bytes out per unit.
+    pub bytes_sent: Distribution,
+    /// Bytes in per unit.
+    pub bytes_received: Distribution,
+}
+
+/// How a cost is distributed over units. Percentiles are within 1 %, `max` and `sum` exact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Distribution {
+    /// What is counted: `ns`, `bytes` or `count`.
+    pub unit: String,
+    /// Half the units cost at most this.
+    pub p50: u64,
+    /// 90 % of the units cost at most this.
+    pub p90: u64,
+    /// 99 % of the units cost at most this.
+    pub p99: u64,
+    /// 99.9 % of the units cost at most this.
+    pub p999: u64,
+    /// The most that one unit cost.
+    pub max: u64,
+    /// What all units cost together.
+    pub sum: u64,
+    /// How many units there were.
+    pub count: u64,
+}
+
+impl Distribution {
+    fn of(costs: &Costs, unit: &str) -> Self {
+        Distribution {
+            unit: unit.to_owned(),
+            p50: costs.quantile(0.5),
+            p90: costs.quantile(0.9),
+            p99: costs.quantile(0.99),
+            p999: costs.quantile(0.999),
+            max: costs.max(),
+            sum: costs.sum(),
+            count: costs.count(),
+        }
+    }
+}
+
+impl UnitSnapshot {
+    /// The distribution of a metric: `wall`, `busy` (ns), `allocs`, `wakeups`, `retries` (count),
+    /// `alloc_bytes`, `peak_bytes` (bytes). `None` if it is unknown.
+    pub fn metric(&self, name: &str) -> Option<&Distribution> {
+        self.metrics.get(name)?.as_ref()
+    }
+}
+
+impl Snapshot {
+    /// The figures of the kind of unit with this name.
+    pub fn unit(&self, name: &str) -> Option<&UnitSnapshot> {
+        self.units.iter().find(|unit| unit.unit == name)
+    }
+
+    pub(crate) fn of(core: &Core, aggregate: &Aggregate, nanoseconds: u64) -> Self {
+        let mut units: Vec<UnitSnapshot> = aggregate
+            .kinds()
+            .map(|(id, costs)| {
+                let kind = core.kinds.get(id);
+                let (in_flight, in_flight_max) = kind.in_flight();
+                UnitSnapshot {
+                    unit: kind.name().to_owned(),
+                    target: kind.target().to_owned(),
+                    count: costs.count,
+                    errors: costs.errors,
+                    in_flight,
+                    in_flight_max,
+                    metrics: metrics(costs),
+                    boundaries: boundaries(costs),
+                }
+            })
+            .collect();
+        units.sort_by_key(|unit| std::cmp::Reverse(unit.metric("wall").map(|wall| wall.sum)));
+        Snapshot {
+            v: 1,
+            ts: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            service: core.service.clone(),
+            seconds: nanoseconds as f64 / 1e9,
+            units,
+            ledger: core.counters.ledger(),
+        }
+    }
+}
+
+fn metrics(costs: &KindCosts) -> BTreeMap<String, Option<Distribution>> {
+    Metric::ALL
+        .into_iter()
+        .map(|metric| {
+            let known = costs.metric(metric);
+            let distribution = (known.count() > 0).then(|| Distribution::of(known, metric.unit()));
+            (metric.name().to_owned(), distribution)
+        })
+        .collect()
+}
+
+fn boundaries(costs: &KindCosts) -> BTreeMap<String, BoundarySnapshot> {
+    let boundaries = costs.boundaries.iter();
+    boundaries
+        .map(|boundary| {
+            let snapshot = BoundarySnapshot {
+                calls: Distribution::of(&boundary.calls, "count"),
+                bytes_sent: Distribution::of(&boundary.sent, "bytes"),
+                bytes_received: Distribution::of(&boundary.received, "bytes"),
+            };
+            (boundary.id.name().to_owned(), snapshot)
+        })
+        .collect()
+}

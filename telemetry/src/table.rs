@@ -1,0 +1,146 @@
+//! A snapshot as a table: three lines for each kind of unit, its p50, p99 and maximum.
+
+use crate::human;
+use crate::snapshot::{Distribution, Snapshot, UnitSnapshot};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Columns for boundaries; the ones with the most calls. Further ones are in the JSON.
+const MOST_BOUNDARIES: usize = 5;
+/// The widest name of a unit that is not cut.
+const MOST_NAME: usize = 32;
+
+const METRICS: [(&str, &str); 6] = [
+    ("wall", "wall"),
+    ("busy", "busy"),
+    ("allocs", "allocs"),
+    ("bytes", "alloc_bytes"),
+    ("peak", "peak_bytes"),
+    ("wake-ups", "wakeups"),
+];
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.units.is_empty() {
+            return writeln!(f, "No unit of work has ended yet.");
+        }
+        let boundaries = busiest_boundaries(&self.units);
+        let mut rows = vec![header(&boundaries)];
+        for unit in &self.units {
+            rows.extend(unit_rows(unit, &boundaries));
+        }
+        write_aligned(f, &rows)?;
+        let untracked = |u: &UnitSnapshot| u.metric("allocs").is_none();
+        if self.units.iter().any(untracked) {
+            writeln!(
+                f,
+                "\nAllocations are not tracked (-): build with the feature `track` and install \
+                 alloc_tracker::AllocTracker as the global allocator."
+            )?;
+        }
+        let lost = self.ledger.units.dropped_total();
+        if lost > 0 {
+            writeln!(
+                f,
+                "\n{} units are not in the table: {:?}",
+                human::count(lost),
+                self.ledger.units.dropped
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn busiest_boundaries(units: &[UnitSnapshot]) -> Vec<&str> {
+    let names: BTreeSet<&str> = units
+        .iter()
+        .flat_map(|unit| unit.boundaries.keys().map(String::as_str))
+        .collect();
+    let mut names: Vec<&str> = names.into_iter().collect();
+    let calls = |name: &str| -> u64 {
+        let of = |unit: &UnitSnapshot| unit.boundaries.get(name).map_or(0, |b| b.calls.sum);
+        units.iter().map(of).sum()
+    };
+    names.sort_by_key(|name| std::cmp::Reverse(calls(name)));
+    names.truncate(MOST_BOUNDARIES);
+    names
+}
+
+fn header(boundaries: &[&str]) -> Vec<String> {
+    let fixed = ["unit", "count", "errors", ""].into_iter();
+    let metrics = METRICS.iter().map(|(title, _)| *title);
+    fixed
+        .chain(metrics)
+        .map(str::to_owned)
+        .chain(boundaries.iter().map(|name| format!("{name} calls")))
+        .collect()
+}
+
+type Pick = (&'static str, fn(&Distribution) -> u64);
+
+fn unit_rows(unit: &UnitSnapshot, boundaries: &[&str]) -> [Vec<String>; 3] {
+    const PICKS: [Pick; 3] = [("p50", |d| d.p50), ("p99", |d| d.p99), ("max", |d| d.max)];
+    let mut head = [
+        cut(&unit.unit),
+        human::count(unit.count),
+        human::count(unit.errors),
+    ];
+    PICKS.map(|(name, pick)| {
+        let head = std::mem::take(&mut head).into_iter();
+        let metrics = METRICS
+            .iter()
+            .map(|(_, metric)| cell(unit.metric(metric), pick));
+        let calls = boundaries
+            .iter()
+            .map(|name| cell(unit.boundaries.get(*name).map(|b| &b.calls), pick));
+        head.chain([name.to_owned()])
+            .chain(metrics)
+            .chain(calls)
+            .collect()
+    })
+}
+
+fn cell(distribution: Option<&Distribution>, pick: fn(&Distribution) -> u64) -> String {
+    let Some(distribution) = distribution else {
+        return "-".to_owned();
+    };
+    let value = pick(distribution);
+    match distribution.unit.as_str() {
+        "ns" => human::duration(value),
+        "bytes" => human::bytes(value),
+        _ => human::count(value),
+    }
+}
+
+fn cut(name: &str) -> String {
+    if name.chars().count() <= MOST_NAME {
+        return name.to_owned();
+    }
+    let kept: String = name.chars().take(MOST_NAME - 1).collect();
+    format!("{kept}~")
+}
+
+/// The first column to the left, the others to the right; no blanks at line ends.
+fn write_aligned(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for (index, row) in rows.iter().enumerate() {
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            match column {
+                0 => line.push_str(&format!("{cell:<width$}")),
+                _ => line.push_str(&format!("  {cell:>width$}")),
+            }
+        }
+        writeln!(f, "{}", line.trim_end())?;
+        if index == 0 {
+            let whole = widths.iter().sum::<usize>() + 2 * (columns - 1);
+            writeln!(f, "{}", "-".repeat(whole))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! The handle.
+
+use crate::builder::Builder;
+use crate::core::Core;
+use crate::ledger::Ledger;
+use crate::snapshot::Snapshot;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long [`Telemetry::flush`] waits for the exporters at the most.
+const FLUSH_WITHIN: Duration = Duration::from_secs(5);
+/// How long dropping the handle waits for them at the most.
+const DROP_WITHIN: Duration = Duration::from_secs(2);
+
+/// The handle of a running telemetry. The layer counts as long as its subscriber is in use; this
+/// handle reads the figures and ends the background thread.
+///
+/// Dropping it writes out what there is and waits for that, two seconds at the most.
+#[derive(Debug)]
+#[must_use = "dropping the handle ends the telemetry"]
+pub struct Telemetry {
+    core: Arc<Core>,
+}
+
+impl Telemetry {
+    /// Starts to configure.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Telemetry { core }
+    }
+
+    /// What every kind of unit has cost since the start.
+    ///
+    /// # Cost
+    ///
+    /// Reads the rings of all threads and computes percentiles on the calling thread, some
+    /// 10 µs per kind. The application's threads do not wait for it.
+    pub fn snapshot(&self) -> Snapshot {
+        self.core.snapshot()
+    }
+
+    /// What became of everything so far, and what telemetry itself cost.
+    pub fn ledger(&self) -> Ledger {
+        self.core.ledger()
+    }
+
+    /// Has what came in so far written out, and waits for the exporters, 5 seconds at the most.
+    ///
+    /// What an exporter fails to write is counted in the ledger.
+    pub fn flush(&self) {
+        self.core.background.flush(FLUSH_WITHIN);
+    }
+
+    /// Writes out everything, ends the background thread, and returns the last ledger.
+    ///
+    /// Units that end afterwards are counted as dropped. Calling it again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// If an exporter is so slow that it is not finished `within` this time. The thread then ends
+    /// by itself once the exporter returns.
+    pub fn shutdown(&self, within: Duration) -> Result<Ledger, ShutdownError> {
+        if self.core.background.stop(within) {
+            Ok(self.ledger())
+        } else {
+            Err(ShutdownError {
+                within,
+                ledger: Box::new(self.ledger()),
+            })
+        }
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        self.core.background.stop(DROP_WITHIN);
+    }
+}
+
+/// The exporters were not finished in time.
+#[derive(Debug)]
+pub struct ShutdownError {
+    within: Duration,
+    ledger: Box<Ledger>,
+}
+
+impl ShutdownError {
+    /// The ledger at the time of giving up.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+}
+
+impl fmt::Display for ShutdownError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "telemetry did not finish within {:?}: an exporter is slow or blocked, and its last \
+             records may be lost; give it more time or look at where it writes to",
+            self.within
+        )
+    }
+}
+
+impl Error for ShutdownError {}

@@ -1,0 +1,153 @@
+//! Kinds of unit: one for each span call site that has been one.
+
+use super::UnitFilter;
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{
+    AtomicU32, AtomicU64, AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+use tracing::Metadata;
+
+/// A kind's number. 0 is `other`, where the units go whose call site found no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KindId(pub(crate) u32);
+
+impl KindId {
+    const OTHER: KindId = KindId(0);
+}
+
+/// What is known of a kind besides its histograms.
+#[derive(Debug, Default)]
+pub(crate) struct Kind {
+    site: OnceLock<&'static Metadata<'static>>,
+    in_flight: AtomicU64,
+    in_flight_max: AtomicU64,
+}
+
+impl Kind {
+    pub(crate) fn name(&self) -> &'static str {
+        self.site.get().map_or("other", |site| site.name())
+    }
+
+    pub(crate) fn target(&self) -> &'static str {
+        self.site.get().map_or("", |site| site.target())
+    }
+
+    pub(crate) fn begin(&self) {
+        let now = self.in_flight.fetch_add(1, Relaxed) + 1;
+        // PERF: the maximum is rarely beaten; looking first saves a locked instruction.
+        if now > self.in_flight_max.load(Relaxed) {
+            self.in_flight_max.fetch_max(now, Relaxed);
+        }
+    }
+
+    pub(crate) fn end(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// Units in progress: now, and at most so far.
+    pub(crate) fn in_flight(&self) -> (u64, u64) {
+        (
+            self.in_flight.load(Relaxed),
+            self.in_flight_max.load(Relaxed),
+        )
+    }
+}
+
+/// All kinds, and a fixed hash table from call sites to them: found without a lock, filled once
+/// per call site.
+#[derive(Debug)]
+pub(crate) struct Kinds {
+    filter: UnitFilter,
+    kinds: Box<[Kind]>,
+    /// How many of `kinds` are taken, `other` included.
+    len: AtomicU32,
+    sites: Box<[Site]>,
+}
+
+#[derive(Debug, Default)]
+struct Site {
+    /// The address of the call site's metadata, which is static.
+    key: AtomicUsize,
+    /// UNKNOWN, NOT_A_UNIT, or the kind's number plus FIRST_KIND.
+    kind: AtomicU32,
+}
+
+const UNKNOWN: u32 = 0;
+const NOT_A_UNIT: u32 = 1;
+const FIRST_KIND: u32 = 2;
+
+/// Span call sites that can be remembered, a power of two.
+const SITES: usize = 4096;
+
+impl Kinds {
+    pub(crate) fn new(filter: UnitFilter, max: usize) -> Self {
+        Kinds {
+            filter,
+            kinds: (0..=max).map(|_| Kind::default()).collect(),
+            len: AtomicU32::new(1),
+            sites: (0..SITES).map(|_| Site::default()).collect(),
+        }
+    }
+
+    /// The kind of unit that an outermost span of this call site is; `None` if it is none.
+    pub(crate) fn of(&self, metadata: &'static Metadata<'static>) -> Option<KindId> {
+        let Some(site) = self.site(metadata) else {
+            return self.filter.lets_pass(metadata).then_some(KindId::OTHER);
+        };
+        match site.kind.load(Acquire) {
+            UNKNOWN => self.classify(site, metadata),
+            NOT_A_UNIT => None,
+            kind => Some(KindId(kind - FIRST_KIND)),
+        }
+    }
+
+    pub(crate) fn get(&self, id: KindId) -> &Kind {
+        self.kinds.get(id.0 as usize).unwrap_or(&self.kinds[0])
+    }
+
+    fn site(&self, metadata: &'static Metadata<'static>) -> Option<&Site> {
+        let key = ptr::from_ref(metadata) as usize;
+        let start = key.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize) >> (usize::BITS - 12);
+        (0..SITES)
+            .map(|step| &self.sites[(start + step) % SITES])
+            .find(|site| {
+                // AcqRel: nothing is published with the key itself; its kind has its own ordering.
+                let found = site.key.load(Acquire);
+                found == key
+                    || (found == 0
+                        && match site.key.compare_exchange(0, key, AcqRel, Acquire) {
+                            Ok(_) => true,
+                            Err(winner) => winner == key,
+                        })
+            })
+    }
+
+    #[cold]
+    fn classify(&self, site: &Site, metadata: &'static Metadata<'static>) -> Option<KindId> {
+        if !self.filter.lets_pass(metadata) {
+            site.kind.store(NOT_A_UNIT, Release);
+            return None;
+        }
+        let taken = self.len.fetch_add(1, AcqRel) as usize;
+        let kind = match self.kinds.get(taken) {
+            Some(kind) => {
+                let _ = kind.site.set(metadata);
+                KindId(taken as u32)
+            }
+            None => {
+                self.len.fetch_sub(1, AcqRel);
+                KindId::OTHER
+            }
+        };
+        // Two threads may classify the same new site at once: the second's kind stays empty.
+        match site
+            .kind
+            .compare_exchange(UNKNOWN, kind.0 + FIRST_KIND, AcqRel, Acquire)
+        {
+            Ok(_) => Some(kind),
+            Err(winner) => Some(KindId(winner - FIRST_KIND)),
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Units in progress. Each has a slot of atomics, taken from a pool that grows in chunks up to a
+//! fixed number and never shrinks.
+
+use super::KindId;
+use crate::boundary::BoundaryId;
+use alloc_tracker::raw::UnitId;
+use alloc_tracker::{Unit, Usage};
+use std::sync::OnceLock;
+use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+
+/// Different boundaries that one unit keeps apart; calls past that are counted under the last.
+pub(crate) const BOUNDARIES_PER_UNIT: usize = 8;
+
+const CHUNK: usize = 64;
+
+/// A slot and the generation of the unit in it: a late caller cannot mistake the next unit for
+/// its own. The index in the lower 20 bits, the generation above, 63 bits in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlotRef(pub(crate) u64);
+
+const INDEX_BITS: u32 = 20;
+/// Units in progress that can be told apart.
+pub(crate) const MAX_SLOTS: usize = 1 << INDEX_BITS;
+
+impl SlotRef {
+    fn new(index: u32, generation: u64) -> Self {
+        SlotRef((generation << INDEX_BITS | u64::from(index)) & (u64::MAX >> 1))
+    }
+
+    fn index(self) -> usize {
+        (self.0 & (MAX_SLOTS as u64 - 1)) as usize
+    }
+}
+
+/// What one unit has cost so far. Times are nanoseconds of the instance's clock.
+///
+/// All accesses are relaxed: sums stand for themselves, and the unit's end is ordered after its
+/// work by the span handles that were passed around (their counts release and acquire).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Slot {
+    /// The [`SlotRef`] of the unit in this slot; 0 when free.
+    owner: AtomicU64,
+    generation: AtomicU64,
+    next_free: AtomicU32,
+    kind: AtomicU32,
+    error: AtomicBool,
+    /// This unit's own telemetry cost is being timed.
+    timed: AtomicBool,
+    unit: AtomicU64,
+    started: AtomicU64,
+    last_exit: AtomicU64,
+    busy: AtomicU64,
+    wakeups: AtomicU64,
+    retries: AtomicU64,
+    telemetry_ns: AtomicU64,
+    boundaries: [BoundaryCell; BOUNDARIES_PER_UNIT],
+}
+
+#[derive(Debug, Default)]
+struct BoundaryCell {
+    /// The boundary's number plus one; 0 while unused.
+    id: AtomicU32,
+    calls: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+/// A unit that has ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Finished {
+    pub(crate) kind: KindId,
+    pub(crate) error: bool,
+    pub(crate) wall: u64,
+    pub(crate) busy: u64,
+    pub(crate) wakeups: u64,
+    pub(crate) retries: u64,
+    /// `None` where nothing is tracked.
+    pub(crate) usage: Option<(u64, u64, u64)>,
+    /// What telemetry itself took, if that was timed.
+    pub(crate) telemetry_ns: Option<u64>,
+    pub(crate) boundaries: [FinishedBoundary; BOUNDARIES_PER_UNIT],
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct FinishedBoundary {
+    pub(crate) id: Option<BoundaryId>,
+    pub(crate) calls: u64,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+}
+
+impl Slot {
+    /// This thread starts to work for the unit.
+    pub(crate) fn enter(&self) -> alloc_tracker::raw::Segment {
+        self.wakeups.fetch_add(1, Relaxed);
+        UnitId(self.unit.load(Relaxed)).open()
+    }
+
+    pub(crate) fn exit(&self, entered: u64, now: u64) {
+        self.busy.fetch_add(now.saturating_sub(entered), Relaxed);
+        self.last_exit.fetch_max(now, Relaxed);
+    }
+
+    pub(crate) fn mark_error(&self) {
+        if !self.error.load(Relaxed) {
+            self.error.store(true, Relaxed);
+        }
+    }
+
+    pub(crate) fn is_timed(&self) -> bool {
+        self.timed.load(Relaxed)
+    }
+
+    pub(crate) fn add_telemetry_ns(&self, ns: u64) {
+        self.telemetry_ns.fetch_add(ns, Relaxed);
+    }
+
+    pub(crate) fn retried(&self) {
+        self.retries.fetch_add(1, Relaxed);
+    }
+
+    /// Adds to the figures of one boundary.
+    pub(crate) fn cross(&self, boundary: BoundaryId, calls: u64, sent: u64, received: u64) {
+        let cell = self.boundary(boundary);
+        for (sum, n) in [
+            (&cell.calls, calls),
+            (&cell.sent, sent),
+            (&cell.received, received),
+        ] {
+            if n > 0 {
+                sum.fetch_add(n, Relaxed);
+            }
+        }
+    }
+
+    fn boundary(&self, boundary: BoundaryId) -> &BoundaryCell {
+        let (last, cells) = (&self.boundaries[BOUNDARIES_PER_UNIT - 1], &self.boundaries);
+        for cell in &cells[..BOUNDARIES_PER_UNIT - 1] {
+            let id = boundary.0 + 1;
+            let found = match cell.id.load(Relaxed) {
+                0 => match cell.id.compare_exchange(0, id, Relaxed, Relaxed) {
+                    Ok(_) => id,
+                    Err(winner) => winner,
+                },
+                found => found,
+            };
+            if found == id {
+                return cell;
+            }
+        }
+        last.id.store(BoundaryId::OTHER.0 + 1, Relaxed);
+        last
+    }
+
+    fn take(&self, now: u64) -> Finished {
+        let started = self.started.load(Relaxed);
+        let last_exit = self.last_exit.load(Relaxed);
+        let unit = UnitId(self.unit.load(Relaxed)).reclaim();
+        let usage = unit.map(|unit| unit.usage()).filter(Usage::is_tracked);
+        Finished {
+            kind: KindId(self.kind.load(Relaxed)),
+            error: self.error.load(Relaxed),
+            // A close can come long after the work: the last exit tells the truth, if there was
+            // one. A unit that was never entered lasted until now.
+            wall: (if last_exit == 0 { now } else { last_exit }).saturating_sub(started),
+            busy: self.busy.load(Relaxed),
+            wakeups: self.wakeups.load(Relaxed),
+            retries: self.retries.load(Relaxed),
+            usage: usage.map(|u| (u.allocs, u.alloc_bytes, u.peak_bytes)),
+            telemetry_ns: self.is_timed().then(|| self.telemetry_ns.load(Relaxed)),
+            boundaries: std::array::from_fn(|i| {
+                let cell = &self.boundaries[i];
+                FinishedBoundary {
+                    id: cell.id.load(Relaxed).checked_sub(1).map(BoundaryId),
+                    calls: cell.calls.load(Relaxed),
+                    sent: cell.sent.load(Relaxed),
+                    received: cell.received.load(Relaxed),
+                }
+            }),
+        }
+    }
+
+    fn reset(&self, kind: KindId, timed: bool, now: u64) {
+        self.kind.store(kind.0, Relaxed);
+        self.error.store(false, Relaxed);
+        self.timed.store(timed, Relaxed);
+        self.unit.store(UnitId::leak(Unit::new()).0, Relaxed);
+        self.started.store(now, Relaxed);
+        for sum in [
+            &self.last_exit,
+            &self.busy,
+            &self.wakeups,
+            &self.retries,
+            &self.telemetry_ns,
+        ] {
+            sum.store(0, Relaxed);
+        }
+        for cell in &self.boundaries {
+            if cell.id.load(Relaxed) == 0 {
+                break;
+            }
+            cell.id.store(0, Relaxed);
+            cell.calls.store(0, Relaxed);
+            cell.sent.store(0, Relaxed);
+            cell.received.store(0, Relaxed);
+        }
+        let last = &self.boundaries[BOUNDARIES_PER_UNIT - 1];
+        last.id.store(0, Relaxed);
+        last.calls.store(0, Relaxed);
+        last.sent.store(0, Relaxed);
+        last.received.store(0, Relaxed);
+    }
+}
+
+/// The pool of slots.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    chunks: Box<[OnceLock<Box<[Slot]>>]>,
+    /// Slots in chunks that exist.
+    len: AtomicU32,
+    /// The first free slot's index plus one in the lower half; a tag in the upper that changes
+    /// with every push and pop, so that a slot which left and came back is not mistaken.
+    free: AtomicU64,
+}
+
+impl Slots {
+    pub(crate) fn new(max: usize) -> Self {
+        let chunks = max.clamp(CHUNK, MAX_SLOTS).div_ceil(CHUNK);
+        Slots {
+            chunks: (0..chunks).map(|_| OnceLock::new()).collect(),
+            len: AtomicU32::new(0),
+            free: AtomicU64::new(0),
+        }
+    }
+
+    /// Starts a unit; `None` if the most units are in progress.
+    pub(crate) fn begin(&self, kind: KindId, timed: bool, now: u64) -> Option<SlotRef> {
+        let index = match self.pop() {
+            Some(index) => index,
+            None => self.grow()?,
+        };
+        let slot = self.at(index as usize)?;
+        let generation = slot.generation.load(Relaxed) + 1;
+        slot.generation.store(generation, Relaxed);
+        slot.reset(kind, timed, now);
+        let reference = SlotRef::new(index, generation);
+        slot.owner.store(reference.0, Release);
+        Some(reference)
+    }
+
+    /// The unit's slot, unless the unit has ended.
+    pub(crate) fn get(&self, reference: SlotRef) -> Option<&Slot> {
+        let slot = self.at(reference.index())?;
+        (slot.owner.load(Acquire) == reference.0).then_some(slot)
+    }
+
+    /// Ends a unit.
+    pub(crate) fn finish(&self, reference: SlotRef, now: u64) -> Option<Finished> {
+        let slot = self.at(reference.index())?;
+        slot.owner
+            .compare_exchange(reference.0, 0, AcqRel, Relaxed)
+            .ok()?;
+        let finished = slot.take(now);
+        self.push(reference.index() as u32);
+        Some(finished)
+    }
+
+    fn at(&self, index: usize) -> Option<&Slot> {
+        self.chunks.get(index / CHUNK)?.get()?.get(index % CHUNK)
+    }
+
+    fn push(&self, index: u32) {
+        let Some(slot) = self.at(index as usize) else {
+            return;
+        };
+        let mut head = self.free.load(Relaxed);
+        loop {
+            slot.next_free.store(head as u32, Relaxed);
+            let new = next_tag(head) | u64::from(index + 1);
+            // Release `next_free` and the slot's state to whoever pops it.
+            match self.free.compare_exchange_weak(head, new, Release, Relaxed) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    fn pop(&self) -> Option<u32> {
+        let mut head = self.free.load(Acquire);
+        loop {
+            let index = (head as u32).checked_sub(1)?;
+            // Stale if another thread pops the slot now; the tag then fails the exchange.
+            let next = self.at(index as usize)?.next_free.load(Relaxed);
+            let new = next_tag(head) | u64::from(next);
+            match self.free.compare_exchange_weak(head, new, Acquire, Acquire) {
+                Ok(_) => return Some(index),
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Takes a fresh slot, and makes the chunk that it lies in if it is the chunk's first.
+    #[cold]
+    fn grow(&self) -> Option<u32> {
+        let max = (self.chunks.len() * CHUNK) as u32;
+        let index = self
+            .len
+            .fetch_update(Relaxed, Relaxed, |len| (len < max).then_some(len + 1))
+            .ok()?;
+        self.chunks[index as usize / CHUNK].get_or_init(|| {
+            alloc_tracker::excluded(|| (0..CHUNK).map(|_| Slot::default()).collect())
+        });
+        Some(index)
+    }
+}
+
+fn next_tag(head: u64) -> u64 {
+    (head & !u64::from(u32::MAX)).wrapping_add(1 << 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_reference_does_not_reach_the_next_unit() {
+        let slots = Slots::new(1);
+        let first = slots.begin(KindId(1), false, 5).unwrap();
+        assert!(slots.get(first).is_some());
+        assert_eq!(slots.finish(first, 9).unwrap().wall, 4);
+        let second = slots.begin(KindId(1), false, 10).unwrap();
+        assert_eq!(first.index(), second.index());
+        assert!(slots.get(first).is_none());
+        assert!(slots.finish(first, 11).is_none());
+        assert!(slots.get(second).is_some());
+    }
+
+    #[test]
+    fn a_slot_starts_clean_however_many_boundaries_were_crossed_before() {
+        let slots = Slots::new(1);
+        let unit = slots.begin(KindId(1), true, 1).unwrap();
+        for n in 0..20 {
+            slots.get(unit).unwrap().cross(BoundaryId(n + 1), 1, 2, 3);
+        }
+        let finished = slots.finish(unit, 2).unwrap();
+        let calls: u64 = finished.boundaries.iter().map(|b| b.calls).sum();
+        assert_eq!(calls, 20);
+        assert_eq!(finished.boundaries[7].id, Some(BoundaryId::OTHER));
+        let unit = slots.begin(KindId(1), false, 3).unwrap();
+        let finished = slots.finish(unit, 4).unwrap();
+        assert!(
+            finished
+                .boundaries
+                .iter()
+                .all(|b| b == &FinishedBoundary::default())
+        );
+        assert_eq!(finished.telemetry_ns, None);
+    }
+
+    #[test]
+    fn past_the_most_units_there_is_none_and_ended_ones_make_room() {
+        let slots = Slots::new(CHUNK);
+        let units: Vec<_> = (0..CHUNK)
+            .map(|_| slots.begin(KindId(0), false, 1).unwrap())
+            .collect();
+        assert!(slots.begin(KindId(0), false, 1).is_none());
+        slots.finish(units[3], 2).unwrap();
+        assert!(slots.begin(KindId(0), false, 1).is_some());
+    }
+}

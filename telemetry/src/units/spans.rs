@@ -1,0 +1,199 @@
+//! From a span's id to the unit it belongs to: a fixed hash table of atomics.
+//!
+//! Buckets of eight entries, each key on one cache line. An entry whose bucket is full goes to one
+//! of the next buckets, and its home bucket counts it as displaced; a look-up goes on past its
+//! home bucket only if that count is above zero, so a miss usually reads one cache line.
+
+use super::slots::SlotRef;
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+
+const WAYS: usize = 8;
+/// Buckets that an entry may lie in, its home included.
+const REACH: usize = 8;
+
+/// A key that is being filled in. No span has this id.
+const RESERVED: u64 = u64::MAX;
+
+#[derive(Debug)]
+pub(crate) struct SpanTable {
+    buckets: Box<[Bucket]>,
+    shift: u32,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Bucket {
+    keys: [AtomicU64; WAYS],
+    values: [AtomicU64; WAYS],
+    displaced: AtomicU32,
+}
+
+/// What is known of a span: its unit, and whether the unit is its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Membership {
+    pub(crate) slot: SlotRef,
+    pub(crate) is_root: bool,
+}
+
+impl Membership {
+    fn pack(self) -> u64 {
+        self.slot.0 << 1 | u64::from(self.is_root)
+    }
+
+    fn unpack(word: u64) -> Self {
+        Membership {
+            slot: SlotRef(word >> 1),
+            is_root: word & 1 == 1,
+        }
+    }
+}
+
+impl SpanTable {
+    /// Room for at least `spans` live spans.
+    pub(crate) fn new(spans: usize) -> Self {
+        // Half full at the most, so that buckets rarely overflow.
+        let buckets = (spans * 2 / WAYS).next_power_of_two().max(REACH);
+        SpanTable {
+            buckets: (0..buckets).map(|_| Bucket::default()).collect(),
+            shift: u64::BITS - buckets.trailing_zeros(),
+        }
+    }
+
+    fn home(&self, span: u64) -> usize {
+        (span.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
+    }
+
+    fn bucket(&self, home: usize, step: usize) -> &Bucket {
+        &self.buckets[(home + step) & (self.buckets.len() - 1)]
+    }
+
+    /// False if there is no room near the span's home.
+    pub(crate) fn insert(&self, span: u64, membership: Membership) -> bool {
+        let home = self.home(span);
+        for step in 0..REACH {
+            let bucket = self.bucket(home, step);
+            for (key, value) in bucket.keys.iter().zip(&bucket.values) {
+                if key.load(Relaxed) != 0
+                    || key.compare_exchange(0, RESERVED, Acquire, Relaxed).is_err()
+                {
+                    continue;
+                }
+                if step > 0 {
+                    self.bucket(home, 0).displaced.fetch_add(1, AcqRel);
+                }
+                value.store(membership.pack(), Relaxed);
+                // Release the value, and the home's count, to the look-up that sees the key.
+                key.store(span, Release);
+                return true;
+            }
+        }
+        false
+    }
+
+    pub(crate) fn get(&self, span: u64) -> Option<Membership> {
+        let (_, _, value) = self.find(span)?;
+        Some(Membership::unpack(value.load(Relaxed)))
+    }
+
+    pub(crate) fn remove(&self, span: u64) -> Option<Membership> {
+        let (step, key, value) = self.find(span)?;
+        let membership = Membership::unpack(value.load(Relaxed));
+        // Release: the value was read before the place is given away.
+        key.store(0, Release);
+        if step > 0 {
+            self.bucket(self.home(span), 0)
+                .displaced
+                .fetch_sub(1, AcqRel);
+        }
+        Some(membership)
+    }
+
+    fn find(&self, span: u64) -> Option<(usize, &AtomicU64, &AtomicU64)> {
+        let home = self.home(span);
+        for step in 0..REACH {
+            let bucket = self.bucket(home, step);
+            // Whoever asks for a span was handed it by the thread that made it, which orders
+            // the insertion before this; Acquire pairs with the Release in `insert` besides.
+            let way = bucket.keys.iter().position(|key| key.load(Acquire) == span);
+            if let Some(way) = way {
+                return Some((step, &bucket.keys[way], &bucket.values[way]));
+            }
+            if step == 0 && bucket.displaced.load(Acquire) == 0 {
+                return None;
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn member(n: u64) -> Membership {
+        Membership {
+            slot: SlotRef(n),
+            is_root: n.is_multiple_of(2),
+        }
+    }
+
+    #[test]
+    fn agrees_with_a_hash_map_under_churn() {
+        let table = SpanTable::new(256);
+        let mut naive = HashMap::new();
+        let mut seed = 1u64;
+        for _ in 0..200_000 {
+            seed = seed
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            let span = 1 + (seed >> 33) % 300;
+            match naive.remove(&span) {
+                Some(expected) => assert_eq!(table.remove(span), Some(expected)),
+                None => {
+                    assert_eq!(table.get(span), None);
+                    if table.insert(span, member(seed >> 20)) {
+                        naive.insert(span, member(seed >> 20));
+                    }
+                }
+            }
+            let probe = 1 + (seed >> 13) % 300;
+            assert_eq!(table.get(probe), naive.get(&probe).copied());
+        }
+    }
+
+    #[test]
+    fn a_full_neighbourhood_refuses_and_recovers() {
+        let table = SpanTable::new(1);
+        let taken: Vec<u64> = (1..1000)
+            .filter(|&span| table.insert(span, member(span)))
+            .collect();
+        assert!(taken.len() <= WAYS * REACH);
+        for &span in &taken {
+            assert_eq!(table.remove(span), Some(member(span)));
+        }
+        assert!(table.insert(7, member(7)));
+    }
+
+    #[test]
+    fn threads_share_the_table() {
+        let table = SpanTable::new(1 << 12);
+        std::thread::scope(|threads| {
+            for t in 0..4u64 {
+                let table = &table;
+                threads.spawn(move || {
+                    for round in 0..20_000u64 {
+                        let span = 1 + t + 4 * (round % 200);
+                        assert!(table.insert(span, member(span + round)));
+                        assert_eq!(table.get(span), Some(member(span + round)));
+                        assert_eq!(table.remove(span), Some(member(span + round)));
+                    }
+                });
+            }
+        });
+        assert!((1..1000).all(|span| table.get(span).is_none()));
+    }
+}
