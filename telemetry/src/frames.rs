@@ -123,11 +123,12 @@ pub(crate) fn exit(core: &Core, span: u64, now: u64) {
     });
 }
 
-/// Whether the unit that begins now has its own telemetry cost timed: every 64th of the thread.
+/// Whether the unit that begins now has its own telemetry cost timed: every 64th of the thread, and
+/// not its first, which sets things up.
 pub(crate) fn times_this_unit() -> bool {
     with(|all| {
         all.begun = all.begun.wrapping_add(1);
-        all.begun % 64 == 1
+        all.begun.is_multiple_of(64)
     })
     .unwrap_or(false)
 }

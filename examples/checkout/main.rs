@@ -1,0 +1,206 @@
+//! A shop's checkout service that knows what each of its requests costs.
+//!
+//! A real HTTP service (axum on tokio) over a real database (SQLite), loaded by a real HTTP client
+//! in tasks of its own. Some routes are good, some are honestly bad; the table at the end tells
+//! which is which.
+//!
+//! ```text
+//! cargo run --release --example checkout
+//! cargo run --release --example checkout -- --serve --listen 127.0.0.1:8080
+//! cargo run --release --example checkout --no-default-features    # allocations are not tracked
+//! ```
+
+mod database;
+mod load;
+mod service;
+
+use clap::Parser;
+use database::Database;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use telemetry::{BuildError, ShutdownError, Telemetry, export};
+use tokio::net::TcpListener;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+#[global_allocator]
+static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+
+/// A checkout service that shows what every request cost.
+#[derive(Debug, Parser)]
+#[command(name = "checkout")]
+struct Options {
+    /// How many requests the client sends at the most.
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..))]
+    requests: u64,
+
+    /// Over how many connections at once.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    connections: u16,
+
+    /// For how many seconds at the most.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+
+    /// Send no requests; serve until Ctrl-C or SIGTERM, for curl or wrk.
+    #[arg(long)]
+    serve: bool,
+
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR")]
+    listen: SocketAddr,
+
+    /// Which spans are units, as `target=level,..`; all at INFO or above by default.
+    #[arg(long, default_value = "info", value_name = "FILTER")]
+    units: String,
+
+    /// The file that gets the JSON lines; a new one among the temporary files by default.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// How often figures are written out.
+    #[arg(long, default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    flush_every: u64,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&Failure::Runtime(error)),
+    };
+    match runtime.block_on(run(options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => fail(&failure),
+    }
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    eprintln!("checkout: {failure}");
+    ExitCode::FAILURE
+}
+
+async fn run(options: Options) -> Result<(), Failure> {
+    // Everything that can be wrong is tried before anything starts.
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .map_err(|source| Failure::Listen(options.listen, source))?;
+    let address = listener
+        .local_addr()
+        .map_err(|source| Failure::Listen(options.listen, source))?;
+    let json = options.json.clone().unwrap_or_else(|| {
+        std::env::temp_dir().join(format!("checkout-{}.jsonl", std::process::id()))
+    });
+    let (layer, telemetry) = Telemetry::builder()
+        .service("checkout")
+        .units(options.units.as_str())
+        .flush_every(Duration::from_secs(options.flush_every))
+        .export(export::json_lines_file(&json).map_err(Failure::Json)?)
+        .build()
+        .map_err(Failure::Telemetry)?;
+    let database = Database::open(4).await.map_err(Failure::Database)?;
+    tracing_subscriber::registry().with(layer).init();
+
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let service = tokio::spawn(service::serve(listener, database, async {
+        let _ = stopped.await;
+    }));
+    if options.serve {
+        println!("checkout listens on http://{address}; Ctrl-C or SIGTERM ends it. Try:");
+        println!(
+            "  curl -d '{}' http://{address}/orders",
+            service::SAMPLE_ORDER
+        );
+        println!("  curl http://{address}/orders/1/invoice");
+        until_signal().await.map_err(Failure::Runtime)?;
+    } else {
+        let load = load::Load {
+            address,
+            requests: options.requests,
+            connections: options.connections,
+            within: Duration::from_secs(options.seconds),
+        };
+        println!("{}", load.run().await.map_err(Failure::Load)?);
+    }
+    let _ = stop.send(());
+    service
+        .await
+        .map_err(io::Error::other)
+        .and_then(|served| served)
+        .map_err(Failure::Runtime)?;
+
+    println!("\n{}", telemetry.snapshot());
+    if !options.serve {
+        println!("{}", service::WHAT_IS_BAD);
+    }
+    let ledger = telemetry
+        .shutdown(Duration::from_secs(5))
+        .map_err(Failure::Shutdown)?;
+    if let Some(ns) = ledger.cost.ns_per_unit {
+        println!(
+            "Telemetry took {ns:.0} ns per unit, and {:.1} ms of CPU in the background.",
+            ledger.cost.cpu_seconds.unwrap_or(f64::NAN) * 1e3
+        );
+    }
+    println!(
+        "{} records are in {} ({} dropped).",
+        ledger.records.kept,
+        json.display(),
+        ledger.records.dropped_total()
+    );
+    Ok(())
+}
+
+async fn until_signal() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}
+
+/// Why the program ends early.
+#[derive(Debug)]
+enum Failure {
+    Runtime(io::Error),
+    Listen(SocketAddr, io::Error),
+    Json(export::OpenFileError),
+    Telemetry(BuildError),
+    Database(rusqlite::Error),
+    Load(load::LoadError),
+    Shutdown(ShutdownError),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Runtime(error) => write!(f, "the runtime failed: {error}"),
+            Failure::Listen(address, error) => write!(
+                f,
+                "cannot listen on {address}: {error}; choose another address with --listen, port \
+                 0 takes a free one"
+            ),
+            Failure::Json(error) => error.fmt(f),
+            Failure::Telemetry(error) => error.fmt(f),
+            Failure::Database(error) => write!(f, "the database does not open: {error}"),
+            Failure::Load(error) => error.fmt(f),
+            Failure::Shutdown(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for Failure {}
