@@ -1,12 +1,13 @@
-//! Kinds of unit: one for each span call site that has been one.
+//! Kinds of unit: one for each span call site that has been one; call sites of the same name and
+//! target share theirs.
 
 use super::UnitFilter;
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicU32, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
+use std::sync::{Mutex, OnceLock, PoisonError};
 use tracing::Metadata;
 
 /// A kind's number. 0 is `other`, where the units go whose call site found no room.
@@ -61,8 +62,9 @@ impl Kind {
 pub(crate) struct Kinds {
     filter: UnitFilter,
     kinds: Box<[Kind]>,
-    /// How many of `kinds` are taken, `other` included.
+    /// How many of `kinds` are taken, `other` included. Changes under `making`.
     len: AtomicU32,
+    making: Mutex<()>,
     sites: Box<[Site]>,
 }
 
@@ -87,6 +89,7 @@ impl Kinds {
             filter,
             kinds: (0..=max).map(|_| Kind::default()).collect(),
             len: AtomicU32::new(1),
+            making: Mutex::new(()),
             sites: (0..SITES).map(|_| Site::default()).collect(),
         }
     }
@@ -130,24 +133,26 @@ impl Kinds {
             site.kind.store(NOT_A_UNIT, Release);
             return None;
         }
-        let taken = self.len.fetch_add(1, AcqRel) as usize;
-        let kind = match self.kinds.get(taken) {
-            Some(kind) => {
-                let _ = kind.site.set(metadata);
-                KindId(taken as u32)
-            }
-            None => {
-                self.len.fetch_sub(1, AcqRel);
-                KindId::OTHER
-            }
+        // Once per call site: two sites of one kind must not both make it.
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let len = self.len.load(Relaxed);
+        let same = |kind: &Kind| {
+            let known = kind.site.get();
+            known.is_some_and(|k| k.name() == metadata.name() && k.target() == metadata.target())
         };
-        // Two threads may classify the same new site at once: the second's kind stays empty.
-        match site
-            .kind
-            .compare_exchange(UNKNOWN, kind.0 + FIRST_KIND, AcqRel, Acquire)
-        {
-            Ok(_) => Some(kind),
-            Err(winner) => Some(KindId(winner - FIRST_KIND)),
-        }
+        let kind = match self.kinds[..len as usize].iter().position(same) {
+            Some(known) => KindId(known as u32),
+            None => match self.kinds.get(len as usize) {
+                Some(fresh) => {
+                    let _ = fresh.site.set(metadata);
+                    self.len.store(len + 1, Relaxed);
+                    KindId(len)
+                }
+                None => KindId::OTHER,
+            },
+        };
+        // Release the kind's name to whoever finds its number.
+        site.kind.store(kind.0 + FIRST_KIND, Release);
+        Some(kind)
     }
 }

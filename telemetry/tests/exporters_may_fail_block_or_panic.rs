@@ -1,0 +1,276 @@
+//! Whatever an exporter does, the service goes on, and the ledger says what became of the records.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+use telemetry::export::{self, Exporter, Record};
+use telemetry::{BuildError, Ledger, Stream, Telemetry};
+use tracing::info_span;
+use tracing_subscriber::prelude::*;
+
+/// A writer whose lines the test can read, and that fails while it is told to.
+#[derive(Clone, Default)]
+struct Shared {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    fail: Arc<AtomicBool>,
+}
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.fail.load(SeqCst) {
+            // Half a line gets through, as on a full disk.
+            self.bytes.lock().unwrap().extend_from_slice(&bytes[..10]);
+            return Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                "the disk is full",
+            ));
+        }
+        self.bytes.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn text(&self) -> String {
+        String::from_utf8(self.bytes.lock().unwrap().clone()).unwrap()
+    }
+
+    fn records(&self) -> Vec<serde_json::Value> {
+        let parse = |line: &str| serde_json::from_str(line).ok();
+        self.text().lines().filter_map(parse).collect()
+    }
+}
+
+fn start(exporter: impl Exporter + 'static) -> (Telemetry, tracing::subscriber::DefaultGuard) {
+    let (layer, telemetry) = Telemetry::builder()
+        .service("test")
+        .flush_every(Duration::from_secs(3600))
+        .export(exporter)
+        .build()
+        .unwrap();
+    (
+        telemetry,
+        tracing_subscriber::registry().with(layer).set_default(),
+    )
+}
+
+fn adds_up(stream: &Stream) -> bool {
+    stream.seen == stream.kept + stream.sampled_out + stream.rate_limited + stream.dropped_total()
+}
+
+fn all_add_up(ledger: &Ledger) -> bool {
+    [
+        &ledger.units,
+        &ledger.events,
+        &ledger.exemplars,
+        &ledger.records,
+    ]
+    .into_iter()
+    .all(adds_up)
+}
+
+#[test]
+fn flushed_records_are_json_lines_and_read_back() {
+    let out = Shared::default();
+    let (telemetry, _guard) = start(export::json_lines(out.clone()));
+    info_span!("unit").in_scope(|| drop(telemetry::call!("db.query")));
+    telemetry.flush();
+    let records = out.records();
+    assert_eq!(
+        records.len(),
+        out.text().lines().count(),
+        "every line is JSON"
+    );
+    assert_eq!(records.len(), 2);
+    for record in &records {
+        assert_eq!(
+            (&record["v"], &record["service"]),
+            (&1.into(), &"test".into())
+        );
+        let ts = record["ts"].as_str().unwrap();
+        assert!(ts.ends_with('Z') && ts.as_bytes()[10] == b'T', "{ts}");
+    }
+    assert_eq!(records[0]["type"], "unit");
+    assert_eq!(records[0]["unit"], "unit");
+    assert_eq!(records[0]["count"], 1);
+    assert_eq!(records[0]["boundaries"]["db.query"]["calls"]["sum"], 1);
+    let wall = &records[0]["metrics"]["wall"];
+    for figure in ["p50", "p90", "p99", "p999", "max", "sum", "count"] {
+        assert!(wall[figure].is_u64(), "{wall}");
+    }
+    // Unknown is null, never 0: this test installs no tracker.
+    assert!(records[0]["metrics"]["allocs"].is_null());
+    assert_eq!(records[1]["type"], "ledger");
+    assert_eq!(records[1]["units"]["seen"], 1);
+    let typed: Vec<Record> = out
+        .text()
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert!(matches!(&typed[0], Record::Unit(unit) if unit.figures.count == 1));
+
+    // An interval holds what came since the last one, and nothing is written for nothing.
+    telemetry.flush();
+    assert_eq!(out.records().len(), 2);
+    info_span!("unit").in_scope(|| ());
+    telemetry.flush();
+    assert_eq!(out.records()[2]["count"], 1);
+    assert_eq!(telemetry.snapshot().unit("unit").unwrap().count, 2);
+}
+
+#[test]
+fn a_writer_that_fails_later_costs_records_and_nothing_else() {
+    let out = Shared::default();
+    let (telemetry, _guard) = start(export::json_lines(out.clone()));
+    info_span!("unit").in_scope(|| ());
+    telemetry.flush();
+    out.fail.store(true, SeqCst);
+    info_span!("unit").in_scope(|| ());
+    telemetry.flush();
+    out.fail.store(false, SeqCst);
+    info_span!("unit").in_scope(|| ());
+    let ledger = telemetry.shutdown(Duration::from_secs(5)).unwrap();
+    assert_eq!(ledger.units.kept, 3);
+    assert_eq!(ledger.records.kept, 4);
+    let reason = "write_failed: no storage space".to_owned();
+    assert_eq!(ledger.records.dropped, BTreeMap::from([(reason, 2)]));
+    assert!(all_add_up(&ledger), "{ledger:?}");
+    assert_eq!(ledger.cost.bytes, out.text().len() as u64 - 10);
+    // The torn half line does not swallow the records after it.
+    assert_eq!(out.records().len(), 4, "{}", out.text());
+}
+
+#[test]
+fn an_exporter_that_panics_is_counted_and_called_again() {
+    struct Panics(u32);
+    impl Exporter for Panics {
+        fn export(&mut self, _: &[Record]) -> io::Result<u64> {
+            self.0 += 1;
+            if self.0 == 1 {
+                std::panic::panic_any("an exporter's bug");
+            }
+            Ok(1)
+        }
+    }
+    std::panic::set_hook(Box::new(|_| {}));
+    let (telemetry, _guard) = start(Panics(0));
+    info_span!("unit").in_scope(|| ());
+    telemetry.flush();
+    info_span!("unit").in_scope(|| ());
+    let ledger = telemetry.shutdown(Duration::from_secs(5)).unwrap();
+    let _ = std::panic::take_hook();
+    assert_eq!(
+        ledger.records.dropped,
+        BTreeMap::from([("exporter_panicked".to_owned(), 2)])
+    );
+    assert_eq!(ledger.records.kept, 2);
+    assert!(all_add_up(&ledger));
+}
+
+/// Blocks until the test lets go.
+struct Blocks(mpsc::Receiver<()>);
+
+impl Exporter for Blocks {
+    fn export(&mut self, _: &[Record]) -> io::Result<u64> {
+        let _ = self.0.recv();
+        Ok(0)
+    }
+}
+
+#[test]
+fn an_exporter_that_blocks_does_not_hold_up_units_and_shutdown_gives_up_in_time() {
+    let (let_go, blocked) = mpsc::channel();
+    let (telemetry, _guard) = start(Blocks(blocked));
+    info_span!("unit").in_scope(|| ());
+    let start = Instant::now();
+    let error = telemetry.shutdown(Duration::from_millis(100)).unwrap_err();
+    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!(error.to_string().contains("100ms"), "{error}");
+    assert_eq!(error.ledger().units.kept, 1);
+    // Reading the figures does not wait for the exporter either.
+    assert_eq!(telemetry.snapshot().unit("unit").unwrap().count, 1);
+    drop(let_go);
+    assert!(
+        telemetry.shutdown(Duration::from_secs(5)).is_ok(),
+        "again, and it is done"
+    );
+}
+
+#[test]
+fn a_blocked_exporter_does_not_slow_the_units() {
+    const UNITS: u64 = 50_000;
+    let (let_go, blocked) = mpsc::channel();
+    let (layer, telemetry) = Telemetry::builder()
+        .flush_every(Duration::from_millis(1))
+        .export(Blocks(blocked))
+        .build()
+        .unwrap();
+    let _guard = tracing_subscriber::registry().with(layer).set_default();
+    for _ in 0..UNITS {
+        info_span!("unit").in_scope(|| ());
+    }
+    let units = telemetry.ledger().units;
+    assert_eq!((units.seen, units.kept), (UNITS, UNITS));
+    drop(let_go);
+}
+
+#[test]
+fn dropping_the_handle_writes_out_what_there_is() {
+    let out = Shared::default();
+    let (telemetry, guard) = start(export::json_lines(out.clone()));
+    info_span!("unit").in_scope(|| ());
+    drop(telemetry);
+    assert_eq!(out.records().len(), 2);
+    // The layer outlives its telemetry: units are counted as dropped, nothing breaks.
+    info_span!("unit").in_scope(|| ());
+    drop(guard);
+}
+
+#[test]
+fn units_after_shutdown_are_dropped_with_a_reason() {
+    let (telemetry, _guard) = start(export::json_lines(io::sink()));
+    info_span!("unit").in_scope(|| ());
+    telemetry.shutdown(Duration::from_secs(5)).unwrap();
+    info_span!("unit").in_scope(|| ());
+    let ledger = telemetry.shutdown(Duration::from_secs(5)).unwrap();
+    assert_eq!(
+        ledger.units.dropped,
+        BTreeMap::from([("shut_down".to_owned(), 1)])
+    );
+    assert!(all_add_up(&ledger));
+}
+
+#[test]
+fn wrong_configurations_are_typed_errors_before_anything_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("no/such/directory/records.jsonl");
+    let error = export::json_lines_file(&missing).unwrap_err();
+    assert_eq!(error.path(), missing);
+    let text = error.to_string();
+    assert!(
+        text.contains("records.jsonl") && text.contains("No such file"),
+        "{text}"
+    );
+
+    let error = Telemetry::builder().units("shop=loud").build().unwrap_err();
+    assert!(matches!(&error, BuildError::Units(error) if error.part() == "shop=loud"));
+    let text = error.to_string();
+    assert!(
+        text.contains("shop=loud") && text.contains("shop::http=info"),
+        "{text}"
+    );
+
+    let error = Telemetry::builder()
+        .flush_every(Duration::ZERO)
+        .build()
+        .unwrap_err();
+    assert!(matches!(error, BuildError::FlushEvery));
+    let error = Telemetry::builder().max_kinds(0).build().unwrap_err();
+    assert!(error.to_string().contains("max_kinds is 0"), "{error}");
+}
