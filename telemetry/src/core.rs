@@ -22,8 +22,8 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     pub(crate) background: Background,
     rings: Mutex<Vec<Arc<Ring>>>,
-    /// What came in since it was last collected. Held for as long as it takes to read the rings
-    /// or to swap it out, never for a report.
+    /// What came in since it was last collected. Held for as long as it takes to read one ring or
+    /// to swap it out, never for a report.
     incoming: Mutex<Aggregate>,
     totals: Mutex<Totals>,
 }
@@ -72,26 +72,30 @@ impl Core {
         ring
     }
 
-    /// Moves what is in one ring into the histograms, unless somebody else holds them.
-    pub(crate) fn try_drain(&self, ring: &Ring) {
-        let mut incoming = match self.incoming.try_lock() {
-            Ok(incoming) => incoming,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
-        // A histogram that grows allocates: not at the expense of a unit around this one.
-        alloc_tracker::excluded(|| self.drain(ring, &mut incoming));
+    /// Moves what is in one ring into the histograms.
+    pub(crate) fn drain(&self, ring: &Ring) {
+        self.drain_into(ring, &mut lock(&self.incoming));
+    }
+
+    /// The same, unless somebody else is at the histograms.
+    pub(crate) fn drain_if_free(&self, ring: &Ring) {
+        match self.incoming.try_lock() {
+            Ok(mut incoming) => self.drain_into(ring, &mut incoming),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                self.drain_into(ring, &mut poisoned.into_inner());
+            }
+            Err(TryLockError::WouldBlock) => {}
+        }
     }
 
     /// Takes in a unit that ended where no ring can be had.
-    pub(crate) fn take_in(&self, unit: &Finished) -> bool {
+    pub(crate) fn take_in(&self, unit: &Finished) {
         self.count(unit, &mut lock(&self.incoming));
-        self.background.something_happened();
-        true
     }
 
-    fn drain(&self, ring: &Ring, incoming: &mut Aggregate) {
-        ring.drain(|unit| self.count(unit, incoming));
+    fn drain_into(&self, ring: &Ring, incoming: &mut Aggregate) {
+        // A histogram that grows allocates: not at the expense of a unit around this one.
+        alloc_tracker::excluded(|| ring.drain(|unit| self.count(unit, incoming)));
     }
 
     fn count(&self, unit: &Finished, incoming: &mut Aggregate) {
@@ -108,13 +112,11 @@ impl Core {
             rings.retain(|ring| !ring.is_spent());
             all
         };
-        {
-            let mut incoming = lock(&self.incoming);
-            for ring in &rings {
-                self.drain(ring, &mut incoming);
-            }
-            std::mem::swap(&mut *incoming, &mut totals.spare);
+        // Ring by ring: a thread that waits for the histograms does not wait for all rings.
+        for ring in &rings {
+            self.drain(ring);
         }
+        std::mem::swap(&mut *lock(&self.incoming), &mut totals.spare);
         let Totals {
             all,
             interval,

@@ -134,21 +134,22 @@ pub(crate) fn times_this_unit() -> bool {
 }
 
 /// Puts an ended unit into the thread's ring, and drains the ring in time.
-///
-/// False: there was no room, which is only so while somebody else holds the aggregate and this
-/// thread goes on ending units meanwhile.
-pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished) -> bool {
-    let ring = with(|all| Arc::clone(&all.link(core).ring));
-    let Some(ring) = ring else {
-        // The thread is ending: straight into the aggregate.
-        return core.take_in(unit);
-    };
-    if ring.is_half_full() {
-        core.try_drain(&ring);
+pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished) {
+    match with(|all| Arc::clone(&all.link(core).ring)) {
+        Some(ring) => {
+            if ring.is_half_full() {
+                core.drain_if_free(&ring);
+            }
+            while !ring.push(unit) {
+                // Full, and others were at the histograms all the while. No unit is lost for
+                // that: the thread waits for them, some microseconds as a rule.
+                core.drain(&ring);
+            }
+        }
+        // The thread is ending: straight into the histograms.
+        None => core.take_in(unit),
     }
-    let pushed = ring.push(unit);
     core.background.something_happened();
-    pushed
 }
 
 impl Frames {

@@ -247,8 +247,8 @@ impl Tracker {
         }
         if core.background.is_stopping() {
             core.counters.unit_dropped(UnitDrop::ShutDown);
-        } else if !frames::hand_on(core, &unit) {
-            core.counters.unit_dropped(UnitDrop::Backlog);
+        } else {
+            frames::hand_on(core, &unit);
         }
     }
 

@@ -75,17 +75,14 @@ pub(crate) enum UnitDrop {
     TooManyUnits,
     /// There was no room for its span's id.
     TooManySpans,
-    /// Its thread's ring was full while another thread held the histograms.
-    Backlog,
     /// It ended after `shutdown`.
     ShutDown,
 }
 
 impl UnitDrop {
-    const ALL: [UnitDrop; 4] = [
+    const ALL: [UnitDrop; 3] = [
         UnitDrop::TooManyUnits,
         UnitDrop::TooManySpans,
-        UnitDrop::Backlog,
         UnitDrop::ShutDown,
     ];
 
@@ -93,7 +90,6 @@ impl UnitDrop {
         match self {
             UnitDrop::TooManyUnits => "too_many_units",
             UnitDrop::TooManySpans => "too_many_spans",
-            UnitDrop::Backlog => "backlog",
             UnitDrop::ShutDown => "shut_down",
         }
     }

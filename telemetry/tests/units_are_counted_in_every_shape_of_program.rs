@@ -73,9 +73,10 @@ fn a_child_on_another_thread_belongs_to_the_unit() {
         root.in_scope(|| allocate(10));
         let child = info_span!(parent: &root, "child");
         std::thread::spawn(move || {
-            tracing::dispatcher::with_default(&dispatch, || {
+            tracing::dispatcher::with_default(&dispatch, move || {
                 child.in_scope(|| allocate(500));
                 allocate(9000); // outside
+                drop(child); // `Registry` closes its parent through the thread's dispatcher
             });
         })
         .join()
