@@ -14,9 +14,8 @@ pub struct UnitId(pub u64);
 impl UnitId {
     /// Turns a handle into a word that owns its reference.
     pub fn leak(unit: Unit) -> UnitId {
-        let id = UnitId(unit.handle().id());
-        std::mem::forget(unit);
-        id
+        let unit = std::mem::ManuallyDrop::new(unit);
+        UnitId(unit.handle().id())
     }
 
     /// Turns the word back into the handle that it was made from, unless that unit is gone.

@@ -298,20 +298,19 @@ mod tests {
         unit
     }
 
-    fn figures(aggregate: &Aggregate) -> Vec<(u32, u64, u64, u64, u64, Vec<(u64, u64, u64)>)> {
+    /// Count, errors, wall sum and median; count, sum and median of each boundary's calls.
+    type Figures = ([u64; 4], Vec<[u64; 3]>);
+
+    fn figures(aggregate: &Aggregate) -> Vec<Figures> {
         aggregate
             .kinds()
-            .map(|(kind, costs)| {
+            .map(|(_, costs)| {
                 let wall = costs.metric(Metric::Wall);
-                let boundaries = costs.boundaries.iter();
+                let boundaries = costs.boundaries.iter().map(|b| &b.calls);
                 (
-                    kind.0,
-                    costs.count,
-                    costs.errors,
-                    wall.sum(),
-                    wall.quantile(0.5),
+                    [costs.count, costs.errors, wall.sum(), wall.quantile(0.5)],
                     boundaries
-                        .map(|b| (b.calls.count(), b.calls.sum(), b.calls.quantile(0.5)))
+                        .map(|c| [c.count(), c.sum(), c.quantile(0.5)])
                         .collect(),
                 )
             })

@@ -1,0 +1,178 @@
+//! One span with `Registry` alone and with the telemetry layer, in one run.
+//!
+//! `cargo bench --bench span`
+
+mod support;
+
+use alloc_tracker::AllocTracker;
+use std::hint::black_box;
+use support::{Case, compare, compare_instructions, header};
+use telemetry::Telemetry;
+use tracing::subscriber::with_default;
+use tracing::{error, info_span, trace_span};
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::registry;
+
+#[global_allocator]
+static GLOBAL: AllocTracker = AllocTracker::system();
+
+fn unit(times: u64) {
+    for _ in 0..times {
+        info_span!("unit").in_scope(|| black_box(()));
+    }
+}
+
+fn child(times: u64) {
+    info_span!("unit").in_scope(|| {
+        for _ in 0..times {
+            info_span!("child").in_scope(|| black_box(()));
+        }
+    });
+}
+
+fn reentry(times: u64) {
+    let span = info_span!("unit");
+    for _ in 0..times {
+        span.in_scope(|| black_box(()));
+    }
+}
+
+fn call(times: u64) {
+    info_span!("unit").in_scope(|| {
+        for _ in 0..times {
+            telemetry::call!("boundary").sent(100);
+        }
+    });
+}
+
+fn failed_unit(times: u64) {
+    for _ in 0..times {
+        info_span!("unit").in_scope(|| error!("broken"));
+    }
+}
+
+fn unwanted(times: u64) {
+    for _ in 0..times {
+        trace_span!("noise").in_scope(|| black_box(()));
+    }
+}
+
+fn with_registry(work: fn(u64), times: u64) {
+    with_default(registry(), || work(times));
+}
+
+fn with_layer(work: fn(u64), times: u64) {
+    let (layer, telemetry) = Telemetry::builder().build().expect("a valid configuration");
+    with_default(registry().with(layer), || work(times));
+    drop(telemetry);
+}
+
+/// Heap allocations, telemetry's own included, of `times` repetitions when all is warm.
+fn allocations(work: fn(u64), times: u64) -> u64 {
+    let (layer, _telemetry) = Telemetry::builder().build().expect("a valid configuration");
+    with_default(registry().with(layer), || {
+        work(10_000);
+        let before = alloc_tracker::process_usage();
+        work(times);
+        (alloc_tracker::process_usage() - before).allocs
+    })
+}
+
+fn main() {
+    const CASES: &[Case] = &[
+        ("unit_registry", |n| with_registry(unit, n)),
+        ("unit_layer", |n| with_layer(unit, n)),
+        ("child_registry", |n| with_registry(child, n)),
+        ("child_layer", |n| with_layer(child, n)),
+        ("reentry_registry", |n| with_registry(reentry, n)),
+        ("reentry_layer", |n| with_layer(reentry, n)),
+        ("call_registry", |n| with_registry(call, n)),
+        ("call_layer", |n| with_layer(call, n)),
+    ];
+    if support::ran_as_case(CASES) {
+        return;
+    }
+
+    header(
+        "Instructions per repetition (callgrind)",
+        "Registry",
+        "with layer",
+    );
+    for (name, bare, with) in [
+        (
+            "a unit: create, enter, exit, close",
+            "unit_registry",
+            "unit_layer",
+        ),
+        (
+            "a child span inside a unit",
+            "child_registry",
+            "child_layer",
+        ),
+        ("entering a unit again", "reentry_registry", "reentry_layer"),
+        (
+            "call!(..).sent(n) inside a unit",
+            "call_registry",
+            "call_layer",
+        ),
+    ] {
+        compare_instructions(name, bare, with);
+    }
+
+    header("Time per repetition, in turn", "Registry", "with layer");
+    let bare = tracing::Dispatch::new(registry());
+    let (layer, telemetry) = Telemetry::builder().build().expect("a valid configuration");
+    let with = tracing::Dispatch::new(registry().with(layer));
+    let under = |dispatch: &tracing::Dispatch, work: fn(u64)| {
+        let dispatch = dispatch.clone();
+        move |n| tracing::dispatcher::with_default(&dispatch, || work(n))
+    };
+    for (name, work) in [
+        ("a unit: create, enter, exit, close", unit as fn(u64)),
+        ("a child span inside a unit", child),
+        ("entering a unit again", reentry),
+        ("call!(..).sent(n) inside a unit", call),
+        ("a unit with an error event", failed_unit),
+        ("a TRACE span that nobody asked for", unwanted),
+    ] {
+        compare(name, &mut under(&bare, work), &mut under(&with, work));
+    }
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let everywhere = |dispatch: &tracing::Dispatch| {
+        let work = under(dispatch, unit);
+        let dispatch = dispatch.clone();
+        move |n| {
+            std::thread::scope(|threads| {
+                for _ in 1..cores {
+                    threads.spawn(|| tracing::dispatcher::with_default(&dispatch, || unit(n)));
+                }
+                work(n);
+            });
+        }
+    };
+    compare(
+        "a unit, on every core",
+        &mut everywhere(&bare),
+        &mut everywhere(&with),
+    );
+
+    println!("\nHeap allocations, telemetry's own included");
+    let units = if support::smoke() { 20_000 } else { 1_000_000 };
+    println!(
+        "{:<44} {:>11}",
+        format!("{units} units"),
+        allocations(unit, units)
+    );
+    println!(
+        "{:<44} {:>11}",
+        format!("{units} child spans"),
+        allocations(child, units)
+    );
+    let ledger = telemetry.ledger();
+    println!(
+        "\n{} units counted, {} dropped; telemetry's own figure: {:.0} ns per unit, two clock readings included",
+        ledger.units.kept,
+        ledger.units.dropped_total(),
+        ledger.cost.ns_per_unit.unwrap_or(f64::NAN)
+    );
+}

@@ -1,0 +1,63 @@
+//! Telemetry's thread sleeps when nothing happens: the kernel's own count of its context switches
+//! does not move in half a minute.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
+use telemetry::{Telemetry, export};
+use tracing::info_span;
+use tracing_subscriber::prelude::*;
+
+fn telemetry_thread() -> PathBuf {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let mut tasks = tasks.map(|task| task.unwrap().path());
+    let named =
+        |task: &PathBuf| fs::read_to_string(task.join("comm")).unwrap().trim() == "telemetry";
+    tasks.find(named).expect("a thread named telemetry")
+}
+
+/// Voluntary and involuntary context switches.
+fn switches(task: &std::path::Path) -> (u64, u64) {
+    let status = fs::read_to_string(task.join("status")).unwrap();
+    let figure = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    (
+        figure("voluntary_ctxt_switches"),
+        figure("nonvoluntary_ctxt_switches"),
+    )
+}
+
+#[test]
+fn thirty_idle_seconds() {
+    let (layer, telemetry) = Telemetry::builder()
+        .flush_every(Duration::from_millis(200))
+        .export(export::json_lines(std::io::sink()))
+        .build()
+        .unwrap();
+    let _guard = tracing_subscriber::registry().with(layer).set_default();
+    let thread = telemetry_thread();
+
+    // It does wake for work, and writes it out by itself.
+    let fresh = switches(&thread);
+    for _ in 0..100 {
+        info_span!("unit").in_scope(|| ());
+    }
+    sleep(Duration::from_secs(1));
+    let worked = switches(&thread);
+    assert!(worked.0 > fresh.0);
+    assert_eq!(
+        telemetry.ledger().records.kept,
+        2,
+        "a unit record and a ledger"
+    );
+
+    // A unit in progress is nothing to wake up for.
+    let in_progress = info_span!("unit").entered();
+    sleep(Duration::from_secs(30));
+    assert_eq!(switches(&thread), worked);
+    drop(in_progress);
+}
