@@ -1,7 +1,11 @@
 //! Budgets: limits on a measurement, and the assertions made of them.
 
-use crate::{Scope, Usage, engine};
+use crate::call_site::{self, CallSite};
+use crate::engine::{self, ActiveSites, Sites};
+use crate::{InUnit, Scope, Unit, Usage, excluded};
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 
 /// Limits on what a piece of work may cost. What is not limited is free.
 ///
@@ -69,6 +73,11 @@ impl Metric {
             Metric::LiveBytes => "live_bytes",
             Metric::LiveBlocks => "live_blocks",
         }
+    }
+
+    fn is_count(self) -> bool {
+        use Metric::{Allocs, Frees, LiveBlocks, Reallocs};
+        matches!(self, Allocs | Reallocs | Frees | LiveBlocks)
     }
 
     fn of(self, usage: &Usage) -> i64 {
@@ -162,6 +171,7 @@ impl Budget {
         if !usage.is_tracked() {
             return Err(BudgetExceeded {
                 excesses: Vec::new(),
+                sites: Vec::new(),
             });
         }
         let excesses: Vec<Excess> = Metric::ALL
@@ -179,7 +189,10 @@ impl Budget {
         if excesses.is_empty() {
             Ok(())
         } else {
-            Err(BudgetExceeded { excesses })
+            Err(BudgetExceeded {
+                excesses,
+                sites: Vec::new(),
+            })
         }
     }
 
@@ -190,27 +203,79 @@ impl Budget {
     /// After `work` has ended, if a limit is broken or the tracker is not installed.
     #[track_caller]
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
-        let scope = Scope::enter();
+        let scope = BudgetScope::enter();
         let value = work();
-        self.enforce(scope);
+        scope.finish(self);
         value
     }
 
-    /// What `assert_budget!` ends with.
-    #[doc(hidden)]
-    #[track_caller]
-    pub fn enforce(&self, scope: Scope) {
-        let usage = scope.finish();
-        self.enforce_usage(&usage);
+    fn check_with(&self, usage: &Usage, sites: &Sites) -> Result<(), BudgetExceeded> {
+        // An enclosing budget does not pay for what is said about this one.
+        excluded(|| {
+            self.check(usage).map_err(|mut exceeded| {
+                exceeded.sites = call_site::resolve(sites);
+                // By what was exceeded: many small blocks and one large one are different finds.
+                let by_count = exceeded.excesses.iter().all(|e| e.metric.is_count());
+                exceeded.sites.sort_by_key(|site| {
+                    std::cmp::Reverse(if by_count {
+                        (site.allocs, site.bytes)
+                    } else {
+                        (site.bytes, site.allocs)
+                    })
+                });
+                exceeded
+            })
+        })
+    }
+}
+
+/// A budget's block on one thread: what [`assert_budget!`](crate::assert_budget!) is made of.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct BudgetScope {
+    // Dropped in this order: the noting goes on until the scope has ended.
+    scope: Scope,
+    sites: ActiveSites,
+}
+
+impl BudgetScope {
+    pub fn enter() -> Self {
+        let sites = Sites::new().activate();
+        BudgetScope {
+            scope: Scope::enter(),
+            sites,
+        }
     }
 
-    #[doc(hidden)]
     #[track_caller]
-    pub fn enforce_usage(&self, usage: &Usage) {
-        if let Err(exceeded) = self.check(usage) {
+    pub fn finish(self, budget: &Budget) {
+        let usage = self.scope.finish();
+        let sites = self.sites.stop();
+        if let Err(exceeded) = budget.check_with(&usage, &sites) {
             panic!("{exceeded}");
         }
     }
+}
+
+/// The same for a future of its own, whatever threads it is polled on.
+#[doc(hidden)]
+pub async fn run_future<F: Future>(
+    budget: Budget,
+    future: F,
+) -> (F::Output, Result<(), BudgetExceeded>) {
+    let unit = Unit::new();
+    let mut idle = Some(Sites::new());
+    let mut future = pin!(future.in_unit(&unit));
+    let value = poll_fn(|cx| {
+        let sites = idle.take().unwrap_or_else(Sites::new).activate();
+        let poll = future.as_mut().poll(cx);
+        idle = Some(sites.stop());
+        poll
+    })
+    .await;
+    let sites = idle.unwrap_or_else(Sites::new);
+    let checked = budget.check_with(&unit.usage(), &sites);
+    (value, checked)
 }
 
 /// One broken limit of a budget.
@@ -230,12 +295,22 @@ pub struct Excess {
 pub struct BudgetExceeded {
     /// Empty: nothing was counted.
     excesses: Vec<Excess>,
+    /// The largest first.
+    sites: Vec<CallSite>,
 }
 
 impl BudgetExceeded {
     /// Every broken limit; empty if nothing was counted, so that nothing could be checked.
     pub fn excesses(&self) -> &[Excess] {
         &self.excesses
+    }
+
+    /// The places in the user's own code that allocated inside the budget, the largest first: by
+    /// bytes, or by count if only counts were exceeded.
+    ///
+    /// Empty for [`Budget::check`], which has figures only and did not see the work.
+    pub fn call_sites(&self) -> &[CallSite] {
+        &self.sites
     }
 }
 
@@ -245,21 +320,31 @@ impl fmt::Display for BudgetExceeded {
             return f.write_str(&not_tracked());
         }
         f.write_str("alloc_tracker: budget exceeded")?;
-        for Excess {
-            metric,
-            limit,
-            actual,
-        } in &self.excesses
-        {
-            let excess = actual.saturating_sub(*limit);
+        for (index, excess) in self.excesses.iter().enumerate() {
+            let Excess {
+                metric,
+                limit,
+                actual,
+            } = excess;
+            let over = actual.saturating_sub(*limit);
+            let lead = if index == 0 { ": " } else { "; " };
             write!(
                 f,
-                "\n  {metric:<12} limit {limit:>12}   actual {actual:>12}   excess {excess:>12}"
+                "{lead}{metric}: limit {limit}, actual {actual}, excess {over}"
             )?;
+        }
+        for site in self.sites.iter().take(SHOWN_SITES) {
+            write!(f, "\n  at {site}")?;
+        }
+        if let Some(more @ 1..) = self.sites.len().checked_sub(SHOWN_SITES) {
+            write!(f, "\n  and {more} more")?;
         }
         Ok(())
     }
 }
+
+/// Call sites in the message of a broken budget.
+const SHOWN_SITES: usize = 5;
 
 impl std::error::Error for BudgetExceeded {}
 
@@ -327,16 +412,16 @@ macro_rules! assert_budget {
     };
     (@limits [$budget:expr] $body:block $(,)?) => {{
         let budget = $budget;
-        let scope = $crate::Scope::enter();
+        let scope = $crate::BudgetScope::enter();
         let value = $body;
-        budget.enforce(scope);
+        scope.finish(&budget);
         value
     }};
     (@future [$budget:expr] $body:expr) => {{
-        let budget = $budget;
-        let unit = $crate::Unit::new();
-        let value = $crate::InUnit::in_unit($body, &unit).await;
-        budget.enforce_usage(&unit.usage());
+        let (value, checked) = $crate::run_future($budget, $body).await;
+        if let ::std::result::Result::Err(exceeded) = checked {
+            ::std::panic!("{exceeded}");
+        }
         value
     }};
     ($metric:ident <= $($rest:tt)+) => {

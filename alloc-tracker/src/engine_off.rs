@@ -96,3 +96,31 @@ impl UnitHandle {
         Some(UnitHandle)
     }
 }
+
+#[derive(Debug)]
+pub(crate) struct Sites;
+
+#[derive(Debug)]
+pub(crate) struct ActiveSites;
+
+impl Sites {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Sites
+    }
+
+    #[inline(always)]
+    pub(crate) fn activate(self) -> ActiveSites {
+        ActiveSites
+    }
+
+    #[inline(always)]
+    pub(crate) fn for_each_stack(&self, _each: impl FnMut(&[usize], u64, u64)) {}
+}
+
+impl ActiveSites {
+    #[inline(always)]
+    pub(crate) fn stop(self) -> Sites {
+        Sites
+    }
+}

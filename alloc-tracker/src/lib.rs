@@ -49,6 +49,7 @@
 
 mod allocator;
 mod budget;
+mod call_site;
 mod future;
 mod scope;
 mod unit;
@@ -62,6 +63,9 @@ mod engine;
 
 pub use allocator::AllocTracker;
 pub use budget::{Budget, BudgetExceeded, Excess, Metric};
+#[doc(hidden)]
+pub use budget::{BudgetScope, run_future};
+pub use call_site::CallSite;
 pub use future::{InUnit, WithUnit, in_current_unit};
 pub use scope::{Scope, excluded, measure};
 pub use unit::{Entered, Unit};

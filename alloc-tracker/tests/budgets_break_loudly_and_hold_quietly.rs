@@ -51,32 +51,129 @@ fn a_broken_budget_names_every_metric_with_limit_actual_and_excess() {
             }
         )
     });
-    let words: Vec<Vec<&str>> = text
-        .lines()
-        .map(|l| l.split_whitespace().collect())
-        .collect();
-    assert_eq!(words[0].join(" "), "alloc_tracker: budget exceeded");
+    let first = text.lines().next().unwrap();
     assert_eq!(
-        words[1],
-        ["allocs", "limit", "1", "actual", "2", "excess", "1"]
+        first,
+        "alloc_tracker: budget exceeded: allocs: limit 1, actual 2, excess 1; \
+         alloc_bytes: limit 100, actual 120, excess 20; live_bytes: limit 0, actual 50, excess 50",
+        "kept limits are not listed"
     );
+}
+
+#[inline(never)]
+fn many_small() -> usize {
+    (0..20).map(|n| black_box(vec![n; 2]).len()).sum()
+}
+const MANY_SMALL: u32 = line!() - 2;
+
+#[inline(never)]
+fn one_large() -> usize {
+    let text = black_box(vec![b'x'; 5000]);
+    text.len()
+}
+const ONE_LARGE: u32 = line!() - 3;
+
+fn at(line: u32) -> String {
+    format!(
+        "  at {}:{line} ",
+        file!().trim_start_matches("alloc-tracker/")
+    )
+}
+
+#[test]
+fn the_line_that_allocated_most_is_in_the_second_line_of_the_message() {
+    let both = || (many_small(), one_large());
+    let by_count = message(|| {
+        assert_no_alloc!({ both() });
+    });
+    let lines: Vec<&str> = by_count.lines().collect();
+    assert!(lines[1].starts_with(&at(MANY_SMALL)), "{by_count}");
+    assert!(
+        lines[1].contains("many_small") && lines[1].ends_with(": 20 allocs, 160 B"),
+        "{by_count}"
+    );
+    assert!(lines[2].starts_with(&at(ONE_LARGE)), "{by_count}");
+    assert_eq!(lines.len(), 3, "{by_count}");
+
+    let by_bytes = message(|| {
+        assert_budget!(alloc_bytes <= 100, { both() });
+    });
+    let lines: Vec<&str> = by_bytes.lines().collect();
+    assert!(lines[1].starts_with(&at(ONE_LARGE)), "{by_bytes}");
+    assert!(lines[1].ends_with(": 1 alloc, 5000 B"), "{by_bytes}");
+
+    let by_run = message(|| {
+        Budget::new().allocs(1).run(both);
+    });
+    assert!(
+        by_run.lines().nth(1).unwrap().starts_with(&at(MANY_SMALL)),
+        "{by_run}"
+    );
+
+    let in_future = message(|| {
+        block_on(async { assert_budget!(peak_bytes <= 1, async { both() }) });
+    });
+    assert!(
+        in_future
+            .lines()
+            .nth(1)
+            .unwrap()
+            .starts_with(&at(ONE_LARGE)),
+        "{in_future}"
+    );
+}
+
+#[test]
+fn what_is_grown_and_shrunk_is_noted_where_it_is_done() {
+    let text = message(|| {
+        assert_budget!(reallocs <= 1, {
+            let mut v: Vec<u8> = Vec::with_capacity(10);
+            v.push(1);
+            v.reserve_exact(1000);
+            black_box(&v);
+            v.shrink_to_fit();
+            black_box(&v);
+        });
+    });
     assert_eq!(
-        words[2],
-        [
-            "alloc_bytes",
-            "limit",
-            "100",
-            "actual",
-            "120",
-            "excess",
-            "20"
-        ]
+        text.lines().count(),
+        1 + 3,
+        "one line for each call: {text}"
     );
-    assert_eq!(
-        words[3],
-        ["live_bytes", "limit", "0", "actual", "50", "excess", "50"]
+}
+
+#[test]
+fn nested_budgets_note_their_own_and_the_outer_all() {
+    let text = message(|| {
+        assert_budget!(allocs <= 20, {
+            let inner = std::panic::catch_unwind(|| assert_no_alloc!({ one_large() }));
+            let inner = *inner.unwrap_err().downcast::<String>().unwrap();
+            assert!(inner.contains("one_large"), "{inner}");
+            drop(inner);
+            many_small()
+        });
+    });
+    assert!(
+        text.contains("one_large") && text.contains("many_small"),
+        "{text}"
     );
-    assert_eq!(words.len(), 4, "kept limits are not listed");
+}
+
+#[test]
+fn a_body_that_allocates_millions_of_times_ends() {
+    let text = message(|| {
+        assert_budget!(allocs <= 1, {
+            for _ in 0..2_000_000 {
+                black_box(Box::new(1u8));
+            }
+        });
+    });
+    assert!(text.contains("actual 2000000"), "{text}");
+    // Not every stack was walked, but those that were stand for the others.
+    let line = text.lines().nth(1).unwrap();
+    let noted = line.rsplit(": ").next().unwrap().split(' ').next().unwrap();
+    let noted: u64 = noted.parse().unwrap();
+    assert!((1_990_000..=2_000_000).contains(&noted), "{text}");
 }
 
 #[test]

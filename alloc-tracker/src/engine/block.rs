@@ -1,7 +1,7 @@
 //! One thread's counters, and what the allocator's hooks do to them.
 
 use super::counts::Counts;
-use super::{registry, segments, thread_exit};
+use super::{registry, segments, sites, thread_exit};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -84,7 +84,7 @@ impl Published {
 /// ```
 ///
 /// Outside of ATTACHED every hook asks for [`attend`]: `watch` is 0, so every allocation does,
-/// and a free looks at `state`. A DETACHED block keeps counting, and drains what it counts into
+/// and a free looks at `state`. So does every allocation while a budget notes call sites. A DETACHED block keeps counting, and drains what it counts into
 /// the registry's overflow counts after each call.
 #[derive(Debug)]
 pub(super) struct Block {
@@ -148,12 +148,14 @@ pub(crate) fn on_realloc(old: usize, new: usize) -> bool {
         if new >= old {
             block.grow((new - old) as u64)
         } else {
-            block.shrink((old - new) as u64)
+            // Not `||`: both, always.
+            block.shrink((old - new) as u64) | (block.watch.get() == 0)
         }
     })
 }
 
-/// The rare path of every hook: attaches a new thread, drains a detached one.
+/// The rare path of every hook: attaches a new thread, drains a detached one, notes the call site
+/// for an open budget.
 ///
 /// PERF: takes and returns the hook's result, so that the hooks can end in a jump to here and
 /// keep nothing on the stack.
@@ -167,6 +169,7 @@ pub(crate) fn attend(result: *mut u8) -> *mut u8 {
             State::Detached => block.drain(),
             State::Attached => {}
         }
+        sites::note(block.counts());
     });
     result
 }
@@ -224,16 +227,22 @@ impl Block {
             return self.drain();
         }
         slot.publish(&self.published, self.drained.get());
-        self.watch.set(u64::MAX);
         self.state.set(State::Attached);
+        self.set_watch(sites::any_open());
+    }
+
+    /// Has every allocation from now on call [`attend`], or only those that must.
+    pub(super) fn set_watch(&self, every: bool) {
+        let must = self.state.get() != State::Attached;
+        self.watch.set(if every || must { 0 } else { u64::MAX });
     }
 
     /// Ends the publication in `slot`: runs once, at the end of the thread.
     pub(super) fn detach(&self, slot: &'static registry::Slot) {
         slot.retract(self.counts());
         self.drained.set(self.counts());
-        self.watch.set(0);
         self.state.set(State::Detached);
+        self.watch.set(0);
         segments::release_stack();
     }
 
@@ -263,5 +272,6 @@ impl Block {
         registry::overflow(self.counts().minus(counts));
         self.published.set(counts);
         self.peak.set(peak);
+        sites::rewound(counts);
     }
 }

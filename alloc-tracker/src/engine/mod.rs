@@ -11,18 +11,21 @@
 //! * [`registry`]: the slots through which other threads read them, and the process's totals.
 //! * [`thread_exit`]: what runs when a thread ends, and in the child of a fork.
 //! * [`segments`]: the open measurements of a thread.
+//! * [`sites`]: the call stacks that allocate while a budget is open.
 //! * [`unit_pool`]: the shared sums of units, in memory that is only ever reused for units.
 
 mod block;
 mod counts;
 mod registry;
 mod segments;
+mod sites;
 mod thread_exit;
 mod unit_pool;
 
 pub(crate) use block::{attend, on_alloc, on_dealloc, on_realloc};
 pub(crate) use registry::process_usage;
 pub(crate) use segments::{Excluded, Segment, close, open, read};
+pub(crate) use sites::{ActiveSites, Sites};
 pub(crate) use unit_pool::UnitHandle;
 
 use std::alloc::Layout;

@@ -15,9 +15,9 @@
 //! Guards may be dropped in any order (a guard held by a future, say). A segment is found by its
 //! id from the top, and the ones above it move down.
 
-use super::block;
 use super::counts::Counts;
 use super::unit_pool::UnitRef;
+use super::{block, sites};
 use crate::Usage;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -187,6 +187,7 @@ impl Excluded {
     #[inline]
     pub(crate) fn start() -> Self {
         let (counts, peak) = block::with(|b| (b.counts(), b.peak()));
+        sites::suspend();
         Excluded {
             counts,
             peak,
@@ -198,6 +199,7 @@ impl Excluded {
 impl Drop for Excluded {
     fn drop(&mut self) {
         block::with(|block| block.rewind(self.counts, self.peak));
+        sites::resume();
     }
 }
 

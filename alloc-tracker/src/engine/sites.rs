@@ -1,0 +1,253 @@
+//! The call stacks that allocate while a budget is open.
+//!
+//! A budget owns a table, in memory from the system's allocator. While the table is active on a
+//! thread, each allocation of that thread walks its stack and adds to the entry of that stack: a
+//! microsecond or so, which is why nothing but an open budget does it. Addresses become names only
+//! if the budget breaks.
+
+use super::block;
+use super::counts::Counts;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+
+/// Different stacks that a table keeps apart, a power of two.
+const STACKS: usize = 512;
+/// Frames that are kept of a stack, the innermost first.
+const FRAMES: usize = 40;
+/// After this many stacks only every second allocation's is walked, after as many again every
+/// fourth, and so on, so that a body that allocates millions of times ends. The next stack stands
+/// for those that were left out: figures are exact up to here, and estimates beyond.
+const WALKED_AT_EACH_STRIDE: u32 = 2048;
+
+struct Table {
+    /// The next active table of the thread: that of a budget around this one.
+    outer: Cell<*mut Table>,
+    stacks: [Stack; STACKS],
+}
+
+struct Stack {
+    /// 0: unused.
+    hash: u64,
+    allocs: u64,
+    bytes: u64,
+    len: usize,
+    frames: [usize; FRAMES],
+}
+
+thread_local! {
+    // Const-initialised and without a destructor, as everything that a hook touches.
+    static ACTIVE: Active = const {
+        Active {
+            innermost: Cell::new(ptr::null_mut()),
+            noted: Cell::new(Counts::ZERO),
+            walked: Cell::new(0),
+            suspended: Cell::new(0),
+        }
+    };
+}
+
+struct Active {
+    innermost: Cell<*mut Table>,
+    /// The thread's counts up to which allocations have been noted.
+    noted: Cell<Counts>,
+    /// Stacks walked since the outermost budget was opened.
+    walked: Cell<u32>,
+    /// Above 0, allocations are not noted.
+    suspended: Cell<u32>,
+}
+
+/// A budget's table. Without memory for it, the message names no call sites.
+#[derive(Debug)]
+pub(crate) struct Sites {
+    table: Option<NonNull<Table>>,
+}
+
+// SAFETY: the table is owned and nobody else has its address: a thread's chain has it only while
+// it is an `ActiveSites`, which cannot leave that thread.
+unsafe impl Send for Sites {}
+
+// SAFETY: through `&Sites` the table is only read, and nobody writes it: that takes an
+// `ActiveSites`, which owns it.
+unsafe impl Sync for Sites {}
+
+impl Sites {
+    pub(crate) fn new() -> Self {
+        // SAFETY: the size of a table is not zero.
+        let table = unsafe { System.alloc_zeroed(Layout::new::<Table>()) };
+        // All zero is a valid table: null, counts of 0, unused stacks.
+        Sites {
+            table: NonNull::new(table.cast()),
+        }
+    }
+
+    /// Notes the calling thread's allocations until the guard is dropped.
+    pub(crate) fn activate(self) -> ActiveSites {
+        if let Some(table) = self.table {
+            let _ = ACTIVE.try_with(|active| {
+                let outer = active.innermost.replace(table.as_ptr());
+                // SAFETY: the table is ours alone, and initialised.
+                unsafe { &*table.as_ptr() }.outer.set(outer);
+                if outer.is_null() {
+                    active.walked.set(0);
+                }
+                block::with(|block| {
+                    active.noted.set(block.counts());
+                    block.set_watch(true);
+                });
+            });
+        }
+        ActiveSites {
+            sites: self,
+            _not_send: PhantomData,
+        }
+    }
+
+    /// Calls `each` with the return addresses of every stack, the allocations made there, and the
+    /// bytes.
+    pub(crate) fn for_each_stack(&self, mut each: impl FnMut(&[usize], u64, u64)) {
+        let Some(table) = self.table else { return };
+        // SAFETY: the table is ours and initialised, and not active: then we were an `ActiveSites`.
+        let table = unsafe { table.as_ref() };
+        for stack in table.stacks.iter().filter(|stack| stack.hash != 0) {
+            each(&stack.frames[..stack.len], stack.allocs, stack.bytes);
+        }
+    }
+}
+
+impl Drop for Sites {
+    fn drop(&mut self) {
+        if let Some(table) = self.table {
+            // SAFETY: from `System` with this layout; not active any more, so in nobody's chain.
+            unsafe { System.dealloc(table.as_ptr().cast(), Layout::new::<Table>()) };
+        }
+    }
+}
+
+/// A table that notes the thread's allocations. If it is forgotten, it is never freed and goes on
+/// noting.
+#[derive(Debug)]
+pub(crate) struct ActiveSites {
+    sites: Sites,
+    /// It is in the chain of its thread.
+    _not_send: PhantomData<*mut ()>,
+}
+
+impl ActiveSites {
+    /// Ends the noting and returns what was noted.
+    pub(crate) fn stop(mut self) -> Sites {
+        self.unlink();
+        Sites {
+            // Ours no more: there is nothing left to unlink or free when we are dropped.
+            table: self.sites.table.take(),
+        }
+    }
+
+    fn unlink(&self) {
+        let Some(table) = self.sites.table else {
+            return;
+        };
+        let _ = ACTIVE.try_with(|active| {
+            // Guards may be dropped in any order: take the table out wherever it is.
+            let mut link = &active.innermost;
+            // SAFETY: a table in the chain is valid, as it is taken out before it is freed, and
+            // no exclusive reference to it exists outside of a hook.
+            while let Some(next) = unsafe { link.get().as_ref() } {
+                if ptr::eq(next, table.as_ptr()) {
+                    link.set(next.outer.get());
+                    break;
+                }
+                link = &next.outer;
+            }
+            block::with(|block| block.set_watch(!active.innermost.get().is_null()));
+        });
+    }
+}
+
+impl Drop for ActiveSites {
+    fn drop(&mut self) {
+        // Before the field is dropped, which frees the table.
+        self.unlink();
+    }
+}
+
+pub(super) fn any_open() -> bool {
+    ACTIVE
+        .try_with(|active| !active.innermost.get().is_null())
+        .unwrap_or(false)
+}
+
+pub(super) fn suspend() {
+    let _ = ACTIVE.try_with(|active| active.suspended.set(active.suspended.get() + 1));
+}
+
+pub(super) fn resume() {
+    let _ = ACTIVE.try_with(|active| active.suspended.set(active.suspended.get() - 1));
+}
+
+/// The thread's counters were set back.
+pub(super) fn rewound(counts: Counts) {
+    let _ = ACTIVE.try_with(|active| active.noted.set(counts));
+}
+
+/// Notes what was allocated since the last call, as allocated here. Runs inside a hook.
+pub(super) fn note(counts: Counts) {
+    let _ = ACTIVE.try_with(|active| {
+        let innermost = active.innermost.get();
+        let fresh = counts.minus(active.noted.get());
+        let stride = 1u64 << (active.walked.get() / WALKED_AT_EACH_STRIDE).min(20);
+        if innermost.is_null() || active.suspended.get() > 0 || fresh.allocs < stride {
+            return;
+        }
+        active.noted.set(counts);
+        active.walked.set(active.walked.get() + 1);
+        // Should walking the stack allocate, that is not walked again.
+        active.suspended.set(1);
+        let mut frames = [0usize; FRAMES];
+        let mut len = 0;
+        // SAFETY: "unsynchronized" concerns the symbol helper of Windows alone; elsewhere the
+        // unwinder may run on any number of threads.
+        unsafe {
+            backtrace::trace_unsynchronized(|frame| {
+                frames[len] = frame.ip() as usize;
+                len += 1;
+                len < FRAMES
+            });
+        }
+        let frames = &frames[..len];
+        let mut table = innermost;
+        while !table.is_null() {
+            // SAFETY: tables in the chain are valid and this thread's alone (`ActiveSites` takes
+            // them out before they are freed), and no other reference to one exists while a hook
+            // runs.
+            let noting = unsafe { &mut *table };
+            noting.add(frames, fresh);
+            table = noting.outer.get();
+        }
+        active.suspended.set(0);
+    });
+}
+
+impl Table {
+    fn add(&mut self, frames: &[usize], fresh: Counts) {
+        let hash = frames.iter().fold(0u64, |hash, &ip| {
+            (hash.rotate_left(5) ^ ip as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        }) | 1;
+        let home = (hash >> 32) as usize;
+        for step in 0..STACKS {
+            let stack = &mut self.stacks[(home + step) % STACKS];
+            if stack.hash == 0 {
+                stack.hash = hash;
+                stack.len = frames.len();
+                stack.frames[..frames.len()].copy_from_slice(frames);
+            }
+            if stack.hash == hash {
+                stack.allocs += fresh.allocs;
+                stack.bytes += fresh.alloc_bytes;
+                return;
+            }
+        }
+        // More different stacks than there is room for: the first ones must do.
+    }
+}
