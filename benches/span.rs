@@ -9,7 +9,7 @@ use std::hint::black_box;
 use support::{Case, compare, compare_instructions, header};
 use telemetry::Telemetry;
 use tracing::subscriber::with_default;
-use tracing::{error, info_span, trace_span};
+use tracing::{error, info_span};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry;
 
@@ -48,12 +48,6 @@ fn call(times: u64) {
 fn failed_unit(times: u64) {
     for _ in 0..times {
         info_span!("unit").in_scope(|| error!("broken"));
-    }
-}
-
-fn unwanted(times: u64) {
-    for _ in 0..times {
-        trace_span!("noise").in_scope(|| black_box(()));
     }
 }
 
@@ -133,7 +127,6 @@ fn main() {
         ("entering a unit again", reentry),
         ("call!(..).sent(n) inside a unit", call),
         ("a unit with an error event", failed_unit),
-        ("a TRACE span that nobody asked for", unwanted),
     ] {
         compare(name, &mut under(&bare, work), &mut under(&with, work));
     }
