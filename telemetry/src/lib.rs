@@ -85,3 +85,8 @@ pub use ledger::{Cost, Ledger, Stream};
 pub use snapshot::{BoundarySnapshot, Distribution, Snapshot, UnitSnapshot};
 pub use telemetry::{ShutdownError, Telemetry};
 pub use units::{ParseUnitFilterError, UnitFilter};
+
+/// The README's programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
