@@ -40,6 +40,12 @@ pub(crate) fn close(_segment: Segment) -> Usage {
     Usage::untracked()
 }
 
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnitSegment;
+
+#[inline(always)]
+pub(crate) fn close_for_unit(_segment: UnitSegment) {}
+
 pub(crate) fn is_installed() -> bool {
     false
 }
@@ -72,8 +78,8 @@ impl UnitHandle {
     }
 
     #[inline(always)]
-    pub(crate) fn open(&self) -> Segment {
-        Segment
+    pub(crate) fn open(&self) -> UnitSegment {
+        UnitSegment
     }
 
     #[inline(always)]
@@ -87,8 +93,8 @@ impl UnitHandle {
     }
 
     #[inline(always)]
-    pub(crate) fn open_id(_id: u64) -> Segment {
-        Segment
+    pub(crate) fn open_id(_id: u64) -> Option<UnitSegment> {
+        None
     }
 
     #[inline(always)]

@@ -4,8 +4,8 @@
 //! Wrong use (a reference given back twice, a segment closed on another thread) gives wrong
 //! figures, never undefined behaviour: the memory of a unit is only ever reused for units.
 
+use crate::Unit;
 use crate::engine;
-use crate::{Unit, Usage};
 
 /// A unit as one word: [`UnitId::leak`] and [`UnitId::reclaim`] move one reference in and out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +29,15 @@ impl UnitId {
     }
 }
 
-/// An open segment on this thread's stack.
+/// A thread's open work for a unit.
 #[derive(Clone, Copy, Debug)]
-pub struct Segment(engine::Segment);
+pub struct Segment(Option<engine::UnitSegment>);
 
 impl Segment {
-    /// Ends the segment and returns what it cost.
-    pub fn close(self) -> Usage {
-        engine::close(self.0)
+    /// Ends the work: the unit has its figures.
+    pub fn close(self) {
+        if let Some(segment) = self.0 {
+            engine::close_for_unit(segment);
+        }
     }
 }

@@ -120,7 +120,7 @@ impl fmt::Debug for Unit {
 #[derive(Debug)]
 #[must_use = "the thread works for the unit until this guard is dropped"]
 pub struct Entered<'unit> {
-    segment: engine::Segment,
+    segment: engine::UnitSegment,
     /// Keeps the unit alive, and keeps the guard on its thread.
     _unit: PhantomData<(&'unit Unit, *mut ())>,
 }
@@ -128,6 +128,6 @@ pub struct Entered<'unit> {
 impl Drop for Entered<'_> {
     #[inline]
     fn drop(&mut self) {
-        engine::close(self.segment);
+        engine::close_for_unit(self.segment);
     }
 }

@@ -54,6 +54,24 @@ impl Usage {
         !self.untracked
     }
 
+    #[cfg(feature = "track")]
+    #[inline]
+    pub(crate) const fn tracked(
+        [allocs, reallocs, frees]: [u64; 3],
+        [alloc_bytes, freed_bytes, peak_bytes]: [u64; 3],
+    ) -> Self {
+        Usage {
+            allocs,
+            reallocs,
+            frees,
+            alloc_bytes,
+            freed_bytes,
+            peak_bytes,
+            untracked: false,
+        }
+    }
+
+    #[inline]
     pub(crate) const fn untracked() -> Self {
         Usage {
             allocs: 0,

@@ -124,6 +124,37 @@ fn guards_dropped_out_of_order_keep_every_figure_and_the_current_unit() {
 }
 
 #[test]
+fn a_unit_entered_twice_and_left_in_the_wrong_order_counts_to_the_end() {
+    let unit = Unit::new();
+    let first = unit.enter();
+    drop(bytes(10));
+    let second = unit.enter();
+    drop(first);
+    drop(bytes(5));
+    assert_eq!(unit.usage().alloc_bytes, 15);
+    drop(second);
+    drop(bytes(100));
+    assert_eq!((unit.usage().allocs, unit.usage().alloc_bytes), (2, 15));
+}
+
+#[test]
+fn measurements_nested_deeper_than_the_peaks_are_kept_stay_exact_but_for_those() {
+    fn nest(depth: usize) -> (Usage, u64) {
+        let held = bytes(10);
+        let (inner, usage) = measure(|| if depth == 0 { 0 } else { nest(depth - 1).1 });
+        drop(held);
+        assert_eq!(usage.alloc_bytes, inner);
+        assert!(usage.peak_bytes >= inner, "an upper bound at worst");
+        (usage, inner + 10)
+    }
+    let (outermost, sum) = nest(300);
+    assert_eq!((outermost.alloc_bytes, sum), (3000, 3010));
+    assert_eq!(outermost.peak_bytes, 3000, "the outer 64 are exact");
+    let ((), usage) = measure(|| drop(black_box(vec![1u8; 7])));
+    assert_eq!(usage.peak_bytes, 7, "and the stack is clean again");
+}
+
+#[test]
 fn forgotten_guards_do_no_harm() {
     for _ in 0..200 {
         let unit = Unit::new();

@@ -1,6 +1,7 @@
 //! One thread's counters, and what the allocator's hooks do to them.
 
 use super::counts::Counts;
+use super::peaks::Peaks;
 use super::{registry, segments, sites, thread_exit};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -89,9 +90,7 @@ impl Published {
 #[derive(Debug)]
 pub(super) struct Block {
     published: Published,
-    /// The highest live bytes while the innermost open segment has been innermost; `i64::MAX`
-    /// while no segment is open, so that nobody's peak costs no store.
-    peak: Cell<i64>,
+    peaks: Peaks,
     /// An allocation that brings `alloc_bytes` to this value or above asks for [`attend`].
     watch: Cell<u64>,
     state: Cell<State>,
@@ -106,8 +105,6 @@ enum State {
     Detached,
 }
 
-const NOBODYS_PEAK: i64 = i64::MAX;
-
 thread_local! {
     // Const-initialised and without a destructor: reading it can neither allocate nor fail, not
     // even while the thread's other locals are being destroyed.
@@ -117,8 +114,13 @@ thread_local! {
 /// Calls `f` with the calling thread's block.
 #[inline(always)]
 pub(super) fn with<T: Default>(f: impl FnOnce(&Block) -> T) -> T {
+    with_or(f, T::default())
+}
+
+#[inline(always)]
+pub(super) fn with_or<T>(f: impl FnOnce(&Block) -> T, otherwise: T) -> T {
     // `try_with` cannot fail here (no destructor); it has no panic branch, that is its use.
-    BLOCK.try_with(f).unwrap_or_default()
+    BLOCK.try_with(f).unwrap_or(otherwise)
 }
 
 /// Counts an allocation. True: the caller must call [`attend`], as the last thing it does.
@@ -163,7 +165,7 @@ pub(crate) fn on_realloc(old: usize, new: usize) -> bool {
 #[inline(never)]
 pub(crate) fn attend(result: *mut u8) -> *mut u8 {
     with(|block| {
-        block.set_peak(block.peak().max(block.counts().live()));
+        block.peaks.reached(block.counts().live());
         match block.state.get() {
             State::New => block.attach(),
             State::Detached => block.drain(),
@@ -184,7 +186,7 @@ impl Block {
                 freed_bytes: Counter::new(0),
                 reallocs: Counter::new(0),
             },
-            peak: Cell::new(NOBODYS_PEAK),
+            peaks: Peaks::new(),
             watch: Cell::new(0),
             state: Cell::new(State::New),
             drained: Cell::new(Counts::ZERO),
@@ -204,9 +206,7 @@ impl Block {
         }
         // SAFETY: as above.
         let live = bytes.wrapping_sub(unsafe { self.published.freed_bytes.own() }) as i64;
-        if live > self.peak.get() {
-            self.peak.set(live);
-        }
+        self.peaks.reached(live);
         false
     }
 
@@ -258,20 +258,15 @@ impl Block {
     }
 
     #[inline(always)]
-    pub(super) fn peak(&self) -> i64 {
-        self.peak.get()
-    }
-
-    #[inline(always)]
-    pub(super) fn set_peak(&self, peak: i64) {
-        self.peak.set(peak);
+    pub(super) fn peaks(&self) -> &Peaks {
+        &self.peaks
     }
 
     /// Sets the counters back to `counts` and books what was counted since as nobody's.
     pub(super) fn rewind(&self, counts: Counts, peak: i64) {
         registry::overflow(self.counts().minus(counts));
         self.published.set(counts);
-        self.peak.set(peak);
+        self.peaks.rewind(peak);
         sites::rewound(counts);
     }
 }

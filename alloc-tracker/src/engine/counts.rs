@@ -22,10 +22,12 @@ impl Counts {
         freed_bytes: 0,
     };
 
+    #[inline]
     pub(super) fn live(&self) -> i64 {
         self.alloc_bytes.wrapping_sub(self.freed_bytes) as i64
     }
 
+    #[inline]
     pub(super) fn zip(self, other: Counts, f: impl Fn(u64, u64) -> u64) -> Counts {
         Counts {
             allocs: f(self.allocs, other.allocs),
@@ -36,23 +38,22 @@ impl Counts {
         }
     }
 
+    #[inline]
     pub(super) fn plus(self, other: Counts) -> Counts {
         self.zip(other, u64::wrapping_add)
     }
 
+    #[inline]
     pub(super) fn minus(self, other: Counts) -> Counts {
         self.zip(other, u64::wrapping_sub)
     }
 
+    #[inline]
     pub(super) fn usage(self, peak: i64) -> Usage {
-        let mut usage = Usage::default();
-        usage.allocs = self.allocs;
-        usage.reallocs = self.reallocs;
-        usage.frees = self.frees;
-        usage.alloc_bytes = self.alloc_bytes;
-        usage.freed_bytes = self.freed_bytes;
-        usage.peak_bytes = peak.max(0) as u64;
-        usage
+        Usage::tracked(
+            [self.allocs, self.reallocs, self.frees],
+            [self.alloc_bytes, self.freed_bytes, peak.max(0) as u64],
+        )
     }
 }
 
@@ -81,6 +82,7 @@ impl SharedCounts {
         }
     }
 
+    #[inline]
     pub(super) fn load(&self) -> Counts {
         Counts {
             allocs: self.allocs.load(Relaxed),
@@ -101,6 +103,7 @@ impl SharedCounts {
     }
 
     /// Adds; any number of threads may. A figure that did not move costs no locked instruction.
+    #[inline]
     pub(super) fn add(&self, counts: Counts) {
         for (shared, n) in [
             (&self.allocs, counts.allocs),

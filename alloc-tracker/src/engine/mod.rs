@@ -10,12 +10,13 @@
 //! * [`block`]: one thread's counters and what the hooks do to them.
 //! * [`registry`]: the slots through which other threads read them, and the process's totals.
 //! * [`thread_exit`]: what runs when a thread ends, and in the child of a fork.
-//! * [`segments`]: the open measurements of a thread.
+//! * [`segments`]: the open measurements of a thread, and [`peaks`], the hard part of them.
 //! * [`sites`]: the call stacks that allocate while a budget is open.
 //! * [`unit_pool`]: the shared sums of units, in memory that is only ever reused for units.
 
 mod block;
 mod counts;
+mod peaks;
 mod registry;
 mod segments;
 mod sites;
@@ -24,35 +25,43 @@ mod unit_pool;
 
 pub(crate) use block::{attend, on_alloc, on_dealloc, on_realloc};
 pub(crate) use registry::process_usage;
-pub(crate) use segments::{Excluded, Segment, close, open, read};
+pub(crate) use segments::{Excluded, Segment, UnitSegment, close, close_for_unit, open, read};
 pub(crate) use sites::{ActiveSites, Sites};
 pub(crate) use unit_pool::UnitHandle;
 
 use std::alloc::Layout;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-/// Whether the hooks run when this process allocates, found out by trying.
+/// Whether the hooks run when this process allocates.
+#[inline]
 pub(crate) fn is_installed() -> bool {
-    const UNKNOWN: u8 = 0;
-    const NO: u8 = 1;
-    const YES: u8 = 2;
-    // Relaxed: every thread that races here finds the same answer by itself.
-    static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
-    match ANSWER.load(Relaxed) {
-        UNKNOWN => {
-            let _excluded = Excluded::start();
-            let before = block::with(|b| b.counts().allocs);
-            let layout = Layout::new::<u64>();
-            // SAFETY: the layout's size is not zero.
-            let probe = std::hint::black_box(unsafe { std::alloc::alloc(layout) });
-            let after = block::with(|b| b.counts().allocs);
-            if !probe.is_null() {
-                // SAFETY: just allocated by the same allocator with the same layout.
-                unsafe { std::alloc::dealloc(probe, layout) };
-                ANSWER.store(if after == before { NO } else { YES }, Relaxed);
-            }
-            after != before
-        }
+    match INSTALLED.load(Relaxed) {
+        UNKNOWN => probe(),
         answer => answer == YES,
     }
+}
+
+// Relaxed: every thread that races for the answer finds the same one by itself.
+static INSTALLED: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+const UNKNOWN: u8 = 0;
+const NO: u8 = 1;
+const YES: u8 = 2;
+
+/// Finds out by trying.
+#[cold]
+fn probe() -> bool {
+    let _excluded = Excluded::start();
+    let allocs = || block::with(|block| block.counts().allocs);
+    let before = allocs();
+    let layout = Layout::new::<u64>();
+    // SAFETY: the layout's size is not zero.
+    let probe = std::hint::black_box(unsafe { std::alloc::alloc(layout) });
+    let counted = allocs() != before;
+    if !probe.is_null() {
+        // SAFETY: just allocated by the same allocator with the same layout.
+        unsafe { std::alloc::dealloc(probe, layout) };
+        INSTALLED.store(if counted { YES } else { NO }, Relaxed);
+    }
+    counted
 }

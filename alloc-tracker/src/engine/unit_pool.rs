@@ -6,7 +6,7 @@
 //! has grown to the number of units alive at once.
 
 use super::counts::{Counts, SharedCounts};
-use super::segments::{self, Segment};
+use super::segments::{self, UnitSegment};
 use crate::Usage;
 use std::alloc::{GlobalAlloc, Layout, System, handle_alloc_error};
 use std::ptr;
@@ -40,18 +40,21 @@ pub(super) struct UnitRef {
 }
 
 impl PartialEq for UnitRef {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         ptr::eq(self.cell, other.cell) && self.generation == other.generation
     }
 }
 
 impl UnitRef {
+    #[inline]
     pub(super) fn live(self) -> i64 {
         self.cell.counts.load().live()
     }
 
     /// Adds an ended segment that was opened when the unit had `base` live bytes and rose
     /// `peak` above its own start.
+    #[inline]
     pub(super) fn add(self, counts: Counts, base: i64, peak: i64) {
         // The two differ only if segments overlapped; which one held at the moment of the peak is
         // then unknown, and a budget is better served by the higher.
@@ -98,11 +101,11 @@ impl UnitHandle {
     }
 
     pub(crate) fn current() -> Option<Self> {
-        segments::innermost_unit(UnitRef::upgrade)
+        segments::current(UnitRef::upgrade)
     }
 
     #[inline]
-    pub(crate) fn open(&self) -> Segment {
+    pub(crate) fn open(&self) -> UnitSegment {
         segments::open_for(self.unit)
     }
 
@@ -144,11 +147,8 @@ impl UnitHandle {
     }
 
     #[inline]
-    pub(crate) fn open_id(id: u64) -> Segment {
-        match unit_of(id) {
-            Some(unit) => segments::open_for(unit),
-            None => segments::open(),
-        }
+    pub(crate) fn open_id(id: u64) -> Option<UnitSegment> {
+        unit_of(id).map(segments::open_for)
     }
 }
 
