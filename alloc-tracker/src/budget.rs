@@ -257,6 +257,34 @@ impl BudgetScope {
     }
 }
 
+/// The same as a guard, which checks when it is dropped: what `#[budget]` makes of a function.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct BudgetGuard {
+    budget: Budget,
+    scope: Option<BudgetScope>,
+}
+
+impl BudgetGuard {
+    pub fn enter(budget: Budget) -> Self {
+        BudgetGuard {
+            budget,
+            scope: Some(BudgetScope::enter()),
+        }
+    }
+}
+
+impl Drop for BudgetGuard {
+    fn drop(&mut self) {
+        // A body that panics has its own say; a second panic would abort.
+        if let Some(scope) = self.scope.take()
+            && !std::thread::panicking()
+        {
+            scope.finish(&self.budget);
+        }
+    }
+}
+
 /// The same for a future of its own, whatever threads it is polled on.
 #[doc(hidden)]
 pub async fn run_future<F: Future>(

@@ -64,12 +64,38 @@ mod engine;
 pub use allocator::AllocTracker;
 pub use budget::{Budget, BudgetExceeded, Excess, Metric};
 #[doc(hidden)]
-pub use budget::{BudgetScope, run_future};
+pub use budget::{BudgetGuard, BudgetScope, run_future};
 pub use call_site::CallSite;
 pub use future::{InUnit, WithUnit, in_current_unit};
 pub use scope::{Scope, excluded, measure};
 pub use unit::{Entered, Unit};
 pub use usage::Usage;
+
+/// Holds each call of a function to a budget.
+///
+/// The arguments are limits as in [`assert_budget!`], with `=`: a whole number or a constant, or a
+/// text like `"4 KiB"` (B, KiB, MiB, GiB) for a size. It stands on synchronous and `async`
+/// functions and methods, above or below `#[test]` and `#[tokio::test]`; what the test harness and
+/// the runtime allocate is not the function's. Of an `async fn` only its own polls count.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// #[alloc_tracker::budget(allocs = 1, alloc_bytes = "1 KiB")]
+/// fn greeting(name: &str) -> String {
+///     format!("hello, {name}")
+/// }
+///
+/// # #[cfg(feature = "track")]
+/// assert_eq!(greeting("you"), "hello, you");
+/// ```
+///
+/// # Panics
+///
+/// The function panics after its body has ended if a limit is broken, or if the tracker is not
+/// installed; see [`assert_budget!`].
+#[cfg(feature = "macros")]
+pub use alloc_tracker_macros::budget;
 
 #[doc(hidden)]
 pub mod raw;

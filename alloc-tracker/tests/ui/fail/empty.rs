@@ -1,0 +1,7 @@
+#[alloc_tracker::budget]
+fn f() {}
+
+#[alloc_tracker::budget()]
+fn g() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[alloc_tracker::budget(allocs = 1.5)]
+fn f() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[alloc_tracker::budget(allocs = "3")]
+fn f() {}
+
+fn main() {}

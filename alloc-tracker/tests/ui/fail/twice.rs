@@ -1,0 +1,4 @@
+#[alloc_tracker::budget(allocs = 1, allocs = 2)]
+fn f() {}
+
+fn main() {}

@@ -1,0 +1,23 @@
+#[alloc_tracker::budget(allocs = 1_000, alloc_bytes = "1_000 KiB", live_bytes = -1,)]
+pub unsafe extern "C" fn f() {}
+
+trait T {
+    #[alloc_tracker::budget(frees = 1 + 1)]
+    fn provided(&self) -> Result<(), ()> {
+        Err(())?;
+        Ok(())
+    }
+}
+
+#[alloc_tracker::budget(reallocs = 0)]
+async fn inferred() -> Result<u8, Box<dyn std::error::Error>> {
+    let n: u8 = "1".parse()?;
+    Ok(n)
+}
+
+#[alloc_tracker::budget(reallocs = 0)]
+fn never() -> ! {
+    panic!()
+}
+
+fn main() {}
