@@ -197,7 +197,10 @@ fn main() {
     let pair = compare_instructions("alloc + free, 64 bytes", "pair_bare", "pair_tracked");
     if cfg!(not(feature = "track")) {
         // Over ten thousand pairs; a single instruction more per pair would be 1.0.
-        assert!(pair.is_none_or(|more| more.abs() < 0.01), "off must mean off: {pair:?}");
+        assert!(
+            pair.is_none_or(|more| more.abs() < 0.01),
+            "off must mean off: {pair:?}"
+        );
     }
     compare_instructions(
         "the same, inlined into the caller",

@@ -172,6 +172,7 @@ impl Budget {
             return Err(BudgetExceeded {
                 excesses: Vec::new(),
                 sites: Vec::new(),
+                elsewhere: (0, 0),
             });
         }
         let excesses: Vec<Excess> = Metric::ALL
@@ -192,6 +193,7 @@ impl Budget {
             Err(BudgetExceeded {
                 excesses,
                 sites: Vec::new(),
+                elsewhere: (0, 0),
             })
         }
     }
@@ -203,73 +205,70 @@ impl Budget {
     /// After `work` has ended, if a limit is broken or the tracker is not installed.
     #[track_caller]
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
-        let scope = BudgetScope::enter();
+        let guard = BudgetGuard::enter(*self);
         let value = work();
-        scope.finish(self);
+        guard.finish();
         value
     }
 
     fn check_with(&self, usage: &Usage, sites: &Sites) -> Result<(), BudgetExceeded> {
-        // An enclosing budget does not pay for what is said about this one.
-        excluded(|| {
-            self.check(usage).map_err(|mut exceeded| {
-                exceeded.sites = call_site::resolve(sites);
+        self.check(usage).map_err(|mut exceeded| {
+            if usage.is_tracked() {
+                // What the symbols take, and keep, is nobody's. The result is the caller's.
+                let mut resolved = excluded(|| call_site::resolve(sites));
                 // By what was exceeded: many small blocks and one large one are different finds.
                 let by_count = exceeded.excesses.iter().all(|e| e.metric.is_count());
-                exceeded.sites.sort_by_key(|site| {
+                resolved.sort_by_key(|site| {
                     std::cmp::Reverse(if by_count {
                         (site.allocs, site.bytes)
                     } else {
                         (site.bytes, site.allocs)
                     })
                 });
-                exceeded
-            })
+                exceeded.sites = resolved.clone();
+                excluded(|| drop(resolved));
+                let noted = |figure: fn(&CallSite) -> u64| exceeded.sites.iter().map(figure).sum();
+                exceeded.elsewhere = (
+                    usage.allocs.saturating_sub(noted(|site| site.allocs)),
+                    usage.alloc_bytes.saturating_sub(noted(|site| site.bytes)),
+                );
+            }
+            exceeded
         })
     }
 }
 
-/// A budget's block on one thread: what [`assert_budget!`](crate::assert_budget!) is made of.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct BudgetScope {
-    // Dropped in this order: the noting goes on until the scope has ended.
-    scope: Scope,
-    sites: ActiveSites,
-}
-
-impl BudgetScope {
-    pub fn enter() -> Self {
-        let sites = Sites::new().activate();
-        BudgetScope {
-            scope: Scope::enter(),
-            sites,
-        }
-    }
-
-    #[track_caller]
-    pub fn finish(self, budget: &Budget) {
-        let usage = self.scope.finish();
-        let sites = self.sites.stop();
-        if let Err(exceeded) = budget.check_with(&usage, &sites) {
-            panic!("{exceeded}");
-        }
-    }
-}
-
-/// The same as a guard, which checks when it is dropped: what `#[budget]` makes of a function.
+/// A budget's block on one thread: what [`assert_budget!`](crate::assert_budget!) and `#[budget]`
+/// are made of. Checks when it is finished, or dropped because the block is left early.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct BudgetGuard {
     budget: Budget,
-    scope: Option<BudgetScope>,
+    measuring: Option<(Scope, ActiveSites)>,
 }
 
 impl BudgetGuard {
     pub fn enter(budget: Budget) -> Self {
+        let sites = Sites::new().activate();
         BudgetGuard {
             budget,
-            scope: Some(BudgetScope::enter()),
+            measuring: Some((Scope::enter(), sites)),
+        }
+    }
+
+    #[track_caller]
+    pub fn finish(mut self) {
+        self.check();
+    }
+
+    #[track_caller]
+    fn check(&mut self) {
+        let Some((scope, sites)) = self.measuring.take() else {
+            return;
+        };
+        let usage = scope.finish();
+        if let Err(exceeded) = self.budget.check_with(&usage, &sites.stop()) {
+            panic!("{exceeded}");
         }
     }
 }
@@ -277,10 +276,8 @@ impl BudgetGuard {
 impl Drop for BudgetGuard {
     fn drop(&mut self) {
         // A body that panics has its own say; a second panic would abort.
-        if let Some(scope) = self.scope.take()
-            && !std::thread::panicking()
-        {
-            scope.finish(&self.budget);
+        if !std::thread::panicking() {
+            self.check();
         }
     }
 }
@@ -325,6 +322,8 @@ pub struct BudgetExceeded {
     excesses: Vec<Excess>,
     /// The largest first.
     sites: Vec<CallSite>,
+    /// Allocations and bytes that were counted, and not seen at any call site.
+    elsewhere: (u64, u64),
 }
 
 impl BudgetExceeded {
@@ -367,6 +366,12 @@ impl fmt::Display for BudgetExceeded {
         if let Some(more @ 1..) = self.sites.len().checked_sub(SHOWN_SITES) {
             write!(f, "\n  and {more} more")?;
         }
+        if let (allocs @ 1.., bytes) = self.elsewhere {
+            write!(
+                f,
+                "\n  elsewhere, in work that was handed on: {allocs} allocs, {bytes} B"
+            )?;
+        }
         Ok(())
     }
 }
@@ -408,6 +413,10 @@ fn not_tracked() -> String {
 /// # }
 /// ```
 ///
+/// What counts is what this thread does in the block. Work that it hands to other threads counts
+/// where it is measured by a [`Unit`](crate::Unit), not here. Leaving the block early, with
+/// `return`, `?` or `break`, ends and checks it all the same.
+///
 /// In an `async fn` the block may await. It then counts all that its thread does meanwhile, and
 /// the future cannot be sent to another thread. Written as `async { .. }`, the block is a future
 /// of its own: only its own polls count, on whatever threads they happen.
@@ -438,11 +447,10 @@ macro_rules! assert_budget {
     (@limits [$budget:expr] async move $body:block $(,)?) => {
         $crate::assert_budget!(@future [$budget] async move $body)
     };
-    (@limits [$budget:expr] $body:block $(,)?) => {{
-        let budget = $budget;
-        let scope = $crate::BudgetScope::enter();
+    (@limits [$budget:expr] $body:expr $(,)?) => {{
+        let guard = $crate::BudgetGuard::enter($budget);
         let value = $body;
-        scope.finish(&budget);
+        guard.finish();
         value
     }};
     (@future [$budget:expr] $body:expr) => {{
@@ -454,6 +462,11 @@ macro_rules! assert_budget {
     }};
     ($metric:ident <= $($rest:tt)+) => {
         $crate::assert_budget!(@limits [$crate::Budget::new()] $metric <= $($rest)+)
+    };
+    ($($wrong:tt)*) => {
+        ::core::compile_error!(
+            "write limits with `<=`, then the work: assert_budget!(allocs <= 3, { work() })"
+        )
     };
 }
 

@@ -1,6 +1,7 @@
 //! From noted call stacks to the lines of a person's own code.
 
 use crate::engine::Sites;
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,8 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub struct CallSite {
     /// The source file, relative to the working directory where it lies below it. `None` where the
-    /// program has no debug information.
+    /// program has no debug information, as in the release profile unless it says
+    /// `debug = "line-tables-only"`.
     pub file: Option<PathBuf>,
     /// The line in it.
     pub line: Option<u32>,
@@ -102,11 +104,14 @@ fn unknown() -> CallSite {
     }
 }
 
-/// Whose code a function is; the order is that of preference.
+/// Whose code a function is; the order is that of preference. Without debug information nothing
+/// tells the user's code from that of dependencies: such a function is the user's rather than a
+/// dependency's.
 #[cfg_attr(not(feature = "track"), allow(dead_code))] // nothing is resolved without it
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
     User,
+    Unplaced,
     Dependency,
     Runtime,
 }
@@ -128,16 +133,28 @@ impl Origin {
             "__rdl",
             "__rg",
             "_Unwind",
+            "_start",
+            "__libc_start",
+            "start_thread",
+            "clone",
+            "test::",
         ];
         if runtime.iter().any(|prefix| path.starts_with(prefix)) {
             return Origin::Runtime;
         }
         match file {
-            None => Origin::Runtime,
+            None => Origin::Unplaced,
+            // The C library's, where its debug information is installed.
+            Some(file) if file.extension().is_some_and(|e| e == "c" || e == "S") => Origin::Runtime,
             Some(file) => {
                 let parts: Vec<_> = file.components().map(|part| part.as_os_str()).collect();
                 let has = |a: &str, b: &str| parts.windows(2).any(|w| w[0] == a && w[1] == b);
-                if parts.get(1).is_some_and(|part| *part == "rustc") || has("lib", "rustlib") {
+                let built_with_rust = ["rustc", "rust"].map(OsStr::new);
+                if parts
+                    .get(1)
+                    .is_some_and(|part| built_with_rust.contains(part))
+                    || has("lib", "rustlib")
+                {
                     Origin::Runtime
                 } else if has("registry", "src") || has("git", "checkouts") {
                     Origin::Dependency
@@ -164,6 +181,16 @@ mod tests {
             of("shop::f::<u8>", "/rustc/abc/library/core/src/ops.rs"),
             Origin::Runtime
         );
-        assert_eq!(Origin::of("main", None), Origin::Runtime);
+        assert_eq!(
+            of("gimli::read", "/rust/deps/gimli-0.32/src/lib.rs"),
+            Origin::Runtime
+        );
+        assert_eq!(
+            of("start_thread", "./nptl/pthread_create.c"),
+            Origin::Runtime
+        );
+        assert_eq!(of("helper", "./csu/helper.c"), Origin::Runtime);
+        assert_eq!(Origin::of("shop::price", None), Origin::Unplaced);
+        assert_eq!(Origin::of("std::rt::lang_start", None), Origin::Runtime);
     }
 }

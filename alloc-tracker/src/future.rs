@@ -89,6 +89,10 @@ impl<F> Drop for WithUnit<F> {
 /// Wraps a closure so that it works for the unit that the calling thread works for now, on
 /// whatever thread it is called. With no current unit, changes nothing.
 ///
+/// It is for closures that are called once. A closure that is called often, as by rayon's
+/// `for_each`, takes a handle and enters by itself: `let unit = Unit::current();` outside, then
+/// `unit.run(|| work())` inside.
+///
 /// ```
 /// # #[global_allocator]
 /// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();

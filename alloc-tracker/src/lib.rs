@@ -64,7 +64,7 @@ mod engine;
 pub use allocator::AllocTracker;
 pub use budget::{Budget, BudgetExceeded, Excess, Metric};
 #[doc(hidden)]
-pub use budget::{BudgetGuard, BudgetScope, run_future};
+pub use budget::{BudgetGuard, run_future};
 pub use call_site::CallSite;
 pub use future::{InUnit, WithUnit, in_current_unit};
 pub use scope::{Scope, excluded, measure};
@@ -114,9 +114,10 @@ pub fn is_installed() -> bool {
 
 /// What the whole process has allocated since it started: all threads, the ended ones too.
 ///
-/// The counters of running threads are read without stopping them, so the figures of threads
-/// that allocate at this moment may be a few operations old. Nothing is ever lost or counted
-/// twice, however many threads come and go.
+/// No figure ever goes back, and none is lost, however many threads come and go. The counters of
+/// running threads are read one after the other without stopping them, allocations before frees:
+/// the live bytes are at most those at some moment of the call, and less by what other threads
+/// allocated and freed while it ran.
 ///
 /// `peak_bytes` is the highest number of live bytes that any call of this function has seen, a
 /// lower bound of the true peak: following the true peak of a process would need a counter that
@@ -124,7 +125,7 @@ pub fn is_installed() -> bool {
 ///
 /// # Cost
 ///
-/// One visit to each thread slot, about 10 ns each. Takes no lock.
+/// Two visits to each thread slot, some 10 ns each. Takes no lock.
 pub fn process_usage() -> Usage {
     engine::process_usage()
 }

@@ -55,6 +55,9 @@ impl Unit {
     }
 
     /// This thread works for the unit until the returned guard is dropped.
+    ///
+    /// A guard that is held across an `.await` charges the unit with all that the thread does
+    /// meanwhile, other tasks included: use [`InUnit`](crate::InUnit) for futures.
     #[inline]
     pub fn enter(&self) -> Entered<'_> {
         Entered {

@@ -160,6 +160,89 @@ fn nested_budgets_note_their_own_and_the_outer_all() {
 }
 
 #[test]
+fn leaving_the_block_early_ends_and_checks_it() {
+    fn with_return() -> usize {
+        assert_budget!(allocs <= 0, {
+            let bytes = black_box(vec![1u8; 10]);
+            if black_box(true) {
+                return bytes.len();
+            }
+        });
+        0
+    }
+    fn with_question_mark() -> Option<usize> {
+        assert_no_alloc!({
+            drop(black_box(vec![1u8; 10]));
+            black_box(None::<usize>)?;
+        });
+        Some(0)
+    }
+    fn with_break() {
+        loop {
+            assert_no_alloc!({
+                drop(black_box(vec![1u8; 10]));
+                if black_box(true) {
+                    break;
+                }
+            })
+        }
+    }
+    for text in [
+        message(|| {
+            black_box(with_return());
+        }),
+        message(|| {
+            black_box(with_question_mark());
+        }),
+        message(with_break),
+    ] {
+        assert!(text.contains("allocs: limit 0, actual 1"), "{text}");
+    }
+}
+
+#[test]
+fn the_work_may_be_any_expression() {
+    let n = 3;
+    assert_eq!(assert_no_alloc!(n + 1), 4);
+    assert_eq!(assert_budget!(allocs <= 1, one_large(),), 5000);
+    assert_eq!(assert_budget!(allocs <= 0, if n > 2 { 1 } else { 2 }), 1);
+    assert_budget!(live_bytes <= 0, many_small());
+}
+
+#[test]
+fn what_is_counted_and_not_seen_at_a_call_site_is_said() {
+    let text = message(|| {
+        block_on(async {
+            assert_budget!(alloc_bytes <= 100, async {
+                let other = std::thread::spawn(alloc_tracker::in_current_unit(one_large));
+                other.join().unwrap();
+            });
+        });
+    });
+    let last = text.lines().last().unwrap();
+    assert!(
+        last.contains("elsewhere") && last.ends_with(" 5000 B"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_broken_budget_leaves_nothing_behind_in_the_budget_around_it() {
+    let ((), usage) = measure(|| {
+        let budget = Budget::new().allocs(0);
+        let (_, inner) = measure(one_large);
+        drop(budget.check(&inner));
+        drop(std::panic::catch_unwind(move || budget.run(one_large)));
+    });
+    // It once left fewer bytes than none: its message was allocated for nobody, and freed here.
+    // (What is left is the panic's output, which the test harness keeps.)
+    assert!(
+        usage.live_bytes() >= 0 && usage.live_blocks() >= 0,
+        "{usage}"
+    );
+}
+
+#[test]
 fn a_body_that_allocates_millions_of_times_ends() {
     let text = message(|| {
         assert_budget!(allocs <= 1, {

@@ -182,6 +182,33 @@ fn excluded_work_is_nobodys_cost_but_the_processs() {
     drop(kept);
 }
 
+#[test]
+fn excluded_work_leaves_counts_and_peaks_of_open_scopes_exact() {
+    let outer = Scope::enter();
+    let first = black_box(vec![1u8; 1000]);
+    let inner = Scope::enter();
+    let kept = alloc_tracker::excluded(|| {
+        drop(black_box(vec![1u8; 90_000]));
+        let ((), nested) = measure(|| alloc_tracker::excluded(|| drop(black_box(vec![1u8; 5]))));
+        assert_eq!(nested, Usage::default());
+        black_box(vec![1u8; 40_000])
+    });
+    drop(black_box(vec![1u8; 300]));
+    let inner = inner.finish();
+    assert_eq!((inner.allocs, inner.frees), (1, 1));
+    assert_eq!((inner.alloc_bytes, inner.peak_bytes), (300, 300));
+    drop(first);
+    let outer_usage = outer.usage();
+    assert_eq!(outer_usage, outer.finish());
+    assert_eq!((outer_usage.allocs, outer_usage.frees), (2, 2));
+    assert_eq!(
+        (outer_usage.alloc_bytes, outer_usage.peak_bytes),
+        (1300, 1300)
+    );
+    assert_eq!(outer_usage.live_bytes(), 0);
+    drop(kept);
+}
+
 /// One step of a random program.
 #[derive(Clone, Debug)]
 enum Op {

@@ -167,7 +167,7 @@ impl BoundaryCosts {
 }
 
 impl KindCosts {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         KindCosts {
             count: 0,
             errors: 0,

@@ -13,6 +13,9 @@
 
 use crate::core::Core;
 use crate::export::{Exporter, Record};
+use crate::frames;
+use crate::ledger::Stream;
+use crate::snapshot::Snapshot;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,6 +33,8 @@ const STORES_ARE_VISIBLE: Duration = Duration::from_micros(50);
 /// How others talk to the thread.
 pub(crate) struct Background {
     thread: OnceLock<Thread>,
+    /// The process that the thread is in.
+    process: u32,
     /// Something came in since the last flush.
     dirty: AtomicBool,
     /// Flushes asked for, in all.
@@ -50,6 +55,7 @@ impl Background {
     pub(crate) fn new() -> Self {
         Background {
             thread: OnceLock::new(),
+            process: std::process::id(),
             dirty: AtomicBool::new(false),
             asked: AtomicU64::new(0),
             stop: AtomicBool::new(false),
@@ -68,6 +74,7 @@ impl Background {
             core: Arc::clone(core),
             exporters,
             flush_every,
+            told: Stream::default(),
         };
         let handle = thread::Builder::new()
             .name("telemetry".to_owned())
@@ -82,6 +89,11 @@ impl Background {
         if !self.dirty.load(Relaxed) && !self.dirty.swap(true, AcqRel) {
             self.wake();
         }
+    }
+
+    /// Whether this process was forked from the one that started the thread: it has none then.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.process != std::process::id()
     }
 
     /// Has everything written out; false if that took longer than `within`.
@@ -111,6 +123,9 @@ impl Background {
     }
 
     fn wait(&self, within: Duration, done: impl Fn(&Progress) -> bool) -> bool {
+        if self.is_forked() {
+            return false;
+        }
         let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         let (progress, _) = self
             .progressed
@@ -129,23 +144,29 @@ struct Worker {
     core: Arc<Core>,
     exporters: Vec<Box<dyn Exporter>>,
     flush_every: Duration,
+    /// The ledger's account of units as it was last written.
+    told: Stream,
 }
 
 impl Worker {
     fn run(mut self) {
+        frames::be_silent();
+        // However this thread ends, nobody waits for it any more.
+        let _stopped = ReportStopped(Arc::clone(&self.core));
         let mut flushed = 0;
         loop {
             let background = &self.core.background;
             while !self.is_called(flushed) && !background.dirty.load(Acquire) {
                 thread::park();
             }
-            let deadline = Instant::now() + self.flush_every;
+            // An interval past the end of time is none.
+            let deadline = Instant::now().checked_add(self.flush_every);
             while !self.is_called(flushed) {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    break;
+                match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
+                    None => thread::park(),
+                    Some(Duration::ZERO) => break,
+                    Some(left) => thread::park_timeout(left),
                 }
-                thread::park_timeout(left);
             }
             // In this order: whoever asks or adds something from here on is in the next round.
             let stop = background.stop.load(Acquire);
@@ -158,12 +179,20 @@ impl Worker {
             thread::sleep(STORES_ARE_VISIBLE);
             self.flush(stop);
             flushed = asked;
-            self.core.background.report(|progress| {
-                progress.flushed = flushed;
-                progress.stopped = stop;
-            });
             if stop {
+                self.drop_exporters();
                 return;
+            }
+            let report = |progress: &mut Progress| progress.flushed = flushed;
+            self.core.background.report(report);
+        }
+    }
+
+    /// An exporter may have something to write when it is dropped: before the end is reported.
+    fn drop_exporters(&mut self) {
+        for exporter in self.exporters.drain(..) {
+            if catch_unwind(AssertUnwindSafe(|| drop(exporter))).is_err() {
+                self.core.counters.records_dropped(0, "exporter_panicked");
             }
         }
     }
@@ -175,11 +204,13 @@ impl Worker {
 
     fn flush(&mut self, last: bool) {
         self.core.counters.note_own_cpu();
-        let records = match self.core.take_interval() {
-            Some(interval) => Record::of(interval),
-            None if last => Record::of(self.core.snapshot()).split_off_ledger(),
-            None => return,
-        };
+        let interval = self.core.take_interval();
+        let units = self.core.counters.ledger().units;
+        if interval.is_none() && !last && units == self.told {
+            return;
+        }
+        self.told = units;
+        let records = Record::of(interval.unwrap_or_else(|| Snapshot::empty(&self.core)));
         for exporter in &mut self.exporters {
             // An exporter is the user's code: its panic is counted, and ends nothing.
             let result = catch_unwind(AssertUnwindSafe(|| exporter.export(&records)));
@@ -197,15 +228,12 @@ impl Worker {
     }
 }
 
-trait SplitOffLedger {
-    /// Keeps the ledger alone.
-    fn split_off_ledger(self) -> Self;
-}
+/// Says that the thread has ended, when dropped.
+struct ReportStopped(Arc<Core>);
 
-impl SplitOffLedger for Vec<Record> {
-    fn split_off_ledger(mut self) -> Self {
-        self.retain(|record| matches!(record, Record::Ledger(_)));
-        self
+impl Drop for ReportStopped {
+    fn drop(&mut self) {
+        self.0.background.report(|progress| progress.stopped = true);
     }
 }
 

@@ -148,6 +148,10 @@ impl Call {
 /// # Cost
 ///
 /// Some atomic additions; no allocation, no lock after the call site's first call.
+///
+/// # Limits
+///
+/// A process tells 64 boundaries apart, a unit 7; further ones are counted together as `other`.
 #[macro_export]
 macro_rules! call {
     ($name:literal) => {{

@@ -67,13 +67,14 @@ impl Builder {
     }
 
     /// The most kinds of unit that are told apart; further ones are counted together as `other`.
-    /// Default: 512. A kind takes some 100 KiB, more for each boundary.
+    /// Default: 512. A kind takes some 200 KiB once it has units, and some
+    /// 30 KiB more for each boundary.
     pub fn max_kinds(mut self, kinds: usize) -> Self {
         self.bounds.kinds = kinds;
         self
     }
 
-    /// The most spans in progress that are followed. Default: 16,384, which takes 544 KiB. A unit
+    /// The most spans in progress that are followed. Default: 16,384, which takes 768 KiB. A unit
     /// for whose root there is no room is counted as dropped.
     pub fn max_spans_in_progress(mut self, spans: usize) -> Self {
         self.bounds.spans = spans;
@@ -81,13 +82,18 @@ impl Builder {
     }
 
     /// The most units in progress that are followed, 1,048,576 at the most. Default: 8,192. Each
-    /// takes 384 bytes, as far as they are ever needed at once. Further ones are counted as dropped.
+    /// takes 384 bytes, as far as they are ever needed at once; rounded up to a multiple of 64.
+    /// Further ones are counted as dropped.
     pub fn max_units_in_progress(mut self, units: usize) -> Self {
         self.bounds.units = units;
         self
     }
 
     /// Starts the background thread and returns the layer for the subscriber and the handle.
+    ///
+    /// Keep the handle for as long as the program works: when it is dropped, the last figures are
+    /// written and units are no longer counted. `let (layer, _) = ..` drops it at once, and
+    /// `std::process::exit` drops nothing: call [`Telemetry::shutdown`] before it.
     ///
     /// # Errors
     ///

@@ -3,7 +3,7 @@
 use crate::aggregate::Aggregate;
 use crate::background::Background;
 use crate::clock::Clock;
-use crate::ledger::{Counters, Ledger};
+use crate::ledger::{Counters, Ledger, UnitDrop};
 use crate::ring::Ring;
 use crate::snapshot::Snapshot;
 use crate::units::{Finished, Kinds, Slots, SpanTable, UnitFilter};
@@ -72,6 +72,12 @@ impl Core {
         ring
     }
 
+    /// The thread of a ring ends: what is in the ring is kept, the ring is not.
+    pub(crate) fn retire(&self, ring: &Arc<Ring>) {
+        self.drain(ring);
+        lock(&self.rings).retain(|other| !Arc::ptr_eq(other, ring));
+    }
+
     /// Moves what is in one ring into the histograms.
     pub(crate) fn drain(&self, ring: &Ring) {
         self.drain_into(ring, &mut lock(&self.incoming));
@@ -90,7 +96,8 @@ impl Core {
 
     /// Takes in a unit that ended where no ring can be had.
     pub(crate) fn take_in(&self, unit: &Finished) {
-        self.count(unit, &mut lock(&self.incoming));
+        let mut incoming = lock(&self.incoming);
+        alloc_tracker::excluded(|| self.count(unit, &mut incoming));
     }
 
     fn drain_into(&self, ring: &Ring, incoming: &mut Aggregate) {
@@ -106,12 +113,7 @@ impl Core {
     /// Brings the totals up to date.
     fn collect(&self) -> MutexGuard<'_, Totals> {
         let mut totals = lock(&self.totals);
-        let rings: Vec<Arc<Ring>> = {
-            let mut rings = lock(&self.rings);
-            let all = rings.clone();
-            rings.retain(|ring| !ring.is_spent());
-            all
-        };
+        let rings = lock(&self.rings).clone();
         // Ring by ring: a thread that waits for the histograms does not wait for all rings.
         for ring in &rings {
             self.drain(ring);
@@ -134,6 +136,7 @@ impl Core {
         alloc_tracker::excluded(|| {
             let totals = self.collect();
             Snapshot::of(self, &totals.all, self.clock.now())
+                .with_units_in_progress(self, &totals.all)
         })
     }
 
@@ -146,6 +149,12 @@ impl Core {
         let interval = any.then(|| Snapshot::of(self, &totals.interval, lasted));
         totals.interval.clear();
         interval
+    }
+
+    /// A unit is not counted. The ledger has that to say, even if no unit ever ends.
+    pub(crate) fn drop_unit(&self, why: UnitDrop) {
+        self.counters.unit_dropped(why);
+        self.background.something_happened();
     }
 
     pub(crate) fn ledger(&self) -> Ledger {

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use tracing::field::{Field, Visit};
 
-/// `error` with anything but `false`, or `otel.status_code` with `ERROR`.
+/// `error` with anything but `false`, `None`, `0` or nothing, or `otel.status_code` with `ERROR`.
 #[derive(Debug, Default)]
 pub(crate) struct ErrorField {
     found: bool,
@@ -34,7 +34,7 @@ impl Visit for ErrorField {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         self.found |= match field.name() {
-            "error" => value != "false",
+            "error" => !["", "false", "None", "0"].contains(&value),
             "otel.status_code" => value.eq_ignore_ascii_case("error"),
             _ => false,
         };
@@ -42,12 +42,13 @@ impl Visit for ErrorField {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.found |= match field.name() {
-            "error" => true,
-            "otel.status_code" => {
-                let mut word = Word::default();
-                let _ = write!(word, "{value:?}");
-                word.is("error")
+            "error" => {
+                let word = Word::of(value);
+                !["", "false", "none", "0"]
+                    .iter()
+                    .any(|nothing| word.is(nothing))
             }
+            "otel.status_code" => Word::of(value).is("error"),
             _ => false,
         };
     }
@@ -61,8 +62,14 @@ struct Word {
 }
 
 impl Word {
+    fn of(value: &dyn fmt::Debug) -> Self {
+        let mut word = Word::default();
+        let _ = write!(word, "{value:?}");
+        word
+    }
+
     fn is(&self, word: &str) -> bool {
-        self.bytes[..self.len.min(8)].eq_ignore_ascii_case(word.as_bytes())
+        self.len == word.len() && self.bytes[..self.len].eq_ignore_ascii_case(word.as_bytes())
     }
 }
 

@@ -5,8 +5,8 @@ use crate::core::Core;
 use crate::ring::Ring;
 use crate::units::{Finished, SlotRef};
 use alloc_tracker::raw::Segment;
-use std::cell::RefCell;
-use std::sync::Arc;
+use std::cell::{Cell, RefCell};
+use std::sync::{Arc, Weak};
 
 /// One entered span.
 struct Frame {
@@ -17,16 +17,18 @@ struct Frame {
     work: Option<(u64, Segment)>,
 }
 
-/// The thread's connection to one telemetry instance.
+/// The thread's connection to one telemetry instance, which it does not keep alive.
 struct Link {
     id: usize,
-    core: Arc<Core>,
+    core: Weak<Core>,
     ring: Arc<Ring>,
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.ring.orphan();
+        if let Some(core) = self.core.upgrade() {
+            core.retire(&self.ring);
+        }
     }
 }
 
@@ -42,6 +44,19 @@ thread_local! {
     static FRAMES: RefCell<Frames> = const {
         RefCell::new(Frames { frames: Vec::new(), links: Vec::new(), begun: 0 })
     };
+}
+
+thread_local! {
+    static SILENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Nothing that this thread does from here on is a unit or belongs to one: it is telemetry's own.
+pub(crate) fn be_silent() {
+    SILENT.set(true);
+}
+
+pub(crate) fn is_silent() -> bool {
+    SILENT.get()
 }
 
 /// `None` while the thread is ending, and in a callback inside a callback: nothing is counted
@@ -71,7 +86,7 @@ pub(crate) fn current_unit() -> Option<(Arc<Core>, SlotRef)> {
     with(|all| {
         let frame = all.frames.last()?;
         let link = all.links.iter().find(|link| link.id == frame.core)?;
-        Some((Arc::clone(&link.core), frame.slot))
+        Some((link.core.upgrade()?, frame.slot))
     })?
 }
 
@@ -157,11 +172,10 @@ impl Frames {
         let at = match self.links.iter().position(|link| link.id == core.id) {
             Some(at) => at,
             None => alloc_tracker::excluded(|| {
-                // Instances that are gone need no link any more.
-                self.links.retain(|link| Arc::strong_count(&link.core) > 1);
+                self.links.retain(|link| link.core.strong_count() > 0);
                 self.links.push(Link {
                     id: core.id,
-                    core: Arc::clone(core),
+                    core: Arc::downgrade(core),
                     ring: core.new_ring(),
                 });
                 self.links.len() - 1

@@ -48,12 +48,14 @@
 //! * A unit's figures include all its descendant spans on every thread, once, and what work that
 //!   was handed the unit with [`alloc_tracker::in_current_unit`] allocates.
 //! * Its wall time ends at its last exit, or at its close if it was never entered.
-//! * It counts as an error if an ERROR event is emitted inside it, or a field `error` other than
-//!   `false` or `otel.status_code = "ERROR"` is recorded on one of its spans.
+//! * It counts as an error if an ERROR event is emitted inside it, if it panics, or if
+//!   `otel.status_code = "ERROR"` or a field `error` is recorded on one of its spans; `error` with
+//!   `false`, `None`, `0` or nothing is none.
 //!
 //! # Cost
 //!
-//! No heap allocation and no lock per unit; memory is bounded (see [`Builder`]). Call sites that
+//! No heap allocation and no lock per unit; memory is bounded (see [`Builder`]), with 32 KiB for
+//! each thread that works for units. Call sites that
 //! nobody asked for stay off: the layer filters itself, and hides nothing from other layers.
 
 #![deny(unsafe_code)]
@@ -68,14 +70,14 @@ mod error_field;
 pub mod export;
 mod frames;
 mod human;
+#[allow(unsafe_code)] // forwards the one unsafe method of `tracing_subscriber::Layer`
 mod layer;
 mod ledger;
-#[allow(unsafe_code)] // forwards the one unsafe method of `tracing_subscriber::Layer`
-mod per_layer_filter;
 mod ring;
 mod snapshot;
 mod table;
 mod telemetry;
+mod tracker;
 mod units;
 
 pub use boundary::{Boundary, Call};

@@ -1,12 +1,12 @@
 //! From the thread that ends a unit to the aggregate: a ring of words per thread.
 //!
 //! One producer, the thread; one consumer at a time, whoever holds the aggregate's lock. A record
-//! takes as many words as it needs: eight and four for each boundary that the unit crossed.
+//! takes as many words as it needs: nine, and four for each boundary that the unit crossed.
 
 use crate::boundary::BoundaryId;
 use crate::units::{BOUNDARIES_PER_UNIT, Finished, KindId};
 use std::sync::atomic::{
-    AtomicBool, AtomicU64, AtomicUsize,
+    AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -20,8 +20,6 @@ pub(crate) struct Ring {
     head: AtomicUsize,
     /// Words consumed; only the consumer writes it.
     tail: AtomicUsize,
-    /// The thread has ended.
-    orphaned: AtomicBool,
 }
 
 const ERROR: u64 = 1 << 32;
@@ -38,18 +36,7 @@ impl Ring {
             words: (0..WORDS).map(|_| AtomicU64::new(0)).collect(),
             head: AtomicUsize::new(0),
             tail: AtomicUsize::new(0),
-            orphaned: AtomicBool::new(false),
         }
-    }
-
-    pub(crate) fn orphan(&self) {
-        // Release the last records to whoever sees the ring orphaned.
-        self.orphaned.store(true, Release);
-    }
-
-    /// The thread has ended and all its records were consumed.
-    pub(crate) fn is_spent(&self) -> bool {
-        self.orphaned.load(Acquire) && self.head.load(Acquire) == self.tail.load(Relaxed)
     }
 
     /// Called by the producer. False if the ring is full; the record is then not in it.
@@ -193,9 +180,6 @@ mod tests {
             });
             assert_eq!(seen, pushed);
         }
-        assert!(!ring.is_spent());
-        ring.orphan();
-        assert!(ring.is_spent());
     }
 
     #[test]
@@ -209,10 +193,9 @@ mod tests {
                         std::thread::yield_now();
                     }
                 }
-                ring.orphan();
             });
             let mut seen = 0;
-            while !ring.is_spent() {
+            while seen < UNITS {
                 ring.drain(|got| {
                     assert_eq!(*got, unit(seen));
                     seen += 1;

@@ -3,6 +3,7 @@
 use crate::aggregate::{Aggregate, Costs, KindCosts, Metric};
 use crate::core::Core;
 use crate::ledger::Ledger;
+use crate::units::{Kind, KindId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -19,7 +20,8 @@ pub struct Snapshot {
     pub service: String,
     /// Over how many seconds: since the start, or the last flush for an exported interval.
     pub seconds: f64,
-    /// The kinds that had units, the one with the most wall time in all first.
+    /// The kinds that had units, the one with the most wall time in all first. A snapshot has the
+    /// kinds too of which units are in progress and none has ended, an exported interval not.
     pub units: Vec<UnitSnapshot>,
     /// What became of everything, since the start.
     pub ledger: Ledger,
@@ -104,29 +106,49 @@ impl UnitSnapshot {
     }
 }
 
+impl UnitSnapshot {
+    fn of(kind: &Kind, costs: &KindCosts) -> Self {
+        let (in_flight, in_flight_max) = kind.in_flight();
+        UnitSnapshot {
+            unit: kind.name().to_owned(),
+            target: kind.target().to_owned(),
+            count: costs.count,
+            errors: costs.errors,
+            in_flight,
+            in_flight_max,
+            metrics: metrics(costs),
+            boundaries: boundaries(costs),
+        }
+    }
+}
+
 impl Snapshot {
-    /// The figures of the kind of unit with this name.
+    /// The figures of the kind of unit with this name. If spans of several targets have it: of the
+    /// one with the most wall time in all; look through `units` for the others.
     pub fn unit(&self, name: &str) -> Option<&UnitSnapshot> {
         self.units.iter().find(|unit| unit.unit == name)
+    }
+
+    /// Adds the kinds of which units are in progress and none has ended.
+    pub(crate) fn with_units_in_progress(mut self, core: &Core, aggregate: &Aggregate) -> Self {
+        let known: Vec<KindId> = aggregate.kinds().map(|(id, _)| id).collect();
+        let others = core.kinds.all().filter(|(id, _)| !known.contains(id));
+        let in_progress = others.filter(|(_, kind)| kind.in_flight().0 > 0);
+        let none = KindCosts::new();
+        self.units
+            .extend(in_progress.map(|(_, kind)| UnitSnapshot::of(kind, &none)));
+        self
+    }
+
+    /// No units, and the ledger.
+    pub(crate) fn empty(core: &Core) -> Self {
+        Snapshot::of(core, &Aggregate::default(), 0)
     }
 
     pub(crate) fn of(core: &Core, aggregate: &Aggregate, nanoseconds: u64) -> Self {
         let mut units: Vec<UnitSnapshot> = aggregate
             .kinds()
-            .map(|(id, costs)| {
-                let kind = core.kinds.get(id);
-                let (in_flight, in_flight_max) = kind.in_flight();
-                UnitSnapshot {
-                    unit: kind.name().to_owned(),
-                    target: kind.target().to_owned(),
-                    count: costs.count,
-                    errors: costs.errors,
-                    in_flight,
-                    in_flight_max,
-                    metrics: metrics(costs),
-                    boundaries: boundaries(costs),
-                }
-            })
+            .map(|(id, costs)| UnitSnapshot::of(core.kinds.get(id), costs))
             .collect();
         units.sort_by_key(|unit| std::cmp::Reverse(unit.metric("wall").map(|wall| wall.sum)));
         Snapshot {

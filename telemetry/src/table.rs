@@ -22,21 +22,30 @@ const METRICS: [(&str, &str); 6] = [
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.units.is_empty() {
-            return writeln!(f, "No unit of work has ended yet.");
+            return writeln!(
+                f,
+                "No unit of work has begun yet. Units are spans at INFO or above, unless the \
+                 builder's `units` says otherwise; a filter that is a layer of its own (an \
+                 EnvFilter) hides spans from all layers."
+            );
         }
         let boundaries = busiest_boundaries(&self.units);
         let mut rows = vec![header(&boundaries)];
         for unit in &self.units {
-            rows.extend(unit_rows(unit, &boundaries));
+            rows.extend(unit_rows(unit, &self.label(unit), &boundaries));
         }
         write_aligned(f, &rows)?;
-        let untracked = |u: &UnitSnapshot| u.metric("allocs").is_none();
+        let untracked = |u: &UnitSnapshot| u.count > 0 && u.metric("allocs").is_none();
         if self.units.iter().any(untracked) {
             writeln!(
                 f,
                 "\nAllocations are not tracked (-): build with the feature `track` and install \
                  alloc_tracker::AllocTracker as the global allocator."
             )?;
+        }
+        for unit in self.units.iter().filter(|unit| unit.in_flight > 0) {
+            let now = human::count(unit.in_flight);
+            writeln!(f, "\nIn progress: {now} {}", self.label(unit))?;
         }
         let lost = self.ledger.units.dropped_total();
         if lost > 0 {
@@ -48,6 +57,17 @@ impl fmt::Display for Snapshot {
             )?;
         }
         Ok(())
+    }
+}
+
+impl Snapshot {
+    /// The unit's name, with its target if others have the name, too.
+    fn label(&self, unit: &UnitSnapshot) -> String {
+        let namesakes = self.units.iter().filter(|other| other.unit == unit.unit);
+        match namesakes.count() {
+            1 => cut(&unit.unit),
+            _ => cut(&format!("{} ({})", unit.unit, unit.target)),
+        }
     }
 }
 
@@ -78,10 +98,10 @@ fn header(boundaries: &[&str]) -> Vec<String> {
 
 type Pick = (&'static str, fn(&Distribution) -> u64);
 
-fn unit_rows(unit: &UnitSnapshot, boundaries: &[&str]) -> [Vec<String>; 3] {
+fn unit_rows(unit: &UnitSnapshot, label: &str, boundaries: &[&str]) -> [Vec<String>; 3] {
     const PICKS: [Pick; 3] = [("p50", |d| d.p50), ("p99", |d| d.p99), ("max", |d| d.max)];
     let mut head = [
-        cut(&unit.unit),
+        label.to_owned(),
         human::count(unit.count),
         human::count(unit.errors),
     ];

@@ -18,6 +18,9 @@ const DROP_WITHIN: Duration = Duration::from_secs(2);
 /// handle reads the figures and ends the background thread.
 ///
 /// Dropping it writes out what there is and waits for that, two seconds at the most.
+///
+/// The background thread does not survive a fork: build telemetry after daemonising. In a forked
+/// child units are counted, but nothing is written.
 #[derive(Debug)]
 #[must_use = "dropping the handle ends the telemetry"]
 pub struct Telemetry {
@@ -63,12 +66,14 @@ impl Telemetry {
     /// # Errors
     ///
     /// If an exporter is so slow that it is not finished `within` this time. The thread then ends
-    /// by itself once the exporter returns.
+    /// by itself once the exporter returns. Also in a process that was forked from the one that
+    /// built the telemetry.
     pub fn shutdown(&self, within: Duration) -> Result<Ledger, ShutdownError> {
         if self.core.background.stop(within) {
             Ok(self.ledger())
         } else {
             Err(ShutdownError {
+                forked: self.core.background.is_forked(),
                 within,
                 ledger: Box::new(self.ledger()),
             })
@@ -85,6 +90,7 @@ impl Drop for Telemetry {
 /// The exporters were not finished in time.
 #[derive(Debug)]
 pub struct ShutdownError {
+    forked: bool,
     within: Duration,
     ledger: Box<Ledger>,
 }
@@ -98,6 +104,12 @@ impl ShutdownError {
 
 impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.forked {
+            return f.write_str(
+                "telemetry cannot finish: this process was forked from the one that built it, and \
+                 threads do not survive a fork; build telemetry after forking",
+            );
+        }
         write!(
             f,
             "telemetry did not finish within {:?}: an exporter is slow or blocked, and its last \

@@ -1,7 +1,7 @@
 //! One thread's counters, and what the allocator's hooks do to them.
 
 use super::counts::Counts;
-use super::peaks::Peaks;
+use super::peaks::{Level, Peaks};
 use super::{registry, segments, sites, thread_exit};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -66,14 +66,6 @@ impl Published {
             freed_bytes: self.freed_bytes.load(),
         }
     }
-
-    fn set(&self, counts: Counts) {
-        self.allocs.set(counts.allocs);
-        self.reallocs.set(counts.reallocs);
-        self.frees.set(counts.frees);
-        self.alloc_bytes.set(counts.alloc_bytes);
-        self.freed_bytes.set(counts.freed_bytes);
-    }
 }
 
 /// The counters of one thread, which alone touches it, but for [`Published`]: the address of that
@@ -96,6 +88,8 @@ pub(super) struct Block {
     state: Cell<State>,
     /// What the process's totals already have from elsewhere: see [`Block::drain`].
     drained: Cell<Counts>,
+    /// The part of the counts that is charged to nobody's measurement: see [`Block::exclude_since`].
+    excluded: Cell<Counts>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +159,7 @@ pub(crate) fn on_realloc(old: usize, new: usize) -> bool {
 #[inline(never)]
 pub(crate) fn attend(result: *mut u8) -> *mut u8 {
     with(|block| {
-        block.peaks.reached(block.counts().live());
+        block.peaks.reached(block.published.counts().live());
         match block.state.get() {
             State::New => block.attach(),
             State::Detached => block.drain(),
@@ -190,6 +184,7 @@ impl Block {
             watch: Cell::new(0),
             state: Cell::new(State::New),
             drained: Cell::new(Counts::ZERO),
+            excluded: Cell::new(Counts::ZERO),
         }
     }
 
@@ -216,6 +211,17 @@ impl Block {
         self.state.get() != State::Attached
     }
 
+    /// Has the thread's end noticed, for what must be given back then.
+    pub(super) fn attach_if_new(&self) {
+        if self.state.get() == State::New {
+            self.attach();
+        }
+    }
+
+    pub(super) fn is_detached(&self) -> bool {
+        self.state.get() == State::Detached
+    }
+
     fn attach(&self) {
         // Should claiming a slot allocate through the hooks, the inner calls drain.
         self.state.set(State::Detached);
@@ -239,8 +245,9 @@ impl Block {
 
     /// Ends the publication in `slot`: runs once, at the end of the thread.
     pub(super) fn detach(&self, slot: &'static registry::Slot) {
-        slot.retract(self.counts());
-        self.drained.set(self.counts());
+        let counts = self.published.counts();
+        slot.retract(counts);
+        self.drained.set(counts);
         self.state.set(State::Detached);
         self.watch.set(0);
         segments::release_stack();
@@ -248,25 +255,56 @@ impl Block {
 
     /// Moves what was counted since the last drain into the shared overflow counts.
     fn drain(&self) {
-        let counts = self.counts();
+        let counts = self.published.counts();
         registry::overflow(counts.minus(self.drained.replace(counts)));
     }
 
+    /// What measurements on this thread are made of: all that it counted, but for what is excluded.
     #[inline(always)]
     pub(super) fn counts(&self) -> Counts {
-        self.published.counts()
+        self.published.counts().minus(self.excluded.get())
     }
 
     #[inline(always)]
-    pub(super) fn peaks(&self) -> &Peaks {
-        &self.peaks
+    pub(super) fn open_level(&self) -> Level {
+        self.peaks.open(self.published.counts().live())
     }
 
-    /// Sets the counters back to `counts` and books what was counted since as nobody's.
-    pub(super) fn rewind(&self, counts: Counts, peak: i64) {
-        registry::overflow(self.counts().minus(counts));
-        self.published.set(counts);
-        self.peaks.rewind(peak);
-        sites::rewound(counts);
+    /// The highest live bytes since `level` was opened, in terms of [`Block::counts`].
+    #[inline(always)]
+    pub(super) fn highest(&self, level: Level) -> i64 {
+        self.peaks
+            .highest(level)
+            .wrapping_sub(self.excluded.get().live())
     }
+
+    /// The same, and the level is closed.
+    #[inline(always)]
+    pub(super) fn close_level(&self, level: Level) -> i64 {
+        self.peaks
+            .close(level)
+            .wrapping_sub(self.excluded.get().live())
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            counts: self.counts(),
+            peak: self.peaks.mark(),
+        }
+    }
+
+    /// Excludes from all measurements what was counted since `mark`. The published counters go on
+    /// growing: the process's totals have it all, and never go back.
+    pub(super) fn exclude_since(&self, mark: Mark) {
+        let fresh = self.counts().minus(mark.counts);
+        self.excluded.set(self.excluded.get().plus(fresh));
+        self.peaks.rewind(mark.peak, fresh.live());
+    }
+}
+
+/// A moment on a thread, from which on something is to be excluded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    counts: Counts,
+    peak: i64,
 }

@@ -114,12 +114,20 @@ impl Peaks {
         highest
     }
 
-    /// What `top` was at some moment, to be set back with [`Peaks::rewind`].
+    /// What `top` is, to be set back with [`Peaks::rewind`].
     pub(super) fn mark(&self) -> i64 {
         self.top.get()
     }
 
-    pub(super) fn rewind(&self, mark: i64) {
+    /// Forgets what was reached since the mark, but for the `kept` live bytes that are still there
+    /// and that are nobody's: all levels move up by them.
+    pub(super) fn rewind(&self, mark: i64, kept: i64) {
         self.top.set(mark);
+        let open = self.outer.iter().take(self.depth.get() as usize);
+        for level in open.chain([&self.top]) {
+            if level.get() != NOBODYS {
+                level.set(level.get().wrapping_add(kept));
+            }
+        }
     }
 }

@@ -88,9 +88,10 @@ impl Slot {
         let counts = if block.is_null() {
             self.total.load()
         } else {
-            // SAFETY: a published address is that of a live thread's block, and that thread
-            // cannot end before it has set `block` to null and then seen `readers` at 0 (see
-            // `retract`). All fields of a block are atomics, so sharing it is sound.
+            // SAFETY: a published address is that of a live thread's counters, and that thread
+            // does not end before it has set `block` to null and then seen `readers` at 0 (see
+            // `retract`; for the one thread that could, see `thread_exit::register`). All fields
+            // are atomics, so sharing them is sound.
             self.carry.load().plus(unsafe { &*block }.counts())
         };
         self.readers.fetch_sub(1, SeqCst);
@@ -192,9 +193,18 @@ pub(crate) fn process_usage() -> Usage {
     if !super::is_installed() {
         return Usage::untracked();
     }
-    let counts = chunks()
-        .flat_map(|chunk| &chunk.slots)
-        .fold(OVERFLOW.load(), |sum, slot| sum.plus(slot.read()));
+    let all = || {
+        let slots = chunks().flat_map(|chunk| &chunk.slots);
+        slots.fold(OVERFLOW.load(), |sum, slot| sum.plus(slot.read()))
+    };
+    // Allocations first, frees after that: a block that is handed from thread to thread meanwhile
+    // may be missed, but never counted as live twice.
+    let (allocated, freed) = (all(), all());
+    let counts = Counts {
+        frees: freed.frees,
+        freed_bytes: freed.freed_bytes,
+        ..allocated
+    };
     let live = counts.live();
     let peak = HIGHEST_SEEN.fetch_max(live, Relaxed).max(live);
     counts.usage(peak)

@@ -4,10 +4,11 @@
 //! A scope's segment lies in its guard. The segments of units lie on a thread-local stack, where
 //! [`current`] and `Unit::usage` find them.
 
+use super::block::{self, Mark};
 use super::counts::Counts;
 use super::peaks::Level;
+use super::sites;
 use super::unit_pool::UnitRef;
-use super::{block, sites};
 use crate::Usage;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -29,7 +30,7 @@ pub(crate) fn open() -> Segment {
             let start = block.counts();
             Segment {
                 start,
-                level: block.peaks().open(start.live()),
+                level: block.open_level(),
             }
         },
         Segment::NEVER,
@@ -66,7 +67,7 @@ impl Segment {
 
 fn so_far(segment: Segment) -> Usage {
     block::with(|block| {
-        let highest = block.peaks().highest(segment.level);
+        let highest = block.highest(segment.level);
         let counts = block.counts().minus(segment.start);
         counts.usage(highest.wrapping_sub(segment.start.live()))
     })
@@ -76,7 +77,7 @@ fn so_far(segment: Segment) -> Usage {
 #[inline]
 fn end(segment: Segment) -> (Counts, i64) {
     block::with(|block| {
-        let highest = block.peaks().close(segment.level);
+        let highest = block.close_level(segment.level);
         let counts = block.counts().minus(segment.start);
         (counts, highest.wrapping_sub(segment.start.live()))
     })
@@ -194,19 +195,16 @@ pub(super) fn release_stack() {
 
 /// Charges to nobody what the thread allocates while this guard lives.
 pub(crate) struct Excluded {
-    counts: Counts,
-    peak: i64,
+    start: Option<Mark>,
     _not_send: PhantomData<*mut ()>,
 }
 
 impl Excluded {
     #[inline]
     pub(crate) fn start() -> Self {
-        let (counts, peak) = block::with(|b| (b.counts(), b.peaks().mark()));
         sites::suspend();
         Excluded {
-            counts,
-            peak,
+            start: block::with(|block| Some(block.mark())),
             _not_send: PhantomData,
         }
     }
@@ -214,7 +212,9 @@ impl Excluded {
 
 impl Drop for Excluded {
     fn drop(&mut self) {
-        block::with(|block| block.rewind(self.counts, self.peak));
+        if let Some(start) = self.start {
+            block::with(|block| block.exclude_since(start));
+        }
         sites::resume();
     }
 }
@@ -247,6 +247,9 @@ impl Stack {
                 let at = self.work.get().add(index);
                 ptr::copy(at.add(1), at, len - index);
             }
+        } else if len == 0 && block::with(|block| block.is_detached()) {
+            // The thread is ending, and `release_stack` has been.
+            self.free();
         }
         work
     }
@@ -259,9 +262,14 @@ impl Stack {
         unsafe { self.work.get().add(index).write(work) };
     }
 
-    /// Doubles the capacity; false if the system has no memory.
+    /// Doubles the capacity; false if the system has no memory, or nothing is tracked.
     #[cold]
     fn grow(&self) -> bool {
+        if !super::is_installed() {
+            return false;
+        }
+        // So that `release_stack` is called, even if this thread never allocates.
+        block::with(|block| block.attach_if_new());
         let old = self.capacity.get();
         let new = if old == 0 { FIRST_CAPACITY } else { old * 2 };
         let (Ok(old_layout), Ok(layout)) = (Layout::array::<Work>(old), Layout::array::<Work>(new))

@@ -186,11 +186,6 @@ pub(super) fn resume() {
     let _ = ACTIVE.try_with(|active| active.suspended.set(active.suspended.get() - 1));
 }
 
-/// The thread's counters were set back.
-pub(super) fn rewound(counts: Counts) {
-    let _ = ACTIVE.try_with(|active| active.noted.set(counts));
-}
-
 /// Notes what was allocated since the last call, as allocated here. Runs inside a hook.
 pub(super) fn note(counts: Counts) {
     let _ = ACTIVE.try_with(|active| {

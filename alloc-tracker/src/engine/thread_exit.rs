@@ -25,6 +25,11 @@ mod unix {
     /// A pthread key, not a Rust thread-local with a destructor: its destructor runs after those,
     /// so what they allocate and free is still counted in the thread's own block. False if the
     /// system has no key or no memory left for this.
+    ///
+    /// NOTE: the C library runs such destructors in rounds, four at the most. A thread that was
+    /// made by foreign code and whose very first use of Rust's allocator is in a destructor of the
+    /// last round would stay attached after its end. Threads made by Rust allocate or free before
+    /// they run anything, so they cannot.
     pub(in crate::engine) fn register(slot: &'static registry::Slot) -> bool {
         let Some(key) = key() else { return false };
         // SAFETY: `key` came from `pthread_key_create` and is never deleted. The value is an

@@ -56,6 +56,11 @@ impl UnitRef {
     /// `peak` above its own start.
     #[inline]
     pub(super) fn add(self, counts: Counts, base: i64, peak: i64) {
+        // A guard keeps its unit alive. Whoever works without one (see `raw`) may come too late:
+        // the cell may be another unit's.
+        if self.cell.life.load(Relaxed) >> 32 != u64::from(self.generation) {
+            return;
+        }
         // The two differ only if segments overlapped; which one held at the moment of the peak is
         // then unknown, and a budget is better served by the higher.
         let base = base.max(self.live());

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Writes JSON lines to `writer`, which is flushed after each batch.
 ///
 /// A batch that fails may have been written in part; the next one then starts on a line of its
-/// own, so that at most one line of the output is torn.
+/// own, so that one line of the output is torn at the most.
 pub fn json_lines<W: Write + Send>(writer: W) -> JsonLines<W> {
     JsonLines {
         writer,
@@ -53,10 +53,19 @@ impl<W: Write + Send> Exporter for JsonLines<W> {
             serde_json::to_writer(&mut self.buffer, record)?;
             self.buffer.push(b'\n');
         }
-        self.torn = true;
-        self.writer.write_all(&self.buffer)?;
+        let mut rest = self.buffer.as_slice();
+        while !rest.is_empty() {
+            match self.writer.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    rest = &rest[written..];
+                    self.torn = !rest.is_empty();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
         self.writer.flush()?;
-        self.torn = false;
         Ok(self.buffer.len() as u64)
     }
 }

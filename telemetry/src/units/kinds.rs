@@ -110,6 +110,11 @@ impl Kinds {
         self.kinds.get(id.0 as usize).unwrap_or(&self.kinds[0])
     }
 
+    pub(crate) fn all(&self) -> impl Iterator<Item = (KindId, &Kind)> {
+        let taken = self.kinds.iter().take(self.len.load(Acquire) as usize);
+        taken.enumerate().map(|(n, kind)| (KindId(n as u32), kind))
+    }
+
     fn site(&self, metadata: &'static Metadata<'static>) -> Option<&Site> {
         let key = ptr::from_ref(metadata) as usize;
         let start = key.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize) >> (usize::BITS - 12);
@@ -145,7 +150,7 @@ impl Kinds {
             None => match self.kinds.get(len as usize) {
                 Some(fresh) => {
                     let _ = fresh.site.set(metadata);
-                    self.len.store(len + 1, Relaxed);
+                    self.len.store(len + 1, Release);
                     KindId(len)
                 }
                 None => KindId::OTHER,

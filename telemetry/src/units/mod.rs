@@ -12,6 +12,6 @@ mod spans;
 
 pub(crate) use filter::Interest;
 pub use filter::{ParseUnitFilterError, UnitFilter};
-pub(crate) use kinds::{KindId, Kinds};
+pub(crate) use kinds::{Kind, KindId, Kinds};
 pub(crate) use slots::{BOUNDARIES_PER_UNIT, Finished, SlotRef, Slots};
 pub(crate) use spans::{Membership, SpanTable};

@@ -11,7 +11,7 @@ use std::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
-/// Different boundaries that one unit keeps apart; calls past that are counted under the last.
+/// Boundary cells of a unit. The last is for what the others have no room for.
 pub(crate) const BOUNDARIES_PER_UNIT: usize = 8;
 
 const CHUNK: usize = 64;
@@ -139,7 +139,13 @@ impl Slot {
 
     fn boundary(&self, boundary: BoundaryId) -> &BoundaryCell {
         let (last, cells) = (&self.boundaries[BOUNDARIES_PER_UNIT - 1], &self.boundaries);
-        for cell in &cells[..BOUNDARIES_PER_UNIT - 1] {
+        // What has no name of its own goes to the last cell, where the ninth boundary goes too.
+        let named = if boundary == BoundaryId::OTHER {
+            0
+        } else {
+            BOUNDARIES_PER_UNIT - 1
+        };
+        for cell in &cells[..named] {
             let id = boundary.0 + 1;
             let found = match cell.id.load(Relaxed) {
                 0 => match cell.id.compare_exchange(0, id, Relaxed, Relaxed) {
@@ -201,18 +207,13 @@ impl Slot {
         }
         for cell in &self.boundaries {
             if cell.id.load(Relaxed) == 0 {
-                break;
+                continue;
             }
             cell.id.store(0, Relaxed);
             cell.calls.store(0, Relaxed);
             cell.sent.store(0, Relaxed);
             cell.received.store(0, Relaxed);
         }
-        let last = &self.boundaries[BOUNDARIES_PER_UNIT - 1];
-        last.id.store(0, Relaxed);
-        last.calls.store(0, Relaxed);
-        last.sent.store(0, Relaxed);
-        last.received.store(0, Relaxed);
     }
 }
 
