@@ -11,11 +11,19 @@ use tracing::info_span;
 use tracing_subscriber::prelude::*;
 
 fn telemetry_thread() -> PathBuf {
-    let tasks = fs::read_dir("/proc/self/task").unwrap();
-    let mut tasks = tasks.map(|task| task.unwrap().path());
-    let named =
-        |task: &PathBuf| fs::read_to_string(task.join("comm")).unwrap().trim() == "telemetry";
-    tasks.find(named).expect("a thread named telemetry")
+    let named = |task: &PathBuf| {
+        let name = fs::read_to_string(task.join("comm")).unwrap_or_default();
+        name.trim() == "telemetry"
+    };
+    // A new thread has its creator's name until it first runs.
+    for _ in 0..1000 {
+        let tasks = fs::read_dir("/proc/self/task").unwrap();
+        if let Some(task) = tasks.flatten().map(|task| task.path()).find(named) {
+            return task;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    panic!("no thread is named telemetry");
 }
 
 /// Voluntary and involuntary context switches.
@@ -42,6 +50,7 @@ fn thirty_idle_seconds() {
     let thread = telemetry_thread();
 
     // It does wake for work, and writes it out by itself.
+    sleep(Duration::from_millis(100)); // until it has gone to sleep for the first time
     let fresh = switches(&thread);
     for _ in 0..100 {
         info_span!("unit").in_scope(|| ());

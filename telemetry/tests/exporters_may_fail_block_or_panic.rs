@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 use telemetry::export::{self, Exporter, Record};
@@ -11,21 +11,35 @@ use tracing::info_span;
 use tracing_subscriber::prelude::*;
 
 /// A writer whose lines the test can read, and that fails while it is told to.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Shared {
     bytes: Arc<Mutex<Vec<u8>>>,
-    fail: Arc<AtomicBool>,
+    /// How many bytes it still takes.
+    room: Arc<AtomicUsize>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Shared {
+            bytes: Arc::default(),
+            room: Arc::new(AtomicUsize::new(usize::MAX)),
+        }
+    }
 }
 
 impl Write for Shared {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.fail.load(SeqCst) {
-            // Half a line gets through, as on a full disk.
-            self.bytes.lock().unwrap().extend_from_slice(&bytes[..10]);
-            return Err(io::Error::new(
-                io::ErrorKind::StorageFull,
-                "the disk is full",
-            ));
+        let bytes = match self.room.load(SeqCst) {
+            0 => {
+                return Err(io::Error::new(
+                    io::ErrorKind::StorageFull,
+                    "the disk is full",
+                ));
+            }
+            room => &bytes[..bytes.len().min(room)],
+        };
+        if self.room.load(SeqCst) < usize::MAX {
+            self.room.fetch_sub(bytes.len(), SeqCst);
         }
         self.bytes.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -130,20 +144,25 @@ fn a_writer_that_fails_later_costs_records_and_nothing_else() {
     let (telemetry, _guard) = start(export::json_lines(out.clone()));
     info_span!("unit").in_scope(|| ());
     telemetry.flush();
-    out.fail.store(true, SeqCst);
-    info_span!("unit").in_scope(|| ());
-    telemetry.flush();
-    out.fail.store(false, SeqCst);
+    for room in [10, 0] {
+        // Half a line gets through, then nothing at all.
+        out.room.store(room, SeqCst);
+        info_span!("unit").in_scope(|| ());
+        telemetry.flush();
+    }
+    out.room.store(usize::MAX, SeqCst);
     info_span!("unit").in_scope(|| ());
     let ledger = telemetry.shutdown(Duration::from_secs(5)).unwrap();
-    assert_eq!(ledger.units.kept, 3);
+    assert_eq!(ledger.units.kept, 4);
     assert_eq!(ledger.records.kept, 4);
     let reason = "write_failed: no storage space".to_owned();
-    assert_eq!(ledger.records.dropped, BTreeMap::from([(reason, 2)]));
+    assert_eq!(ledger.records.dropped, BTreeMap::from([(reason, 4)]));
     assert!(all_add_up(&ledger), "{ledger:?}");
     assert_eq!(ledger.cost.bytes, out.text().len() as u64 - 10);
-    // The torn half line does not swallow the records after it.
+    // The torn half line does not swallow the records after it, and there is no empty line.
     assert_eq!(out.records().len(), 4, "{}", out.text());
+    assert_eq!(out.text().lines().count(), 5);
+    assert!(out.text().lines().all(|line| !line.is_empty()));
 }
 
 #[test]
@@ -171,6 +190,90 @@ fn an_exporter_that_panics_is_counted_and_called_again() {
     );
     assert_eq!(ledger.records.kept, 2);
     assert!(all_add_up(&ledger));
+}
+
+#[test]
+fn an_exporters_own_spans_and_errors_are_not_counted_and_wake_nobody() {
+    struct Chatty(Arc<AtomicUsize>);
+    impl Exporter for Chatty {
+        fn export(&mut self, _: &[Record]) -> io::Result<u64> {
+            self.0.fetch_add(1, SeqCst);
+            info_span!("http_post").in_scope(|| {
+                drop(telemetry::call!("network"));
+                tracing::error!("refused");
+            });
+            Ok(1)
+        }
+    }
+    let exports = Arc::new(AtomicUsize::new(0));
+    let (layer, telemetry) = Telemetry::builder()
+        .flush_every(Duration::from_millis(20))
+        .export(Chatty(Arc::clone(&exports)))
+        .build()
+        .unwrap();
+    // The background thread must see the subscriber, too.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));
+    info_span!("unit").in_scope(|| ());
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(exports.load(SeqCst), 1, "one unit, one flush");
+    assert!(telemetry.snapshot().unit("http_post").is_none());
+}
+
+#[test]
+fn drops_are_told_even_if_no_unit_ends() {
+    let out = Shared::default();
+    let (layer, telemetry) = Telemetry::builder()
+        .flush_every(Duration::from_secs(3600))
+        .max_units_in_progress(64)
+        .export(export::json_lines(out.clone()))
+        .build()
+        .unwrap();
+    let _guard = tracing_subscriber::registry().with(layer).set_default();
+    let stuck: Vec<_> = (0..100).map(|_| info_span!("stuck")).collect();
+    telemetry.flush();
+    let records = out.records();
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0]["units"]["dropped"]["too_many_units"], 36);
+    telemetry.flush();
+    assert_eq!(out.records().len(), 1, "nothing new");
+    drop(stuck);
+}
+
+#[test]
+fn exporters_are_dropped_before_shutdown_returns() {
+    struct Finalises(Arc<AtomicUsize>);
+    impl Exporter for Finalises {
+        fn export(&mut self, _: &[Record]) -> io::Result<u64> {
+            Ok(1)
+        }
+    }
+    impl Drop for Finalises {
+        fn drop(&mut self) {
+            std::thread::sleep(Duration::from_millis(100));
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+    let finalised = Arc::new(AtomicUsize::new(0));
+    let (telemetry, _guard) = start(Finalises(Arc::clone(&finalised)));
+    telemetry.shutdown(Duration::from_secs(5)).unwrap();
+    assert_eq!(finalised.load(SeqCst), 1);
+}
+
+#[test]
+fn an_endless_interval_is_flushed_on_demand() {
+    let (layer, telemetry) = Telemetry::builder()
+        .flush_every(Duration::MAX)
+        .export(export::json_lines(io::sink()))
+        .build()
+        .unwrap();
+    let _guard = tracing_subscriber::registry().with(layer).set_default();
+    info_span!("unit").in_scope(|| ());
+    let start = Instant::now();
+    telemetry.flush();
+    let ledger = telemetry.shutdown(Duration::from_secs(5)).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(4));
+    assert_eq!(ledger.units.kept, 1);
+    assert_eq!(ledger.records.kept, 3);
 }
 
 /// Blocks until the test lets go.

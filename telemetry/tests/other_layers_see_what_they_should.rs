@@ -86,6 +86,27 @@ fn a_layer_without_a_filter_above_or_below_sees_everything() {
 }
 
 #[test]
+fn layers_that_are_combined_before_they_meet_a_subscriber_see_everything() {
+    for above in [true, false] {
+        let witness = Witness::default();
+        let (layer, telemetry) = Telemetry::builder().build().unwrap();
+        let run = || {
+            everything();
+            assert_eq!(witness.take(), ALL, "above: {above}");
+        };
+        let base = || tracing_subscriber::registry().with(Witness::default());
+        if above {
+            let both = layer.and_then(witness.clone());
+            tracing::subscriber::with_default(base().with(both), run);
+        } else {
+            let both = witness.clone().and_then(layer);
+            tracing::subscriber::with_default(base().with(both), run);
+        }
+        assert_eq!(counts(&telemetry), (1, 1));
+    }
+}
+
+#[test]
 fn a_layer_with_its_own_filter_sees_just_that() {
     let witness = Witness::default();
     let filtered = witness.clone().with_filter(LevelFilter::DEBUG);

@@ -196,6 +196,169 @@ fn errors_are_events_or_fields() {
 }
 
 #[test]
+fn a_unit_that_panics_has_failed() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let snapshot = counted(|_| {
+        for panics in [true, false] {
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                info_span!("root").in_scope(|| {
+                    if panics {
+                        std::panic::panic_any(1);
+                    }
+                })
+            }));
+        }
+    });
+    let _ = std::panic::take_hook();
+    let root = snapshot.unit("root").unwrap();
+    assert_eq!((root.count, root.errors), (2, 1));
+}
+
+#[test]
+fn an_error_field_that_says_nothing_is_no_error() {
+    let snapshot = counted(|_| {
+        drop(info_span!("none", error = ?None::<u8>));
+        drop(info_span!("none", error = %false));
+        drop(info_span!("none", error = 0));
+        drop(info_span!("none", error = ""));
+        drop(info_span!("some", error = ?Some(3)));
+        drop(info_span!("some", error = %"falsehood"));
+    });
+    assert_eq!(snapshot.unit("none").unwrap().errors, 0);
+    assert_eq!(snapshot.unit("some").unwrap().errors, 2);
+}
+
+/// Wants every span and event, so that they exist.
+struct WantsAll;
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for WantsAll {}
+
+#[test]
+fn spans_of_other_layers_do_not_cut_a_unit_in_two() {
+    let (layer, telemetry) = Telemetry::builder().build().unwrap();
+    let subscriber = tracing_subscriber::registry().with(WantsAll).with(layer);
+    tracing::subscriber::with_default(subscriber, || {
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        let request = info_span!("request");
+        let worker = request.in_scope(|| debug_span!("worker"));
+        std::thread::spawn(move || {
+            tracing::dispatcher::with_default(&dispatch, move || {
+                // The registry makes room for a thread's spans at its first one.
+                drop(debug_span!(parent: None, "warm up"));
+                worker.in_scope(|| {
+                    allocate(5000);
+                    info_span!("query").in_scope(|| allocate(300));
+                    error!("lost");
+                });
+                drop(worker);
+            });
+        })
+        .join()
+        .unwrap();
+        let middle = request.in_scope(|| debug_span!("middle"));
+        drop(info_span!(parent: &middle, "query"));
+        tracing::event!(parent: &middle, tracing::Level::ERROR, "here too");
+    });
+    let snapshot = telemetry.snapshot();
+    let names: Vec<&str> = snapshot.units.iter().map(|u| u.unit.as_str()).collect();
+    assert_eq!(names, ["request"]);
+    assert_eq!(snapshot.unit("request").unwrap().errors, 1);
+    assert_eq!(sum(&snapshot, "request", "alloc_bytes"), tracked(5300));
+}
+
+#[test]
+fn what_is_inside_a_dropped_unit_is_dropped_with_it() {
+    let (layer, telemetry) = Telemetry::builder()
+        .max_units_in_progress(64)
+        .build()
+        .unwrap();
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::with_default(subscriber, || {
+        let mut held: Vec<Span> = (0..64).map(|_| info_span!("request")).collect();
+        let dropped = info_span!("request");
+        dropped.in_scope(|| drop(info_span!("query")));
+        held.pop();
+        dropped.in_scope(|| drop(info_span!("query"))); // there would be room now
+    });
+    let snapshot = telemetry.snapshot();
+    assert!(snapshot.unit("query").is_none());
+    let units = &snapshot.ledger.units;
+    assert_eq!((units.kept, units.dropped_total(), units.seen), (64, 1, 65));
+}
+
+#[test]
+fn short_threads_and_instances_that_are_gone_leave_no_memory_behind() {
+    fn resident_kib() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+            .unwrap_or(0)
+    }
+    let (layer, telemetry) = Telemetry::builder().build().unwrap();
+    let subscriber = tracing_subscriber::registry().with(layer);
+    let before = resident_kib();
+    tracing::subscriber::with_default(subscriber, || {
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        for _ in 0..5000 {
+            std::thread::scope(|threads| {
+                threads.spawn(|| {
+                    let unit = || drop(info_span!("short").entered());
+                    tracing::dispatcher::with_default(&dispatch, unit);
+                });
+            });
+        }
+    });
+    assert_eq!(telemetry.snapshot().unit("short").unwrap().count, 5000);
+    // Two threads that live on while telemetries come and go.
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                for _ in 0..100 {
+                    counted(|_| drop(info_span!("root").entered()));
+                }
+            });
+        }
+    });
+    let grown = resident_kib().saturating_sub(before);
+    assert!(
+        grown < 40 * 1024,
+        "{grown} KiB: a ring is 32 KiB, a telemetry 1 MiB"
+    );
+}
+
+#[test]
+fn units_that_never_end_are_seen() {
+    let (layer, telemetry) = Telemetry::builder().build().unwrap();
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::with_default(subscriber, || {
+        let stuck: Vec<Span> = (0..50).map(|_| info_span!("stuck")).collect();
+        let snapshot = telemetry.snapshot();
+        let unit = snapshot.unit("stuck").unwrap();
+        assert_eq!(
+            (unit.count, unit.in_flight, unit.metric("wall")),
+            (0, 50, None)
+        );
+        assert!(
+            snapshot.to_string().contains("In progress: 50 stuck"),
+            "{snapshot}"
+        );
+        drop(stuck);
+    });
+}
+
+#[test]
+fn kinds_of_the_same_name_are_told_apart_in_the_table() {
+    let snapshot = counted(|_| {
+        drop(info_span!(target: "shop::a", "request"));
+        drop(info_span!(target: "shop::b", "request"));
+    });
+    let table = snapshot.to_string();
+    assert!(
+        table.contains("request (shop::a)") && table.contains("request (shop::b)"),
+        "{table}"
+    );
+}
+
+#[test]
 fn spans_below_info_and_empty_spans_are_no_units_and_hide_none() {
     let snapshot = counted(|_| {
         trace_span!("trace").in_scope(|| {
