@@ -39,9 +39,9 @@ fn plain(n: usize) -> Vec<u8> {
 }
 
 #[budget(alloc_bytes = 100)]
-fn generic<T: Display + ?Sized, const N: usize>(value: &T) -> String
+fn generic<T, const N: usize>(value: &T) -> String
 where
-    T: Send,
+    T: Display + ?Sized,
 {
     let mut text = String::with_capacity(N);
     text.push_str(&value.to_string());
@@ -58,8 +58,8 @@ fn early(n: usize) -> Result<usize, std::num::ParseIntError> {
 }
 
 #[budget(live_bytes = 0)]
-fn borrows<'a>(from: &'a mut Vec<u8>, scratch: usize) -> &'a mut u8 {
-    drop(bytes(scratch));
+fn borrows<'a>(from: &'a mut [u8], scratch: &usize) -> &'a mut u8 {
+    drop(bytes(*scratch));
     &mut from[0]
 }
 
@@ -101,9 +101,9 @@ impl Shop {
     }
 
     #[budget(allocs = 1)]
-    async fn in_future<F: Fn() -> usize>(&mut self, f: F) -> &mut Vec<u8>
+    async fn in_future<F>(&mut self, f: F) -> &mut Vec<u8>
     where
-        F: Send,
+        F: Fn() -> usize,
     {
         self.stock = bytes(f());
         &mut self.stock
@@ -115,7 +115,7 @@ fn what_keeps_within_its_budget_returns_its_value() {
     assert_eq!(plain(10).len(), 10);
     assert_eq!(generic::<_, 20>(&42), "42");
     assert_eq!(returns_impl(3).sum::<usize>(), 12);
-    assert_eq!(*borrows(&mut vec![7], 100), 7);
+    assert_eq!(*borrows(&mut [7], &100), 7);
     assert_eq!(block_on(future(3)), Ok(3));
     assert!(block_on(future(2)).is_err());
     let mut shop = Shop { stock: bytes(4) };

@@ -115,10 +115,9 @@ async fn run(options: Options) -> Result<(), Failure> {
     }));
     if options.serve {
         println!("checkout listens on http://{address}; Ctrl-C or SIGTERM ends it. Try:");
-        println!(
-            "  curl -d '{}' http://{address}/orders",
-            service::SAMPLE_ORDER
-        );
+        let json = "content-type: application/json";
+        let order = service::SAMPLE_ORDER;
+        println!("  curl -H '{json}' -d '{order}' http://{address}/orders");
         println!("  curl http://{address}/orders/1/invoice");
         until_signal().await.map_err(Failure::Runtime)?;
     } else {
@@ -137,8 +136,9 @@ async fn run(options: Options) -> Result<(), Failure> {
         .and_then(|served| served)
         .map_err(Failure::Runtime)?;
 
-    println!("\n{}", telemetry.snapshot());
-    if !options.serve {
+    let snapshot = telemetry.snapshot();
+    println!("\n{snapshot}");
+    if !options.serve && !snapshot.units.is_empty() {
         println!("{}", service::WHAT_IS_BAD);
     }
     let ledger = telemetry

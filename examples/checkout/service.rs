@@ -20,11 +20,11 @@ pub(crate) const SAMPLE_ORDER: &str =
     r#"{"customer":"you","lines":[{"sku":"SKU-0001","quantity":2}]}"#;
 
 pub(crate) const WHAT_IS_BAD: &str = "\
-Bad on purpose, and visible above:
-  GET /orders/{id}/invoice  asks the database once per line: db.query calls
-  POST /orders/import       parses its body twice: allocs and bytes of a POST /orders, and more
-  GET /report               loads and sorts everything in memory: wall, allocs, peak
-  GET /coupons/{code}       answers 500 for a coupon that does not exist: errors
+Bad on purpose:
+  GET /orders/{id}/invoice  asks the database once per line: see its db.query calls
+  POST /orders/import       parses its body twice: see its bytes, and those of POST /orders
+  GET /report               loads and sorts everything in memory: see its wall, allocs, peak
+  GET /coupons/{code}       answers 500 for a coupon that does not exist: see its errors
 ";
 
 /// Orders between two runs of the background job.
