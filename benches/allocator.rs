@@ -165,7 +165,7 @@ fn zeroed(allocator: &impl GlobalAlloc) {
 }
 
 fn document() -> String {
-    let lines: Vec<serde_json::Value> = (0..160)
+    let lines: Vec<serde_json::Value> = (0..182)
         .map(|n| {
             serde_json::json!({
                 "sku": format!("SKU-{n:05}"), "title": "A thing of some kind", "quantity": n % 7,
