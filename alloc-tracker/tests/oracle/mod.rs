@@ -44,6 +44,13 @@ pub(crate) fn reset() {
     MINE.set(Tally::default());
 }
 
+/// Forgets the peak so far: from here on it is the highest level from now.
+pub(crate) fn restart_peak() {
+    let mut tally = MINE.get();
+    tally.peak = tally.live();
+    MINE.set(tally);
+}
+
 pub(crate) fn tally() -> Tally {
     MINE.get()
 }
