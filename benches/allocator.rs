@@ -115,7 +115,7 @@ fn scope_with_a_pair(times: u64) {
     for _ in 0..times {
         let scope = Scope::enter();
         tracked::pair(1);
-        black_box(scope.finish());
+        black_box(&scope.finish());
     }
 }
 

@@ -51,6 +51,10 @@ impl Peaks {
         }
     }
 
+    pub(super) fn none_open(&self) -> bool {
+        self.depth.get() == 0
+    }
+
     /// The thread has grown to `live` bytes.
     #[inline(always)]
     pub(super) fn reached(&self, live: i64) {
