@@ -31,7 +31,7 @@ pub trait InUnit: Future + Sized {
         }
     }
 
-    /// Enters at every poll the unit that the calling thread works for now; with none, changes
+    /// Enters at every poll the unit that the calling thread is working for; with none, changes
     /// nothing. Meant for a spawn: `spawn(future.in_current_unit())`.
     fn in_current_unit(self) -> WithUnit<Self> {
         WithUnit {
@@ -86,7 +86,7 @@ impl<F> Drop for WithUnit<F> {
     }
 }
 
-/// Wraps a closure so that it works for the unit that the calling thread works for now, on
+/// Wraps a closure so that it works for the unit that the calling thread is working for, on
 /// whatever thread it is called. With no current unit, changes nothing.
 ///
 /// It is for closures that are called once. A closure that is called often, as by rayon's

@@ -50,6 +50,7 @@
 mod allocator;
 mod budget;
 mod call_site;
+mod enforce;
 mod future;
 mod scope;
 mod unit;
@@ -63,9 +64,9 @@ mod engine;
 
 pub use allocator::AllocTracker;
 pub use budget::{Budget, BudgetExceeded, Excess, Metric};
-#[doc(hidden)]
-pub use budget::{BudgetGuard, run_future};
 pub use call_site::CallSite;
+#[doc(hidden)]
+pub use enforce::{BudgetGuard, run_future};
 pub use future::{InUnit, WithUnit, in_current_unit};
 pub use scope::{Scope, excluded, measure};
 pub use unit::{Entered, Unit};
