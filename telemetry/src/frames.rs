@@ -3,7 +3,7 @@
 
 use crate::core::Core;
 use crate::ring::Ring;
-use crate::units::{Finished, SlotRef};
+use crate::units::{Finished, Membership, SlotRef};
 use alloc_tracker::raw::Segment;
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Weak};
@@ -12,9 +12,15 @@ use std::sync::{Arc, Weak};
 struct Frame {
     core: usize,
     span: u64,
-    slot: SlotRef,
+    member: Membership,
     /// The thread's outermost entry of the unit: when, and what it allocates.
     work: Option<(u64, Segment)>,
+}
+
+impl Frame {
+    fn is_for(&self, core: &Core, slot: SlotRef) -> bool {
+        self.core == core.id && self.member.slot == slot
+    }
 }
 
 /// The thread's connection to one telemetry instance, which it does not keep alive.
@@ -73,11 +79,11 @@ fn with<T>(f: impl FnOnce(&mut Frames) -> T) -> Option<T> {
         .flatten()
 }
 
-/// The unit that this thread works for in `core`.
-pub(crate) fn current_in(core: &Core) -> Option<SlotRef> {
+/// What a child of the innermost span that this thread has entered in `core` belongs to.
+pub(crate) fn current_in(core: &Core) -> Option<Membership> {
     with(|all| {
         let frame = all.frames.iter().rfind(|f| f.core == core.id)?;
-        Some(frame.slot)
+        Some(frame.member.of_child())
     })?
 }
 
@@ -86,26 +92,23 @@ pub(crate) fn current_unit() -> Option<(Arc<Core>, SlotRef)> {
     with(|all| {
         let frame = all.frames.last()?;
         let link = all.links.iter().find(|link| link.id == frame.core)?;
-        Some((link.core.upgrade()?, frame.slot))
+        Some((link.core.upgrade()?, frame.member.slot))
     })?
 }
 
-/// A span of the unit in `slot` is entered at `now`.
-pub(crate) fn enter(core: &Arc<Core>, span: u64, slot: SlotRef, now: u64) {
+/// A span that is a member of a unit is entered at `now`.
+pub(crate) fn enter(core: &Arc<Core>, span: u64, member: Membership, now: u64) {
     with(|all| {
         all.link(core);
         if all.frames.len() == all.frames.capacity() {
             alloc_tracker::excluded(|| all.frames.reserve(64));
         }
-        let outermost = !all
-            .frames
-            .iter()
-            .any(|f| f.core == core.id && f.slot == slot);
-        let work = core.slots.get(slot).filter(|_| outermost);
+        let inside = all.frames.iter().any(|f| f.is_for(core, member.slot));
+        let work = core.slots.get(member.slot).filter(|_| !inside);
         all.frames.push(Frame {
             core: core.id,
             span,
-            slot,
+            member,
             work: work.map(|unit| (now, unit.enter())),
         });
     });
@@ -124,12 +127,12 @@ pub(crate) fn exit(core: &Core, span: u64, now: u64) {
         // thread goes on working for it.
         let still_in = all.frames[at..]
             .iter_mut()
-            .find(|f| f.core == core.id && f.slot == frame.slot);
+            .find(|f| f.is_for(core, frame.member.slot));
         match still_in {
             Some(other) => other.work = frame.work,
             None => {
                 segment.close();
-                if let Some(unit) = core.slots.get(frame.slot) {
+                if let Some(unit) = core.slots.get(frame.member.slot) {
                     unit.exit(entered, now);
                 }
             }

@@ -4,7 +4,7 @@ use crate::core::Core;
 use crate::error_field::ErrorField;
 use crate::frames;
 use crate::ledger::UnitDrop;
-use crate::units::{KindId, Membership, SlotRef};
+use crate::units::{KindId, Membership};
 use std::sync::Arc;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
@@ -28,13 +28,8 @@ where
         if frames::is_silent() {
             return;
         }
-        let member = match self.unit_of_parent(attributes) {
-            Some(slot) => Some(Membership {
-                slot,
-                is_root: false,
-            }),
-            None => self.outside_of_units(attributes, id, &cx),
-        };
+        let inside = self.of_parent(attributes);
+        let member = inside.or_else(|| self.outside_of_units(attributes, id, &cx));
         if let Some(member) = member {
             self.add(attributes, id, member);
         }
@@ -47,7 +42,7 @@ where
         let explicit = event.parent();
         let unit = match explicit {
             Some(parent) => self.core.spans.get(parent.into_u64()).map(|m| m.slot),
-            None if event.is_contextual() => frames::current_in(&self.core),
+            None if event.is_contextual() => frames::current_in(&self.core).map(|m| m.slot),
             None => None,
         };
         // Between the event and its unit there may be spans that are not ours to follow.
@@ -73,21 +68,17 @@ impl Tracker {
     /// A span that we did not ask for exists because another layer did: if it is inside a unit, so
     /// is what happens in it.
     pub(crate) fn follow(&self, attributes: &Attributes<'_>, id: &Id) {
-        if let Some(slot) = self
-            .unit_of_parent(attributes)
-            .filter(|_| !frames::is_silent())
+        if let Some(member) = self.of_parent(attributes)
+            && !frames::is_silent()
         {
-            let member = Membership {
-                slot,
-                is_root: false,
-            };
             self.add(attributes, id, member);
         }
     }
 
-    fn unit_of_parent(&self, attributes: &Attributes<'_>) -> Option<SlotRef> {
+    /// The membership of a span whose parent is in a unit.
+    fn of_parent(&self, attributes: &Attributes<'_>) -> Option<Membership> {
         match attributes.parent() {
-            Some(parent) => self.core.spans.get(parent.into_u64()).map(|m| m.slot),
+            Some(parent) => Some(self.core.spans.get(parent.into_u64())?.of_child()),
             None if attributes.is_contextual() => frames::current_in(&self.core),
             None => None,
         }
@@ -110,10 +101,7 @@ impl Tracker {
         let parent = cx.span(id).and_then(|span| span.parent());
         for ancestor in parent.iter().flat_map(|parent| parent.scope()) {
             if let Some(member) = core.spans.get(ancestor.id().into_u64()) {
-                return Some(Membership {
-                    is_root: false,
-                    ..member
-                });
+                return Some(member.of_child());
             }
             if core.kinds.of(ancestor.metadata()).is_some() {
                 return None;
@@ -136,11 +124,13 @@ impl Tracker {
             return None;
         };
         core.kinds.get(kind).begin();
-        self.time(slot, now);
-        Some(Membership {
+        let member = Membership {
             slot,
             is_root: true,
-        })
+            timed,
+        };
+        self.time(member, now);
+        Some(member)
     }
 
     /// Remembers whose unit a span belongs to.
@@ -166,8 +156,8 @@ impl Tracker {
     pub(crate) fn enter(&self, id: &Id) {
         let now = self.core.clock.now();
         if let Some(member) = self.core.spans.get(id.into_u64()) {
-            frames::enter(&self.core, id.into_u64(), member.slot, now);
-            self.time(member.slot, now);
+            frames::enter(&self.core, id.into_u64(), member, now);
+            self.time(member, now);
         }
     }
 
@@ -180,7 +170,7 @@ impl Tracker {
             {
                 slot.mark_error();
             }
-            self.time(member.slot, now);
+            self.time(member, now);
         }
     }
 
@@ -217,9 +207,9 @@ impl Tracker {
     }
 
     /// Adds what telemetry itself took since `start`, if the unit is one of those that are timed.
-    fn time(&self, unit: SlotRef, start: u64) {
-        if let Some(slot) = self.core.slots.get(unit)
-            && slot.is_timed()
+    fn time(&self, member: Membership, start: u64) {
+        if member.timed
+            && let Some(slot) = self.core.slots.get(member.slot)
         {
             slot.add_telemetry_ns(self.core.clock.now().saturating_sub(start));
         }

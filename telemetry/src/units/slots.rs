@@ -17,7 +17,7 @@ pub(crate) const BOUNDARIES_PER_UNIT: usize = 8;
 const CHUNK: usize = 64;
 
 /// A slot and the generation of the unit in it: a late caller cannot mistake the next unit for
-/// its own. The index in the lower 20 bits, the generation above, 63 bits in all.
+/// its own. The index in the lower 20 bits, the generation above, 62 bits in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlotRef(pub(crate) u64);
 
@@ -27,7 +27,7 @@ pub(crate) const MAX_SLOTS: usize = 1 << INDEX_BITS;
 
 impl SlotRef {
     fn new(index: u32, generation: u64) -> Self {
-        SlotRef((generation << INDEX_BITS | u64::from(index)) & (u64::MAX >> 1))
+        SlotRef((generation << INDEX_BITS | u64::from(index)) & (u64::MAX >> 2))
     }
 
     fn index(self) -> usize {
@@ -111,10 +111,6 @@ impl Slot {
         }
     }
 
-    pub(crate) fn is_timed(&self) -> bool {
-        self.timed.load(Relaxed)
-    }
-
     pub(crate) fn add_telemetry_ns(&self, ns: u64) {
         self.telemetry_ns.fetch_add(ns, Relaxed);
     }
@@ -177,7 +173,10 @@ impl Slot {
             wakeups: self.wakeups.load(Relaxed),
             retries: self.retries.load(Relaxed),
             usage: usage.map(|u| (u.allocs, u.alloc_bytes, u.peak_bytes)),
-            telemetry_ns: self.is_timed().then(|| self.telemetry_ns.load(Relaxed)),
+            telemetry_ns: self
+                .timed
+                .load(Relaxed)
+                .then(|| self.telemetry_ns.load(Relaxed)),
             boundaries: std::array::from_fn(|i| {
                 let cell = &self.boundaries[i];
                 FinishedBoundary {

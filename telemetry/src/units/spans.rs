@@ -36,17 +36,28 @@ struct Bucket {
 pub(crate) struct Membership {
     pub(crate) slot: SlotRef,
     pub(crate) is_root: bool,
+    /// What telemetry itself takes for the unit is timed.
+    pub(crate) timed: bool,
 }
 
 impl Membership {
+    /// Of a span inside this one.
+    pub(crate) fn of_child(self) -> Self {
+        Membership {
+            is_root: false,
+            ..self
+        }
+    }
+
     fn pack(self) -> u64 {
-        self.slot.0 << 1 | u64::from(self.is_root)
+        self.slot.0 << 2 | u64::from(self.timed) << 1 | u64::from(self.is_root)
     }
 
     fn unpack(word: u64) -> Self {
         Membership {
-            slot: SlotRef(word >> 1),
-            is_root: word & 1 == 1,
+            slot: SlotRef(word >> 2),
+            is_root: word & 1 != 0,
+            timed: word & 2 != 0,
         }
     }
 }
@@ -136,8 +147,9 @@ mod tests {
 
     fn member(n: u64) -> Membership {
         Membership {
-            slot: SlotRef(n),
+            slot: SlotRef(n >> 2),
             is_root: n.is_multiple_of(2),
+            timed: n.is_multiple_of(3),
         }
     }
 
