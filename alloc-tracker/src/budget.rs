@@ -215,7 +215,8 @@ pub struct BudgetExceeded {
     excesses: Vec<Excess>,
     /// The largest first.
     pub(crate) sites: Vec<CallSite>,
-    /// Allocations and bytes that were counted, and not seen at any call site.
+    /// Allocations and bytes that were counted, and not seen at any call site: in work that was
+    /// handed to other threads, or left out where there were too many to look at each.
     pub(crate) elsewhere: (u64, u64),
 }
 
@@ -260,10 +261,7 @@ impl fmt::Display for BudgetExceeded {
             write!(f, "\n  and {more} more")?;
         }
         if let (allocs @ 1.., bytes) = self.elsewhere {
-            write!(
-                f,
-                "\n  elsewhere, in work that was handed on: {allocs} allocs, {bytes} B"
-            )?;
+            write!(f, "\n  elsewhere: {allocs} allocs, {bytes} B")?;
         }
         Ok(())
     }

@@ -113,6 +113,7 @@ fn zeroed_and_over_aligned_blocks_count_what_was_asked_for() {
 #[test]
 fn freeing_foreign_memory_gives_negative_live_figures() {
     let foreign = std::thread::spawn(|| vec![1u8; 1000]).join().unwrap();
+    assert!(alloc_tracker::is_installed());
     oracle::reset();
     let scope = Scope::enter();
     drop(foreign);

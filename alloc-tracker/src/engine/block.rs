@@ -321,6 +321,7 @@ impl Block {
     /// on growing: the process's totals have it all, and never go back.
     pub(super) fn exclude_since(&self, mark: Mark) {
         if self.peaks.none_open() {
+            sites::skip_to(self.counts());
             return;
         }
         self.has_excluded.set(true);

@@ -186,6 +186,11 @@ pub(super) fn resume() {
     let _ = ACTIVE.try_with(|active| active.suspended.set(active.suspended.get() - 1));
 }
 
+/// What was allocated up to here is at no call site.
+pub(super) fn skip_to(counts: Counts) {
+    let _ = ACTIVE.try_with(|active| active.noted.set(counts));
+}
+
 /// Notes what was allocated since the last call, as allocated here. Runs inside a hook.
 pub(super) fn note(counts: Counts) {
     let _ = ACTIVE.try_with(|active| {
