@@ -1,44 +1,14 @@
 //! Units against what the program really did: nesting, threads, polls, odd orders, panics.
 
-use alloc_tracker::AllocTracker;
+mod counted;
+
+use counted::{allocate, counted, sum, tracked};
 use std::collections::BTreeMap;
-use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
-use telemetry::{Snapshot, Telemetry};
+use telemetry::Telemetry;
 use tracing::{Span, debug_span, error, info_span, trace_span};
 use tracing_subscriber::prelude::*;
-
-#[global_allocator]
-static GLOBAL: AllocTracker = AllocTracker::system();
-
-/// Runs `work` under a telemetry of its own, on this thread, and returns what it counted.
-fn counted(work: impl FnOnce(&Telemetry)) -> Snapshot {
-    let (layer, telemetry) = Telemetry::builder().build().unwrap();
-    let subscriber = tracing_subscriber::registry().with(layer);
-    tracing::subscriber::with_default(subscriber, || work(&telemetry));
-    telemetry.snapshot()
-}
-
-/// `None` where allocations are not tracked.
-fn sum(snapshot: &Snapshot, unit: &str, metric: &str) -> Option<u64> {
-    let unit = snapshot
-        .unit(unit)
-        .unwrap_or_else(|| panic!("no unit {unit} in {snapshot:?}"));
-    assert!(
-        unit.metrics.contains_key(metric),
-        "{metric} is always there"
-    );
-    unit.metric(metric).map(|d| d.sum)
-}
-
-fn tracked(n: u64) -> Option<u64> {
-    cfg!(feature = "track").then_some(n)
-}
-
-fn allocate(bytes: usize) {
-    drop(black_box(vec![1u8; bytes]));
-}
 
 #[test]
 fn a_unit_includes_its_descendants_once() {

@@ -1,42 +1,12 @@
 //! Many units, threads, kinds and telemetries: nothing is lost unseen, and memory stays bounded.
 
-use alloc_tracker::AllocTracker;
+mod counted;
+
+use counted::{allocate, counted, sum, tracked};
 use std::collections::BTreeMap;
-use std::hint::black_box;
-use telemetry::{Snapshot, Telemetry};
+use telemetry::Telemetry;
 use tracing::{Span, error, info_span};
 use tracing_subscriber::prelude::*;
-
-#[global_allocator]
-static GLOBAL: AllocTracker = AllocTracker::system();
-
-/// Runs `work` under a telemetry of its own, on this thread, and returns what it counted.
-fn counted(work: impl FnOnce(&Telemetry)) -> Snapshot {
-    let (layer, telemetry) = Telemetry::builder().build().unwrap();
-    let subscriber = tracing_subscriber::registry().with(layer);
-    tracing::subscriber::with_default(subscriber, || work(&telemetry));
-    telemetry.snapshot()
-}
-
-/// `None` where allocations are not tracked.
-fn sum(snapshot: &Snapshot, unit: &str, metric: &str) -> Option<u64> {
-    let unit = snapshot
-        .unit(unit)
-        .unwrap_or_else(|| panic!("no unit {unit} in {snapshot:?}"));
-    assert!(
-        unit.metrics.contains_key(metric),
-        "{metric} is always there"
-    );
-    unit.metric(metric).map(|d| d.sum)
-}
-
-fn tracked(n: u64) -> Option<u64> {
-    cfg!(feature = "track").then_some(n)
-}
-
-fn allocate(bytes: usize) {
-    drop(black_box(vec![1u8; bytes]));
-}
 
 #[test]
 fn what_is_inside_a_dropped_unit_is_dropped_with_it() {

@@ -1,0 +1,37 @@
+//! What the tests of counting share: a tracked allocator, and a telemetry around a piece of work.
+
+use alloc_tracker::AllocTracker;
+use std::hint::black_box;
+use telemetry::{Snapshot, Telemetry};
+use tracing_subscriber::prelude::*;
+
+#[global_allocator]
+static GLOBAL: AllocTracker = AllocTracker::system();
+
+/// Runs `work` under a telemetry of its own, on this thread, and returns what it counted.
+pub(crate) fn counted(work: impl FnOnce(&Telemetry)) -> Snapshot {
+    let (layer, telemetry) = Telemetry::builder().build().unwrap();
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::with_default(subscriber, || work(&telemetry));
+    telemetry.snapshot()
+}
+
+/// `None` where allocations are not tracked.
+pub(crate) fn sum(snapshot: &Snapshot, unit: &str, metric: &str) -> Option<u64> {
+    let unit = snapshot
+        .unit(unit)
+        .unwrap_or_else(|| panic!("no unit {unit} in {snapshot:?}"));
+    assert!(
+        unit.metrics.contains_key(metric),
+        "{metric} is always there"
+    );
+    unit.metric(metric).map(|d| d.sum)
+}
+
+pub(crate) fn tracked(n: u64) -> Option<u64> {
+    cfg!(feature = "track").then_some(n)
+}
+
+pub(crate) fn allocate(bytes: usize) {
+    drop(black_box(vec![1u8; bytes]));
+}
