@@ -133,11 +133,9 @@ impl Core {
 
     /// Everything since the start.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        alloc_tracker::excluded(|| {
-            let totals = self.collect();
-            Snapshot::of(self, &totals.all, self.clock.now())
-                .with_units_in_progress(self, &totals.all)
-        })
+        // Bringing up to date is telemetry's expense; the snapshot is the caller's.
+        let totals = alloc_tracker::excluded(|| self.collect());
+        Snapshot::of(self, &totals.all, self.clock.now()).with_units_in_progress(self, &totals.all)
     }
 
     /// What came since the last call of this; `None` if there was nothing.
@@ -158,7 +156,7 @@ impl Core {
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
-        drop(self.collect());
+        alloc_tracker::excluded(|| drop(self.collect()));
         self.counters.ledger()
     }
 }

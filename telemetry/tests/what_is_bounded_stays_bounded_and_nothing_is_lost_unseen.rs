@@ -207,3 +207,17 @@ fn the_table_shows_every_unit() {
     );
     assert!(table.lines().all(|line| line.trim_end() == line));
 }
+
+#[test]
+fn reading_the_figures_costs_the_reader_just_what_it_is_handed() {
+    let (layer, telemetry) = Telemetry::builder().build().unwrap();
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::with_default(subscriber, || {
+        info_span!("unit").in_scope(|| drop(telemetry::call!("db.query")));
+        let ((), usage) = alloc_tracker::measure(|| {
+            drop(telemetry.snapshot());
+            drop(telemetry.ledger());
+        });
+        assert_eq!((usage.live_bytes(), usage.live_blocks()), (0, 0), "{usage}");
+    });
+}
