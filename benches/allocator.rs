@@ -4,10 +4,12 @@
 
 mod support;
 
-use alloc_tracker::{AllocTracker, Scope, Unit};
+use alloc_tracker::{AllocTracker, InUnit, Scope, Unit};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, Waker};
 use support::{Case, compare, compare_instructions, header};
 
 /// The tracker, or System alone, chosen at run time: so real work, which allocates through the
@@ -127,6 +129,56 @@ fn unit_with_a_pair(times: u64) {
     }
 }
 
+/// A loop over nothing, for what follows.
+fn nothing(times: u64) {
+    for n in 0..times {
+        black_box(n);
+    }
+}
+
+fn scope_alone(times: u64) {
+    for n in 0..times {
+        let scope = Scope::enter();
+        black_box(n);
+        black_box(&scope.finish());
+    }
+}
+
+fn unit_alone(times: u64) {
+    let unit = Unit::new();
+    for n in 0..times {
+        let _entered = unit.enter();
+        black_box(n);
+    }
+}
+
+/// Never ready.
+struct Endless;
+
+impl Future for Endless {
+    type Output = ();
+    #[inline(never)]
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        black_box(Poll::Pending)
+    }
+}
+
+fn poll_often(future: impl Future<Output = ()>, times: u64) {
+    let mut future = pin!(future);
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..times {
+        let _ = black_box(future.as_mut().poll(&mut cx));
+    }
+}
+
+fn poll_bare(times: u64) {
+    poll_often(Endless, times);
+}
+
+fn poll_in_unit(times: u64) {
+    poll_often(Endless.in_unit(&Unit::new()), times);
+}
+
 fn on_all_cores(pair: fn(u64)) -> impl FnMut(u64) {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     move |times| {
@@ -184,6 +236,11 @@ fn main() {
         ("pair_tracked_inlined", tracked::inlined_pair),
         ("scope", scope_with_a_pair),
         ("unit", unit_with_a_pair),
+        ("nothing", nothing),
+        ("scope_alone", scope_alone),
+        ("unit_alone", unit_alone),
+        ("poll_bare", poll_bare),
+        ("poll_in_unit", poll_in_unit),
     ];
     if support::ran_as_case(CASES) {
         return;
@@ -217,6 +274,18 @@ fn main() {
         "pair_tracked",
         "unit",
     );
+
+    compare_instructions(
+        "Scope::enter + finish, round nothing",
+        "nothing",
+        "scope_alone",
+    );
+    compare_instructions(
+        "Unit::enter + leave, round nothing",
+        "nothing",
+        "unit_alone",
+    );
+    compare_instructions("a poll of future.in_unit(..)", "poll_bare", "poll_in_unit");
 
     header("Time per repetition, in turn", "System", "tracked");
     compare(
@@ -253,14 +322,21 @@ fn main() {
     compare(&name, &mut |n| parse(false, n), &mut |n| parse(true, n));
     TRACK.store(true, Relaxed);
 
-    header("Measuring, in turn", "pair alone", "measured");
+    header("Measuring, in turn", "without", "measured");
+    compare("Scope::enter + finish", &mut nothing, &mut scope_alone);
+    compare("Unit::enter + leave", &mut nothing, &mut unit_alone);
     compare(
-        "Scope::enter + finish",
+        "a poll of future.in_unit(..)",
+        &mut poll_bare,
+        &mut poll_in_unit,
+    );
+    compare(
+        "Scope::enter + finish, round a pair",
         &mut tracked::pair,
         &mut scope_with_a_pair,
     );
     compare(
-        "Unit::enter + leave",
+        "Unit::enter + leave, round a pair",
         &mut tracked::pair,
         &mut unit_with_a_pair,
     );

@@ -48,30 +48,48 @@ fn is_over_aligned(layout: &Layout) -> bool {
     layout.align() > MIN_ALIGN || layout.align() > layout.size()
 }
 
-impl<A: GlobalAlloc> AllocTracker<A> {
-    /// # Safety
-    ///
-    /// As for `alloc`.
-    #[inline(never)]
-    unsafe fn alloc_over_aligned(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's contract.
-        let block = unsafe { self.inner.alloc(layout) };
-        if !block.is_null() && engine::on_alloc(layout.size()) {
-            return engine::attend(block);
-        }
-        block
-    }
+// PERF: the rare paths are functions that take their arguments in the order in which the hooks have
+// them, so that no register is moved on the common paths, which end in a jump.
 
-    /// # Safety
-    ///
-    /// As for `dealloc`.
-    #[cold]
-    #[inline(never)]
-    unsafe fn attend_and_dealloc(&self, block: *mut u8, layout: Layout) {
-        let block = engine::attend(block);
-        // SAFETY: the caller's contract; `attend` returns its argument.
-        unsafe { self.inner.dealloc(block, layout) }
+/// # Safety
+///
+/// As for `inner.alloc`.
+#[inline(never)]
+unsafe fn alloc_over_aligned<A: GlobalAlloc>(layout: Layout, inner: &A) -> *mut u8 {
+    // SAFETY: the caller's contract.
+    let block = unsafe { inner.alloc(layout) };
+    if !block.is_null() && engine::on_alloc(layout.size()) {
+        return engine::look_at_alloc(block, layout.size());
     }
+    block
+}
+
+/// # Safety
+///
+/// As for `inner.dealloc`.
+#[cold]
+#[inline(never)]
+unsafe fn look_and_dealloc<A: GlobalAlloc>(block: *mut u8, layout: Layout, inner: &A) {
+    engine::look_at_dealloc(block);
+    // SAFETY: the caller's contract.
+    unsafe { inner.dealloc(block, layout) }
+}
+
+/// # Safety
+///
+/// As for `inner.realloc`.
+#[cold]
+#[inline(never)]
+unsafe fn look_and_realloc<A: GlobalAlloc>(
+    block: *mut u8,
+    layout: Layout,
+    new_size: usize,
+    inner: &A,
+) -> *mut u8 {
+    engine::realloc_alert(block, layout.size(), new_size, || {
+        // SAFETY: the caller's contract.
+        unsafe { inner.realloc(block, layout, new_size) }
+    })
 }
 
 // SAFETY: every method hands its arguments unchanged to the same method of `inner`, whose
@@ -82,12 +100,12 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for AllocTracker<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if cfg!(feature = "track") && is_over_aligned(&layout) {
             // SAFETY: the caller's contract, unchanged.
-            return unsafe { self.alloc_over_aligned(layout) };
+            return unsafe { alloc_over_aligned(layout, &self.inner) };
         }
         // SAFETY: the caller keeps `alloc`'s contract, which is that of the inner allocator.
         let block = unsafe { self.inner.alloc(layout) };
         if !block.is_null() && engine::on_alloc(layout.size()) {
-            return engine::attend(block);
+            return engine::look_at_alloc(block, layout.size());
         }
         block
     }
@@ -97,7 +115,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for AllocTracker<A> {
         // SAFETY: the caller keeps `alloc_zeroed`'s contract, that of the inner allocator.
         let block = unsafe { self.inner.alloc_zeroed(layout) };
         if !block.is_null() && engine::on_alloc(layout.size()) {
-            return engine::attend(block);
+            return engine::look_at_alloc(block, layout.size());
         }
         block
     }
@@ -107,7 +125,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for AllocTracker<A> {
         // Counted before the call, so that the call can be a jump.
         if engine::on_dealloc(layout.size()) {
             // SAFETY: the caller's contract, unchanged.
-            return unsafe { self.attend_and_dealloc(block, layout) };
+            return unsafe { look_and_dealloc(block, layout, &self.inner) };
         }
         // SAFETY: the caller owns `block`, got it from this allocator with `layout`, and this
         // allocator got it from `inner` with the same layout.
@@ -116,10 +134,14 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for AllocTracker<A> {
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        if engine::is_alert() {
+            // SAFETY: the caller's contract, unchanged.
+            return unsafe { look_and_realloc(block, layout, new_size, &self.inner) };
+        }
         // SAFETY: as for `dealloc`; `new_size` is the caller's to keep valid, for both.
         let moved = unsafe { self.inner.realloc(block, layout, new_size) };
         if !moved.is_null() && engine::on_realloc(layout.size(), new_size) {
-            return engine::attend(moved);
+            return engine::look_at_alloc(moved, new_size);
         }
         moved
     }

@@ -1,7 +1,7 @@
 //! Budgets: limits on a measurement, and what is said of a broken one.
 
 use crate::call_site::CallSite;
-use crate::{Usage, engine};
+use crate::{Retained, Usage, engine};
 use std::fmt;
 
 /// Limits on what a piece of work may cost. What is not limited is free.
@@ -89,6 +89,14 @@ impl Metric {
             Metric::LiveBlocks => usage.live_blocks(),
         }
     }
+
+    fn of_retained(self, retained: Option<Retained>) -> Option<i64> {
+        match self {
+            Metric::LiveBytes => retained.map(|r| saturate(r.bytes)),
+            Metric::LiveBlocks => retained.map(|r| saturate(r.blocks)),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Metric {
@@ -149,11 +157,16 @@ impl Budget {
     }
 
     /// At most this many bytes kept at the end. 0: nothing may be kept.
+    ///
+    /// Of work that is run under the budget (by [`Budget::run`], [`assert_budget!`](crate::assert_budget!) or
+    /// `#[budget]`), a block is not kept once it is freed, by whatever thread: see
+    /// [`Unit::retained`](crate::Unit::retained). Blocks of others that the work frees make up for what it keeps,
+    /// as in [`Usage::live_bytes`]; [`Budget::check`] knows that figure alone.
     pub const fn live_bytes(self, at_most: i64) -> Self {
         self.limit(Metric::LiveBytes, at_most)
     }
 
-    /// At most this many blocks kept at the end.
+    /// At most this many blocks kept at the end: as for [`live_bytes`](Budget::live_bytes).
     pub const fn live_blocks(self, at_most: i64) -> Self {
         self.limit(Metric::LiveBlocks, at_most)
     }
@@ -165,18 +178,30 @@ impl Budget {
     /// Names every broken limit. Figures that nobody counted (see [`Usage::is_tracked`]) are an
     /// error too: a budget that cannot be checked never passes.
     pub fn check(&self, usage: &Usage) -> Result<(), BudgetExceeded> {
+        self.check_kept(usage, None)
+    }
+
+    /// The same, where it is known what of the work's own blocks is left.
+    pub(crate) fn check_kept(
+        &self,
+        usage: &Usage,
+        retained: Option<Retained>,
+    ) -> Result<(), BudgetExceeded> {
+        let exceeded = |excesses| BudgetExceeded {
+            excesses,
+            sites: Vec::new(),
+            elsewhere: (0, 0),
+        };
         if !usage.is_tracked() {
-            return Err(BudgetExceeded {
-                excesses: Vec::new(),
-                sites: Vec::new(),
-                elsewhere: (0, 0),
-            });
+            return Err(exceeded(Vec::new()));
         }
         let excesses: Vec<Excess> = Metric::ALL
             .into_iter()
             .filter_map(|metric| {
                 let limit = self.limits[metric as usize]?;
-                let actual = metric.of(usage);
+                // What others have freed meanwhile is not kept, though no free of the work's own.
+                let kept = metric.of_retained(retained).unwrap_or(i64::MAX);
+                let actual = metric.of(usage).min(kept);
                 (actual > limit).then_some(Excess {
                     metric,
                     limit,
@@ -187,12 +212,14 @@ impl Budget {
         if excesses.is_empty() {
             Ok(())
         } else {
-            Err(BudgetExceeded {
-                excesses,
-                sites: Vec::new(),
-                elsewhere: (0, 0),
-            })
+            Err(exceeded(excesses))
         }
+    }
+
+    /// Whether what is left at the end is limited.
+    pub(crate) fn limits_what_is_kept(&self) -> bool {
+        let limits = |metric: Metric| self.limits[metric as usize].is_some();
+        limits(Metric::LiveBytes) || limits(Metric::LiveBlocks)
     }
 }
 

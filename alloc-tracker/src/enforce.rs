@@ -2,7 +2,7 @@
 
 use crate::call_site::{self, CallSite};
 use crate::engine::{ActiveSites, Sites};
-use crate::{Budget, BudgetExceeded, InUnit, Scope, Unit, Usage, excluded};
+use crate::{Budget, BudgetExceeded, InUnit, Retained, Scope, Unit, Usage, engine, excluded};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 
@@ -20,8 +20,13 @@ impl Budget {
         value
     }
 
-    fn check_with(&self, usage: &Usage, sites: &Sites) -> Result<(), BudgetExceeded> {
-        self.check(usage).map_err(|mut exceeded| {
+    fn check_with(
+        &self,
+        usage: &Usage,
+        retained: Option<Retained>,
+        sites: &Sites,
+    ) -> Result<(), BudgetExceeded> {
+        self.check_kept(usage, retained).map_err(|mut exceeded| {
             if usage.is_tracked() {
                 // What the symbols take, and keep, is nobody's. The result is the caller's.
                 let mut resolved = excluded(|| call_site::resolve(sites));
@@ -53,15 +58,28 @@ impl Budget {
 #[derive(Debug)]
 pub struct BudgetGuard {
     budget: Budget,
-    measuring: Option<(Scope, ActiveSites)>,
+    measuring: Option<Measuring>,
+}
+
+#[derive(Debug)]
+struct Measuring {
+    scope: Scope,
+    sites: ActiveSites,
+    /// The blocks of the work, if it matters which are left.
+    following: Option<Following>,
 }
 
 impl BudgetGuard {
     pub fn enter(budget: Budget) -> Self {
+        let following = budget.limits_what_is_kept().then(Following::start);
         let sites = Sites::new().activate();
         BudgetGuard {
             budget,
-            measuring: Some((Scope::enter(), sites)),
+            measuring: Some(Measuring {
+                scope: Scope::enter(),
+                sites,
+                following,
+            }),
         }
     }
 
@@ -72,11 +90,13 @@ impl BudgetGuard {
 
     #[track_caller]
     fn check(&mut self) {
-        let Some((scope, sites)) = self.measuring.take() else {
+        let Some(measuring) = self.measuring.take() else {
             return;
         };
-        let usage = scope.finish();
-        if let Err(exceeded) = self.budget.check_with(&usage, &sites.stop()) {
+        let usage = measuring.scope.finish();
+        let retained = measuring.following.and_then(|f| f.unit.retained());
+        let sites = measuring.sites.stop();
+        if let Err(exceeded) = self.budget.check_with(&usage, retained, &sites) {
             panic!("{exceeded}");
         }
     }
@@ -91,13 +111,39 @@ impl Drop for BudgetGuard {
     }
 }
 
+/// Follows what this thread allocates, for a budget, and leaves its
+/// [current unit](Unit::current) what it is.
+#[derive(Debug)]
+struct Following {
+    unit: Unit,
+    segment: engine::UnitSegment,
+}
+
+impl Following {
+    fn start() -> Self {
+        let unit = Unit::following();
+        let segment = unit.handle().open_unseen();
+        Following { unit, segment }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        engine::close_for_unit(self.segment);
+    }
+}
+
 /// The same for a future of its own, whatever threads it is polled on.
 #[doc(hidden)]
 pub async fn run_future<F: Future>(
     budget: Budget,
     future: F,
 ) -> (F::Output, Result<(), BudgetExceeded>) {
-    let unit = Unit::new();
+    let unit = if budget.limits_what_is_kept() {
+        Unit::following()
+    } else {
+        Unit::new()
+    };
     let mut idle = Some(Sites::new());
     let mut future = pin!(future.in_unit(&unit));
     let value = poll_fn(|cx| {
@@ -108,7 +154,7 @@ pub async fn run_future<F: Future>(
     })
     .await;
     let sites = idle.unwrap_or_else(Sites::new);
-    let checked = budget.check_with(&unit.usage(), &sites);
+    let checked = budget.check_with(&unit.usage(), unit.retained(), &sites);
     (value, checked)
 }
 

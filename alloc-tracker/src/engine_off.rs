@@ -1,6 +1,6 @@
 //! What the engine is without the feature `track`: nothing, to the instruction.
 
-use crate::Usage;
+use crate::{Retained, Usage};
 
 #[inline(always)]
 pub(crate) fn on_alloc(_size: usize) -> bool {
@@ -18,8 +18,26 @@ pub(crate) fn on_realloc(_old: usize, _new: usize) -> bool {
 }
 
 #[inline(always)]
-pub(crate) fn attend(result: *mut u8) -> *mut u8 {
-    result
+pub(crate) fn look_at_alloc(block: *mut u8, _size: usize) -> *mut u8 {
+    block
+}
+
+#[inline(always)]
+pub(crate) fn look_at_dealloc(_block: *mut u8) {}
+
+#[inline(always)]
+pub(crate) fn is_alert() -> bool {
+    false
+}
+
+#[inline(always)]
+pub(crate) fn realloc_alert(
+    _block: *mut u8,
+    _old: usize,
+    _new: usize,
+    resize: impl FnOnce() -> *mut u8,
+) -> *mut u8 {
+    resize()
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +88,21 @@ impl UnitHandle {
     #[inline(always)]
     pub(crate) fn new() -> Self {
         UnitHandle
+    }
+
+    #[inline(always)]
+    pub(crate) fn following() -> Self {
+        UnitHandle
+    }
+
+    #[inline(always)]
+    pub(crate) fn retained(&self) -> Option<Retained> {
+        None
+    }
+
+    #[inline(always)]
+    pub(crate) fn open_unseen(&self) -> UnitSegment {
+        UnitSegment
     }
 
     #[inline(always)]
@@ -129,4 +162,21 @@ impl ActiveSites {
     pub(crate) fn stop(self) -> Sites {
         Sites
     }
+}
+
+#[derive(Debug)]
+pub(crate) struct SizeRecorder;
+
+impl SizeRecorder {
+    pub(crate) fn start() -> Self {
+        SizeRecorder
+    }
+
+    pub(crate) fn so_far(&self) -> Box<[[u64; 2]]> {
+        Box::default()
+    }
+}
+
+pub(crate) fn class_end(_class: usize) -> usize {
+    0
 }

@@ -14,15 +14,16 @@
 //! }
 //! ```
 //!
-//! From then on every allocation is counted on the thread that makes it, and four kinds of
-//! question can be asked:
+//! From then on every allocation is counted on the thread that makes it, and these
+//! questions can be asked:
 //!
 //! | question | answer |
 //! |---|---|
 //! | what did this call cost? | [`measure`], [`Scope`] |
 //! | what did this request cost, on all its threads? | [`Unit`], [`InUnit`], [`in_current_unit`] |
 //! | does it stay within its budget? | [`assert_budget!`], [`assert_no_alloc!`], [`Budget`] |
-//! | what did the whole process allocate? | [`process_usage`] |
+//! | what did it allocate that nobody has freed? | [`Unit::retained`] |
+//! | what did the whole process allocate? | [`process_usage`], by size: [`SizeRecording`] |
 //!
 //! # What counts
 //!
@@ -53,6 +54,7 @@ mod call_site;
 mod enforce;
 mod future;
 mod scope;
+mod sizes;
 mod unit;
 mod usage;
 
@@ -69,8 +71,9 @@ pub use call_site::CallSite;
 pub use enforce::{BudgetGuard, run_future};
 pub use future::{InUnit, WithUnit, in_current_unit};
 pub use scope::{Scope, excluded, measure};
+pub use sizes::{SizeClass, SizeHistogram, SizeRecording};
 pub use unit::{Entered, Unit};
-pub use usage::Usage;
+pub use usage::{Retained, Usage};
 
 /// Holds each call of a function to a budget.
 ///

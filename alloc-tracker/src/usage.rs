@@ -32,8 +32,9 @@ pub struct Usage {
 impl Usage {
     /// Bytes that are still allocated: `alloc_bytes` − `freed_bytes`.
     ///
-    /// Negative where more was freed than allocated, which is normal for work that frees blocks
-    /// it was handed.
+    /// A free counts for the work that frees, wherever the block came from. So this is negative for
+    /// work that frees blocks it was handed, and stays above zero for work whose blocks others
+    /// free. [`Unit::retained`](crate::Unit::retained) is exact about one's own blocks.
     pub const fn live_bytes(&self) -> i64 {
         self.alloc_bytes.wrapping_sub(self.freed_bytes) as i64
     }
@@ -56,9 +57,10 @@ impl Usage {
 
     #[cfg(feature = "track")]
     #[inline]
-    pub(crate) const fn tracked(
+    pub(crate) const fn of(
         [allocs, reallocs, frees]: [u64; 3],
         [alloc_bytes, freed_bytes, peak_bytes]: [u64; 3],
+        tracked: bool,
     ) -> Self {
         Usage {
             allocs,
@@ -67,7 +69,7 @@ impl Usage {
             alloc_bytes,
             freed_bytes,
             peak_bytes,
-            untracked: false,
+            untracked: !tracked,
         }
     }
 
@@ -82,6 +84,24 @@ impl Usage {
             peak_bytes: 0,
             untracked: true,
         }
+    }
+}
+
+/// What a unit allocated and nobody has freed: see [`Unit::retained`](crate::Unit::retained).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retained {
+    /// Blocks of memory.
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// With units: `2 blocks, 96 B retained`.
+impl fmt::Display for Retained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = if self.blocks == 1 { "" } else { "s" };
+        write!(f, "{} block{s}, {} B retained", self.blocks, self.bytes)
     }
 }
 

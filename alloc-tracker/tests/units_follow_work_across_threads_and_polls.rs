@@ -172,6 +172,21 @@ fn forgotten_guards_do_no_harm() {
 }
 
 #[test]
+fn a_word_that_comes_too_late_takes_nothing_from_the_next_unit() {
+    use alloc_tracker::raw::UnitId;
+    let word = UnitId::leak(Unit::new());
+    assert!(word.reclaim().is_some());
+    // The cell is this one's by now, and it must keep its only handle.
+    let next = Unit::new();
+    let entered = next.enter();
+    assert!(word.reclaim().is_none());
+    let same = Unit::current().expect("it has a handle");
+    drop(entered);
+    same.run(|| drop(bytes(8)));
+    assert_eq!(next.usage().alloc_bytes, 8);
+}
+
+#[test]
 fn spawned_work_follows_with_one_word() {
     let unit = Unit::new();
     unit.run(|| {

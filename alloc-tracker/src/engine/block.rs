@@ -2,71 +2,12 @@
 
 use super::counts::Counts;
 use super::peaks::{Level, Peaks};
-use super::{registry, segments, sites, thread_exit};
+use super::published::{self, Published};
+use super::segments::Segment;
+use super::slot::Slot;
+use super::{follow, registry, segments, sites, sizes, thread_exit, watch};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-/// A word that one thread writes and others may read.
-///
-/// PERF: the owner's reads are plain and its stores relaxed, so they compile to operands of the
-/// instructions around them, and `add` to one `add` to memory. A `fetch_add` would be a locked
-/// instruction, some 5 ns each.
-#[derive(Debug)]
-struct Counter(AtomicU64);
-
-impl Counter {
-    const fn new(value: u64) -> Self {
-        Counter(AtomicU64::new(value))
-    }
-
-    #[inline(always)]
-    fn load(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-
-    /// # Safety
-    ///
-    /// The caller is on the thread that owns the counter.
-    #[inline(always)]
-    unsafe fn own(&self) -> u64 {
-        // SAFETY: only the owner writes, and that is this thread: nothing can race with the read.
-        unsafe { *self.0.as_ptr() }
-    }
-
-    #[inline(always)]
-    fn set(&self, value: u64) {
-        self.0.store(value, Relaxed);
-    }
-
-    #[inline(always)]
-    fn add(&self, n: u64) {
-        self.set(self.load().wrapping_add(n));
-    }
-}
-
-/// The part of a block that other threads may read.
-#[derive(Debug)]
-pub(super) struct Published {
-    allocs: Counter,
-    alloc_bytes: Counter,
-    frees: Counter,
-    freed_bytes: Counter,
-    reallocs: Counter,
-}
-
-impl Published {
-    /// On the owning thread exact, on others a few operations old.
-    #[inline(always)]
-    pub(super) fn counts(&self) -> Counts {
-        Counts {
-            allocs: self.allocs.load(),
-            reallocs: self.reallocs.load(),
-            frees: self.frees.load(),
-            alloc_bytes: self.alloc_bytes.load(),
-            freed_bytes: self.freed_bytes.load(),
-        }
-    }
-}
+use std::mem::MaybeUninit;
 
 /// The counters of one thread, which alone touches it, but for [`Published`]: the address of that
 /// part is in a slot of the registry from the thread's first allocator call until it ends.
@@ -76,22 +17,31 @@ impl Published {
 ///    └───────attach, no slot to be had───────▲
 /// ```
 ///
-/// Outside of ATTACHED every hook asks for [`attend`]: `watch` is 0, so every allocation does,
-/// and a free looks at `state`. So does every allocation while a budget notes call sites. A DETACHED block keeps counting, and drains what it counts into
-/// the registry's overflow counts after each call.
+/// The hooks count, and *look up* where there may be more to do. An allocation compares one word:
+/// `due` is the value of `alloc_bytes` from which on it must look, be it for a new peak, because
+/// somebody wants to see each call, or because the thread is not ATTACHED. A free looks up while
+/// `alert` is not 0, which is when somebody wants to see each call or the thread is not ATTACHED.
+/// A DETACHED block keeps counting, and drains what it counts into the registry's overflow counts
+/// after each call.
+///
+/// PERF: a peak is `alloc_bytes` − `freed_bytes` above `top`. `due` leaves out what is freed after
+/// it was set, so it is reached too early, and looking then sets it anew: one comparison per
+/// allocation for all there is to watch, and none per free. An allocation finds no new peak but
+/// looks up in vain once per as many bytes as lie between the live bytes and the peak.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Block {
     published: Published,
-    peaks: Peaks,
-    /// An allocation that brings `alloc_bytes` to this value or above asks for [`attend`].
-    watch: Cell<u64>,
+    /// An allocation that brings `alloc_bytes` to this value or above looks up.
+    due: Cell<u64>,
     state: Cell<State>,
+    peaks: Peaks,
     /// What the process's totals already have from elsewhere: see [`Block::drain`].
     drained: Cell<Counts>,
     /// The part of the counts that is charged to nobody's measurement: see [`Block::exclude_since`].
     excluded: Cell<Counts>,
-    /// Whether `excluded` is anything. PERF: looked at instead of five subtractions of 0.
-    has_excluded: Cell<bool>,
+    /// A number that no other thread of the process has or had; 0: not yet asked for.
+    thread: Cell<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +50,9 @@ enum State {
     Attached,
     Detached,
 }
+
+/// Allocated bytes after which a thread that never frees looks up, to notice an alert of others.
+pub(super) const LOOK_EVERY: u64 = 64 << 10;
 
 thread_local! {
     // Const-initialised and without a destructor: reading it can neither allocate nor fail, not
@@ -110,16 +63,11 @@ thread_local! {
 /// Calls `f` with the calling thread's block.
 #[inline(always)]
 pub(super) fn with<T: Default>(f: impl FnOnce(&Block) -> T) -> T {
-    with_or(f, T::default())
-}
-
-#[inline(always)]
-pub(super) fn with_or<T>(f: impl FnOnce(&Block) -> T, otherwise: T) -> T {
     // `try_with` cannot fail here (no destructor); it has no panic branch, that is its use.
-    BLOCK.try_with(f).unwrap_or(otherwise)
+    BLOCK.try_with(f).unwrap_or_default()
 }
 
-/// Counts an allocation. True: the caller must call [`attend`], as the last thing it does.
+/// Counts an allocation. True: the caller must call [`look_at_alloc`], as the last thing it does.
 #[inline(always)]
 pub(crate) fn on_alloc(size: usize) -> bool {
     with(|block| {
@@ -128,16 +76,23 @@ pub(crate) fn on_alloc(size: usize) -> bool {
     })
 }
 
-/// Counts a free. True: as for [`on_alloc`].
+/// Counts a free. True: the caller must call [`look_at_dealloc`] before it frees.
 #[inline(always)]
 pub(crate) fn on_dealloc(size: usize) -> bool {
     with(|block| {
         block.published.frees.add(1);
-        block.shrink(size as u64)
+        block.published.freed_bytes.add(size as u64);
+        block.published.is_alert()
     })
 }
 
-/// Counts a reallocation. True: as for [`on_alloc`].
+/// Whether a reallocation must go by [`realloc_alert`].
+#[inline(always)]
+pub(crate) fn is_alert() -> bool {
+    with(|block| block.published.is_alert())
+}
+
+/// Counts a reallocation by a thread that is not alert. True: as for [`on_alloc`].
 #[inline(always)]
 pub(crate) fn on_realloc(old: usize, new: usize) -> bool {
     with(|block| {
@@ -146,48 +101,80 @@ pub(crate) fn on_realloc(old: usize, new: usize) -> bool {
         if new >= old {
             block.grow((new - old) as u64)
         } else {
-            // Not `||`: both, always.
-            block.shrink((old - new) as u64) | (block.watch.get() == 0)
+            block.published.freed_bytes.add((old - new) as u64);
+            false
         }
     })
 }
 
-/// The rare path of every hook: attaches a new thread, drains a detached one, notes the call site
-/// for an open budget.
+/// The rare path of an allocation: notices a new peak, and whatever else there is to see.
 ///
 /// PERF: takes and returns the hook's result, so that the hooks can end in a jump to here and
 /// keep nothing on the stack.
+#[inline(never)]
+pub(crate) fn look_at_alloc(address: *mut u8, size: usize) -> *mut u8 {
+    if is_alert() {
+        return look_closely_at_alloc(address, size);
+    }
+    with(Block::look);
+    address
+}
+
 #[cold]
 #[inline(never)]
-pub(crate) fn attend(result: *mut u8) -> *mut u8 {
+fn look_closely_at_alloc(address: *mut u8, size: usize) -> *mut u8 {
     with(|block| {
-        block.peaks.reached(block.published.counts().live());
-        match block.state.get() {
-            State::New => block.attach(),
-            State::Detached => block.drain(),
-            State::Attached => {}
-        }
-        sites::note(block.counts());
+        follow::allocated(address as usize, size);
+        sizes::record(size, block.thread());
+        block.attend();
     });
-    result
+    address
+}
+
+/// The rare path of a free, before the memory can be somebody else's.
+#[cold]
+#[inline(never)]
+pub(crate) fn look_at_dealloc(address: *mut u8) {
+    follow::freed(address as usize);
+    with(Block::attend);
+}
+
+/// The rare path of a reallocation, which `resize` performs.
+#[cold]
+#[inline(never)]
+pub(crate) fn realloc_alert(
+    address: *mut u8,
+    old: usize,
+    new: usize,
+    resize: impl FnOnce() -> *mut u8,
+) -> *mut u8 {
+    // Before the old address can be somebody else's.
+    let followed = follow::lift(address as usize);
+    let moved = resize();
+    if moved.is_null() {
+        follow::put_back(followed, address as usize);
+        return moved;
+    }
+    on_realloc(old, new);
+    with(|block| {
+        let grown = new as i64 - old as i64;
+        follow::put_down(followed, moved as usize, grown);
+        sizes::record(new, block.thread());
+        block.attend();
+    });
+    moved
 }
 
 impl Block {
     const fn new() -> Self {
         Block {
-            published: Published {
-                allocs: Counter::new(0),
-                alloc_bytes: Counter::new(0),
-                frees: Counter::new(0),
-                freed_bytes: Counter::new(0),
-                reallocs: Counter::new(0),
-            },
-            peaks: Peaks::new(),
-            watch: Cell::new(0),
+            published: Published::new(),
+            due: Cell::new(0),
             state: Cell::new(State::New),
+            peaks: Peaks::new(),
             drained: Cell::new(Counts::ZERO),
             excluded: Cell::new(Counts::ZERO),
-            has_excluded: Cell::new(false),
+            thread: Cell::new(0),
         }
     }
 
@@ -198,20 +185,40 @@ impl Block {
         // SAFETY: a block is only reached through `with`, on the thread that owns it.
         let bytes = unsafe { self.published.alloc_bytes.own() }.wrapping_add(size);
         self.published.alloc_bytes.set(bytes);
-        if bytes >= self.watch.get() {
-            // `attend` raises the peak.
-            return true;
-        }
-        // SAFETY: as above.
-        let live = bytes.wrapping_sub(unsafe { self.published.freed_bytes.own() }) as i64;
-        self.peaks.reached(live);
-        false
+        bytes >= self.due.get()
     }
 
+    /// Raises the peak, and says when to look again.
     #[inline(always)]
-    fn shrink(&self, size: u64) -> bool {
-        self.published.freed_bytes.add(size);
-        self.state.get() != State::Attached
+    fn look(&self) {
+        let bytes = self.published.alloc_bytes.load();
+        let freed = self.published.freed_bytes.load();
+        let top = self.peaks.reached(bytes.wrapping_sub(freed) as i64);
+        // The first value of `alloc_bytes` at which `bytes - freed > top`. With no measurement
+        // open, `top` is so high that this is never.
+        let next_peak = freed.wrapping_add(top as u64).wrapping_add(1);
+        let must = bytes.wrapping_add(LOOK_EVERY);
+        self.due.set(next_peak.min(must));
+    }
+
+    /// Attaches a new thread, drains a detached one, notes the call site for an open budget.
+    fn attend(&self) {
+        self.look();
+        match self.state.get() {
+            State::New => self.attach(),
+            State::Detached => self.drain(),
+            State::Attached => {}
+        }
+        sites::note(self.counts());
+        watch::stand_down(&self.published);
+        if self.published.is_alert() {
+            self.look_at_next();
+        }
+    }
+
+    /// The next allocation looks up.
+    pub(super) fn look_at_next(&self) {
+        self.due.set(0);
     }
 
     /// Has the thread's end noticed, for what must be given back then.
@@ -232,27 +239,35 @@ impl Block {
             return self.drain();
         };
         if !thread_exit::register(slot) {
-            slot.give_back();
+            registry::give_back(slot);
             return self.drain();
         }
         slot.publish(&self.published, self.drained.get());
         self.state.set(State::Attached);
-        self.set_watch(sites::any_open());
+        self.published.clear(published::UNPUBLISHED);
+        watch::join(&self.published);
+        segments::see_own_calls_or_not();
     }
 
-    /// Has every allocation from now on call [`attend`], or only those that must.
-    pub(super) fn set_watch(&self, every: bool) {
-        let must = self.state.get() != State::Attached;
-        self.watch.set(if every || must { 0 } else { u64::MAX });
+    /// Whether this thread has to see each of its own calls.
+    pub(super) fn watch_own(&self, watch: bool) {
+        if watch {
+            self.published.raise(published::OWN);
+            self.look_at_next();
+        } else {
+            self.published.clear(published::OWN);
+        }
     }
 
     /// Ends the publication in `slot`: runs once, at the end of the thread.
-    pub(super) fn detach(&self, slot: &'static registry::Slot) {
+    pub(super) fn detach(&self, slot: &'static Slot) {
         let counts = self.published.counts();
         slot.retract(counts);
+        registry::give_back(slot);
         self.drained.set(counts);
         self.state.set(State::Detached);
-        self.watch.set(0);
+        self.published.raise(published::UNPUBLISHED);
+        self.look_at_next();
         segments::release_stack();
     }
 
@@ -265,54 +280,84 @@ impl Block {
     /// What measurements on this thread are made of: all that it counted, but for what is excluded.
     #[inline(always)]
     pub(super) fn counts(&self) -> Counts {
-        if self.has_excluded.get() {
-            return self.without_excluded();
+        if self.peaks.is_plain() {
+            return self.published.counts();
         }
-        self.published.counts()
+        self.without_excluded()
     }
 
-    /// Starts a measurement.
+    /// Starts a measurement in `place`.
+    ///
+    /// PERF: in the place where it stays, so that neither path moves it there from registers or
+    /// from the stack.
     #[inline(always)]
-    pub(super) fn open(&self) -> (Counts, Level) {
-        if self.has_excluded.get() {
-            let level = self.peaks.open(self.published.counts().live());
-            return (self.without_excluded(), level);
-        }
+    pub(super) fn open(&self, place: &mut MaybeUninit<Segment>) {
         let counts = self.published.counts();
-        (counts, self.peaks.open(counts.live()))
+        let Some(level) = self.peaks.open(counts.live()) else {
+            return self.open_otherwise(place);
+        };
+        // The peak that counts from here on is the present level. If every call has to look
+        // anyway, the next one sees to the ones after it.
+        self.due.set(counts.alloc_bytes.wrapping_add(1));
+        place.write(Segment {
+            start: counts,
+            level,
+        });
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn open_otherwise(&self, place: &mut MaybeUninit<Segment>) {
+        if !super::is_installed() {
+            place.write(Segment::NEVER);
+            return;
+        }
+        self.peaks.set_tracked();
+        self.look_at_next();
+        let live = self.published.counts().live();
+        place.write(Segment {
+            start: self.without_excluded(),
+            level: self.peaks.open_any(live),
+        });
     }
 
     /// The highest live bytes since `level` was opened, in terms of [`Block::counts`].
     #[inline(always)]
     pub(super) fn highest(&self, level: Level) -> i64 {
-        self.peak_without_excluded(self.peaks.highest(level))
+        self.peaks
+            .highest(level)
+            .wrapping_sub(self.excluded.get().live())
     }
 
-    /// The same, and the level is closed.
+    /// Ends a measurement: what was counted by its end, and the highest live bytes since it was
+    /// opened.
     #[inline(always)]
-    pub(super) fn close(&self, level: Level) -> i64 {
-        self.peak_without_excluded(self.peaks.close(level))
+    pub(super) fn close(&self, level: Level) -> (Counts, i64) {
+        match self.peaks.close(level) {
+            Some(peak) => (self.published.counts(), peak),
+            None => self.close_otherwise(level),
+        }
     }
 
     /// PERF: reads the counts again rather than being handed them, which would put them into
     /// memory on the common path too.
     #[cold]
     #[inline(never)]
+    fn close_otherwise(&self, level: Level) -> (Counts, i64) {
+        let peak = self.peaks.close_any(level);
+        let peak = peak.wrapping_sub(self.excluded.get().live());
+        (self.without_excluded(), peak)
+    }
+
+    #[cold]
+    #[inline(never)]
     fn without_excluded(&self) -> Counts {
         self.published.counts().minus(self.excluded.get())
     }
 
-    #[inline(always)]
-    fn peak_without_excluded(&self, peak: i64) -> i64 {
-        if self.has_excluded.get() {
-            return peak.wrapping_sub(self.excluded.get().live());
-        }
-        peak
-    }
-
     pub(super) fn mark(&self) -> Mark {
         Mark {
-            counts: self.counts(),
+            counts: self.without_excluded(),
             peak: self.peaks.mark(),
         }
     }
@@ -324,10 +369,29 @@ impl Block {
             sites::skip_to(self.counts());
             return;
         }
-        self.has_excluded.set(true);
-        let fresh = self.counts().minus(mark.counts);
+        let fresh = self.without_excluded().minus(mark.counts);
+        if fresh == Counts::ZERO {
+            return;
+        }
+        self.peaks.set_excluding();
         self.excluded.set(self.excluded.get().plus(fresh));
         self.peaks.rewind(mark.peak, fresh.live());
+        self.look_at_next();
+    }
+
+    /// A number for the calling thread, never used for another.
+    #[inline]
+    pub(super) fn thread(&self) -> u64 {
+        match self.thread.get() {
+            0 => self.number(),
+            known => known,
+        }
+    }
+
+    #[cold]
+    fn number(&self) -> u64 {
+        self.thread.set(registry::next_thread());
+        self.thread.get()
     }
 }
 

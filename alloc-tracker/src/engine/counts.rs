@@ -1,7 +1,7 @@
 //! The five monotone sums of which every figure is made, plain and shared.
 
+use super::sync::{AtomicU64, Relaxed, constructor};
 use crate::Usage;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The sums at one moment. They only ever grow (and wrap), so a measurement is a difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,10 +49,11 @@ impl Counts {
     }
 
     #[inline]
-    pub(super) fn usage(self, peak: i64) -> Usage {
-        Usage::tracked(
+    pub(super) fn usage(self, peak: i64, tracked: bool) -> Usage {
+        Usage::of(
             [self.allocs, self.reallocs, self.frees],
             [self.alloc_bytes, self.freed_bytes, peak.max(0) as u64],
+            tracked,
         )
     }
 }
@@ -72,13 +73,15 @@ pub(super) struct SharedCounts {
 }
 
 impl SharedCounts {
-    pub(super) const fn new() -> Self {
-        SharedCounts {
-            allocs: AtomicU64::new(0),
-            reallocs: AtomicU64::new(0),
-            frees: AtomicU64::new(0),
-            alloc_bytes: AtomicU64::new(0),
-            freed_bytes: AtomicU64::new(0),
+    constructor! {
+        pub(super) fn new() -> Self {
+            SharedCounts {
+                allocs: AtomicU64::new(0),
+                reallocs: AtomicU64::new(0),
+                frees: AtomicU64::new(0),
+                alloc_bytes: AtomicU64::new(0),
+                freed_bytes: AtomicU64::new(0),
+            }
         }
     }
 
@@ -93,6 +96,13 @@ impl SharedCounts {
         }
     }
 
+    /// PERF: not `load().live()`, for which all five figures would be loaded.
+    #[inline]
+    pub(super) fn live(&self) -> i64 {
+        let freed = self.freed_bytes.load(Relaxed);
+        self.alloc_bytes.load(Relaxed).wrapping_sub(freed) as i64
+    }
+
     /// Overwrites; the caller is the only writer.
     pub(super) fn store(&self, counts: Counts) {
         self.allocs.store(counts.allocs, Relaxed);
@@ -100,6 +110,20 @@ impl SharedCounts {
         self.frees.store(counts.frees, Relaxed);
         self.alloc_bytes.store(counts.alloc_bytes, Relaxed);
         self.freed_bytes.store(counts.freed_bytes, Relaxed);
+    }
+
+    /// Adds; the caller is the only writer, so it takes no locked instruction.
+    #[inline]
+    pub(super) fn add_alone(&self, counts: Counts) {
+        for (word, n) in [
+            (&self.allocs, counts.allocs),
+            (&self.reallocs, counts.reallocs),
+            (&self.frees, counts.frees),
+            (&self.alloc_bytes, counts.alloc_bytes),
+            (&self.freed_bytes, counts.freed_bytes),
+        ] {
+            word.store(word.load(Relaxed).wrapping_add(n), Relaxed);
+        }
     }
 
     /// Adds; any number of threads may. A figure that did not move costs no locked instruction.

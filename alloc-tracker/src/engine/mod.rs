@@ -8,25 +8,38 @@
 //! ```
 //!
 //! * [`block`]: one thread's counters and what the hooks do to them.
-//! * [`registry`]: the slots through which other threads read them, and the process's totals.
+//! * [`published`], [`slot`], [`registry`]: how other threads read them; the process's totals.
+//! * [`watch`]: how the process has every thread look at each of its calls, for a while.
 //! * [`thread_exit`]: what runs when a thread ends, and in the child of a fork.
 //! * [`segments`]: the open measurements of a thread, and [`peaks`], the hard part of them.
 //! * [`sites`]: the call stacks that allocate while a budget is open.
-//! * [`unit_pool`]: the shared sums of units, in memory that is only ever reused for units.
+//! * [`unit_cell`], [`unit_pool`]: the shared sums of units, in memory that is only ever reused
+//!   for units.
+//! * [`follow`]: blocks that are followed to their free. [`sizes`]: the sizes that are asked for.
 
 mod block;
 mod counts;
+mod follow;
 mod peaks;
+mod published;
 mod registry;
 mod segments;
 mod sites;
+mod sizes;
+mod slot;
+mod sync;
 mod thread_exit;
+mod unit_cell;
 mod unit_pool;
+mod watch;
 
-pub(crate) use block::{attend, on_alloc, on_dealloc, on_realloc};
+pub(crate) use block::{
+    is_alert, look_at_alloc, look_at_dealloc, on_alloc, on_dealloc, on_realloc, realloc_alert,
+};
 pub(crate) use registry::process_usage;
 pub(crate) use segments::{Excluded, Segment, UnitSegment, close, close_for_unit, open, read};
 pub(crate) use sites::{ActiveSites, Sites};
+pub(crate) use sizes::{SizeRecorder, class_end};
 pub(crate) use unit_pool::UnitHandle;
 
 use std::alloc::Layout;

@@ -26,81 +26,132 @@ const NOBODYS: i64 = i64::MAX;
 #[derive(Debug)]
 pub(super) struct Peaks {
     top: Cell<i64>,
-    depth: Cell<u32>,
-    /// One bit for each level below `depth` that is closed.
+    /// The number of levels, and flags above it.
+    ///
+    /// PERF: in one word, so that one comparison tells whether a measurement is a plain one.
+    shape: Cell<u32>,
+    /// One bit for each level below the depth that is closed.
     dead: Cell<u64>,
     outer: [Cell<i64>; LEVELS],
 }
 
+const DEPTH: u32 = 0xFF;
+/// Some level is dead.
+const DEAD: u32 = 1 << 8;
+/// The thread's counts have a part that is charged to nobody.
+const EXCLUDING: u32 = 1 << 9;
+/// Nobody knows yet whether this thread is tracked at all.
+const UNKNOWN: u32 = 1 << 10;
+
 /// An open measurement's place.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Level(u32);
 
 impl Level {
     /// Of a measurement whose peak is not kept apart.
-    pub(super) const NONE: Level = Level(LEVELS as u32);
+    const DEEP: Level = Level(LEVELS as u32);
+    /// Of a measurement where nothing is tracked.
+    pub(super) const UNTRACKED: Level = Level(LEVELS as u32 + 1);
 }
 
 impl Peaks {
     pub(super) const fn new() -> Self {
         Peaks {
             top: Cell::new(NOBODYS),
-            depth: Cell::new(0),
+            shape: Cell::new(UNKNOWN),
             dead: Cell::new(0),
             outer: [const { Cell::new(0) }; LEVELS],
         }
     }
 
+    fn depth(&self) -> usize {
+        (self.shape.get() & DEPTH) as usize
+    }
+
+    /// No flag is set.
+    #[inline(always)]
+    pub(super) fn is_plain(&self) -> bool {
+        self.shape.get() <= DEPTH
+    }
+
     pub(super) fn none_open(&self) -> bool {
-        self.depth.get() == 0
+        self.depth() == 0
     }
 
-    /// The thread has grown to `live` bytes.
-    #[inline(always)]
-    pub(super) fn reached(&self, live: i64) {
-        if live > self.top.get() {
-            self.top.set(live);
-        }
+    pub(super) fn set_tracked(&self) {
+        self.shape.set(self.shape.get() & !UNKNOWN);
     }
 
+    pub(super) fn set_excluding(&self) {
+        self.shape.set(self.shape.get() | EXCLUDING);
+    }
+
+    /// The thread has grown to `live` bytes. Returns the peak.
     #[inline(always)]
-    pub(super) fn open(&self, live: i64) -> Level {
-        let depth = self.depth.get();
-        if let Some(outer) = self.outer.get(depth as usize) {
-            outer.set(self.top.get());
-            self.top.set(live);
-            self.depth.set(depth + 1);
-        }
-        Level(depth)
+    pub(super) fn reached(&self, live: i64) -> i64 {
+        let top = self.top.get().max(live);
+        self.top.set(top);
+        top
+    }
+
+    /// `None`: not a plain measurement, use [`Peaks::open_any`].
+    #[inline(always)]
+    pub(super) fn open(&self, live: i64) -> Option<Level> {
+        let shape = self.shape.get();
+        let outer = self.outer.get(shape as usize)?;
+        outer.set(self.top.get());
+        self.top.set(live);
+        self.shape.set(shape + 1);
+        Some(Level(shape))
+    }
+
+    pub(super) fn open_any(&self, live: i64) -> Level {
+        let depth = self.depth();
+        let Some(outer) = self.outer.get(depth) else {
+            return Level::DEEP;
+        };
+        outer.set(self.top.get());
+        self.top.set(live);
+        self.shape.set(self.shape.get() + 1);
+        Level(depth as u32)
     }
 
     /// The highest live level since `level` was opened.
     #[inline]
     pub(super) fn highest(&self, level: Level) -> i64 {
-        let above = level.0 as usize + 1..self.depth.get() as usize;
+        let above = level.0 as usize + 1..self.depth();
         let above = self.outer.get(above).unwrap_or_default();
         above.iter().map(Cell::get).fold(self.top.get(), i64::max)
     }
 
-    /// Closes `level`: the highest live level since it was opened.
+    /// Closes `level`: the highest live level since it was opened. `None`: not a plain measurement,
+    /// use [`Peaks::close_any`].
     #[inline(always)]
-    pub(super) fn close(&self, level: Level) -> i64 {
+    pub(super) fn close(&self, level: Level) -> Option<i64> {
+        if self.shape.get() != level.0 + 1 {
+            return None;
+        }
+        // The innermost level, and no flag: `level` is below `LEVELS`. The remainder, which is
+        // itself, spares a check of the bounds.
+        let outer = self.outer[level.0 as usize % LEVELS].get();
         let top = self.top.get();
-        match self.outer.get(level.0 as usize) {
-            Some(outer) if self.depth.get() == level.0 + 1 && self.dead.get() == 0 => {
-                self.top.set(top.max(outer.get()));
-                self.depth.set(level.0);
-                top
-            }
-            Some(_) => self.close_out_of_order(level),
-            None => top,
+        self.top.set(top.max(outer));
+        self.shape.set(level.0);
+        Some(top)
+    }
+
+    pub(super) fn close_any(&self, level: Level) -> i64 {
+        if (level.0 as usize) < LEVELS {
+            self.close_out_of_order(level)
+        } else {
+            self.top.get()
         }
     }
 
     #[cold]
     fn close_out_of_order(&self, level: Level) -> i64 {
         let highest = self.highest(level);
-        let (index, depth) = (level.0 as usize, self.depth.get() as usize);
+        let (index, depth) = (level.0 as usize, self.depth());
         let is_dead = |level: &usize| self.dead.get() & 1 << level != 0;
         let heir = match (index + 1..depth).find(|level| !is_dead(level)) {
             Some(above) => &self.outer[above],
@@ -114,7 +165,9 @@ impl Peaks {
             dead &= !(1 << depth);
         }
         self.dead.set(dead);
-        self.depth.set(depth as u32);
+        let flags = self.shape.get() & !(DEPTH | DEAD);
+        let flag = if dead == 0 { 0 } else { DEAD };
+        self.shape.set(depth as u32 | flags | flag);
         highest
     }
 
@@ -127,7 +180,7 @@ impl Peaks {
     /// and that are nobody's: all levels move up by them.
     pub(super) fn rewind(&self, mark: i64, kept: i64) {
         self.top.set(mark);
-        let open = self.outer.iter().take(self.depth.get() as usize);
+        let open = self.outer.iter().take(self.depth());
         for level in open.chain([&self.top]) {
             if level.get() != NOBODYS {
                 level.set(level.get().wrapping_add(kept));

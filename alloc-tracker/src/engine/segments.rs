@@ -13,13 +13,14 @@ use crate::Usage;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ptr;
 
 /// An open segment of the thread that opened it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment {
-    start: Counts,
-    level: Level,
+    pub(super) start: Counts,
+    pub(super) level: Level,
 }
 
 /// Opens a segment.
@@ -28,48 +29,53 @@ pub(crate) struct Segment {
 /// by vectors waits for its own stores, some 15 ns.
 #[inline(always)]
 pub(crate) fn open() -> Segment {
-    block::with_or(
-        |block| {
-            let (start, level) = block.open();
-            Segment { start, level }
-        },
-        Segment::NEVER,
-    )
+    let mut place = MaybeUninit::uninit();
+    open_in(&mut place);
+    // SAFETY: `open_in` has written it, one way or the other.
+    unsafe { place.assume_init() }
+}
+
+#[inline(always)]
+fn open_in(place: &mut MaybeUninit<Segment>) {
+    let written = block::with(|block| {
+        block.open(place);
+        true
+    });
+    if !written {
+        place.write(Segment::NEVER);
+    }
 }
 
 /// The figures of an open segment so far.
 #[inline]
 pub(crate) fn read(segment: Segment) -> Usage {
-    if super::is_installed() {
-        so_far(segment)
-    } else {
-        Usage::untracked()
-    }
+    so_far(segment)
 }
 
 /// Ends a segment: its figures.
 #[inline(always)]
 pub(crate) fn close(segment: Segment) -> Usage {
     let (counts, peak) = end(segment);
-    if super::is_installed() {
-        counts.usage(peak)
-    } else {
-        Usage::untracked()
-    }
+    segment.usage(counts, peak)
 }
 
 impl Segment {
-    const NEVER: Segment = Segment {
+    pub(super) const NEVER: Segment = Segment {
         start: Counts::ZERO,
-        level: Level::NONE,
+        level: Level::UNTRACKED,
     };
+
+    #[inline(always)]
+    fn usage(self, counts: Counts, peak: i64) -> Usage {
+        counts.usage(peak, self.level != Level::UNTRACKED)
+    }
 }
 
 fn so_far(segment: Segment) -> Usage {
     block::with(|block| {
         let highest = block.highest(segment.level);
         let counts = block.counts().minus(segment.start);
-        counts.usage(highest.wrapping_sub(segment.start.live()))
+        segment.usage(counts, highest.wrapping_sub(segment.start.live()))
     })
 }
 
@@ -77,9 +83,9 @@ fn so_far(segment: Segment) -> Usage {
 #[inline(always)]
 fn end(segment: Segment) -> (Counts, i64) {
     block::with(|block| {
-        let highest = block.close(segment.level);
-        let counts = block.counts().minus(segment.start);
-        (counts, highest.wrapping_sub(segment.start.live()))
+        let (counts, highest) = block.close(segment.level);
+        let peak = highest.wrapping_sub(segment.start.live());
+        (counts.minus(segment.start), peak)
     })
 }
 
@@ -96,15 +102,20 @@ struct Work {
     unit: UnitRef,
     /// The unit's live bytes when the work began.
     base: i64,
-    /// `None`: the thread worked for the unit already, and that segment counts all this.
-    segment: Option<Segment>,
+    segment: Segment,
+    /// False: the thread worked for the unit already, and that segment counts all this.
+    counts: bool,
+    /// Whether [`current`] sees it.
+    seen: bool,
 }
 
 /// The stack. It lies in memory from the system's allocator, so it is charged to nobody.
 struct Stack {
-    work: Cell<*mut Work>,
-    len: Cell<usize>,
-    capacity: Cell<usize>,
+    first: Cell<*mut Work>,
+    /// One past the last work.
+    end: Cell<*mut Work>,
+    /// One past the last place.
+    limit: Cell<*mut Work>,
     next_id: Cell<u64>,
 }
 
@@ -114,9 +125,9 @@ thread_local! {
     // As for the block: no initialiser that runs, no destructor.
     static STACK: Stack = const {
         Stack {
-            work: Cell::new(ptr::null_mut()),
-            len: Cell::new(0),
-            capacity: Cell::new(0),
+            first: Cell::new(ptr::null_mut()),
+            end: Cell::new(ptr::null_mut()),
+            limit: Cell::new(ptr::null_mut()),
             next_id: Cell::new(1),
         }
     };
@@ -125,23 +136,44 @@ thread_local! {
 /// The thread starts to work for `unit`.
 #[inline]
 pub(super) fn open_for(unit: UnitRef) -> UnitSegment {
+    push(unit, true)
+}
+
+/// The same, but [`current`] does not see it.
+pub(super) fn open_unseen(unit: UnitRef) -> UnitSegment {
+    push(unit, false)
+}
+
+#[inline(always)]
+fn push(unit: UnitRef, seen: bool) -> UnitSegment {
     with_stack(|stack| {
-        if stack.len.get() == stack.capacity.get() && !stack.grow() {
+        if stack.end.get() == stack.limit.get() && !stack.grow() {
             return None;
         }
         let id = stack.next_id.get();
         stack.next_id.set(id + 1);
-        let inside = stack.all().iter().any(|work| work.unit == unit);
-        let work = Work {
-            id,
-            unit,
-            base: unit.live(),
-            segment: (!inside).then(open),
-        };
-        // SAFETY: `len < capacity`, so the place is inside the stack's memory; `Work` is `Copy`,
-        // there is nothing to drop there.
-        unsafe { stack.work.get().add(stack.len.get()).write(work) };
-        stack.len.set(stack.len.get() + 1);
+        let counts = stack.counting(unit).is_none();
+        let end = stack.end.get();
+        // SAFETY: `end` is below `limit`, so it is a place inside the stack's memory, and so is
+        // the one past it at the most. `Work` is `Copy`, there is nothing to drop there, and the
+        // place is written to the end before it is read.
+        unsafe {
+            (&raw mut (*end).id).write(id);
+            (&raw mut (*end).unit).write(unit);
+            (&raw mut (*end).base).write(unit.live());
+            (&raw mut (*end).counts).write(counts);
+            (&raw mut (*end).seen).write(seen);
+            let segment = &raw mut (*end).segment;
+            if counts {
+                open_in(&mut *segment.cast::<MaybeUninit<Segment>>());
+            } else {
+                segment.write(Segment::NEVER);
+            }
+            stack.end.set(end.add(1));
+        }
+        if unit.follows() {
+            see_own_calls_or_not();
+        }
         Some(UnitSegment { id })
     })
     .unwrap_or(UnitSegment { id: 0 })
@@ -151,37 +183,66 @@ pub(super) fn open_for(unit: UnitRef) -> UnitSegment {
 #[inline]
 pub(crate) fn close_for_unit(segment: UnitSegment) {
     with_stack(|stack| {
-        let index = stack.all().iter().rposition(|work| work.id == segment.id)?;
-        let Work {
-            unit,
-            base,
-            segment,
-            ..
-        } = stack.remove(index);
-        let segment = segment?;
-        // Guards may be dropped in any order: if the thread still works for the unit, by a later
-        // guard, that one takes the segment over.
-        if let Some(heir) = stack.all().iter().position(|work| work.unit == unit) {
-            stack.hand_over(heir, base, segment);
+        let work = match stack.all().last() {
+            // PERF: by reference: nothing is copied out of the stack on the common path.
+            Some(last) if last.id == segment.id => {
+                stack.pop();
+                last
+            }
+            _ => &stack.remove(segment.id)?,
+        };
+        let unit = work.unit;
+        if unit.follows() {
+            see_own_calls_or_not();
+        }
+        if !work.counts {
             return Some(());
         }
-        let (counts, peak) = end(segment);
-        unit.add(counts, base, peak);
+        // Guards may be dropped in any order: if the thread still works for the unit, by another
+        // guard, that one takes the segment over.
+        if stack.first.get() != stack.end.get()
+            && let Some(heir) = stack.all().iter().position(|work| work.unit == unit)
+        {
+            stack.hand_over(heir, *work);
+            return Some(());
+        }
+        let (counts, peak) = end(work.segment);
+        unit.add(counts, work.base, peak);
+        stack.free_if_detached();
         Some(())
     });
 }
 
 /// The innermost unit that this thread works for and that `accept` takes.
 pub(super) fn current<T>(mut accept: impl FnMut(UnitRef) -> Option<T>) -> Option<T> {
-    with_stack(|stack| stack.all().iter().rev().find_map(|work| accept(work.unit)))
+    with_stack(|stack| {
+        let mut seen = stack.all().iter().rev().filter(|work| work.seen);
+        seen.find_map(|work| accept(work.unit))
+    })
+}
+
+/// The innermost unit that this thread works for and that follows its blocks.
+pub(super) fn followed() -> Option<UnitRef> {
+    with_stack(|stack| {
+        let mut units = stack.all().iter().rev().map(|work| work.unit);
+        units.find(|unit| unit.follows())
+    })
+}
+
+/// Has the thread look at each of its calls if there is anything to see: a budget that notes call
+/// sites, a unit that follows its blocks.
+#[cold]
+pub(super) fn see_own_calls_or_not() {
+    let watch = sites::any_open() || followed().is_some();
+    block::with(|block| block.watch_own(watch));
 }
 
 /// The calling thread's open work for `unit`: its figures, and the unit's live bytes when it
 /// began.
 pub(super) fn open_usage(unit: UnitRef) -> Option<(Usage, i64)> {
     with_stack(|stack| {
-        let mut work = stack.all().iter().filter(|work| work.unit == unit);
-        work.find_map(|work| Some((so_far(work.segment?), work.base)))
+        let work = stack.counting(unit)?;
+        Some((so_far(work.segment), work.base))
     })
 }
 
@@ -225,41 +286,74 @@ fn with_stack<T>(f: impl FnOnce(&Stack) -> Option<T>) -> Option<T> {
 }
 
 impl Stack {
-    #[inline]
+    /// NOTE: a slice of what is there now. Whoever holds it may call `pop`, after which the last
+    /// place stays as it is until the next `push`; `push` and `remove` come after its last use.
+    #[inline(always)]
     fn all(&self) -> &[Work] {
-        if self.len.get() == 0 {
+        let (first, end) = (self.first.get(), self.end.get());
+        if first == end {
             return &[];
         }
-        // SAFETY: the first `len` places are initialised, and only this thread touches them. The
-        // slice is used up before the stack changes: no caller keeps it across a call that does.
-        unsafe { std::slice::from_raw_parts(self.work.get(), self.len.get()) }
+        // SAFETY: from `first` to `end` all places are initialised and of one block of memory, and
+        // only this thread touches them. See above for how long.
+        unsafe { std::slice::from_raw_parts(first, end.offset_from_unsigned(first)) }
     }
 
-    #[inline]
-    fn remove(&self, index: usize) -> Work {
-        let work = self.all()[index];
-        let len = self.len.get() - 1;
-        self.len.set(len);
-        if index < len {
-            // SAFETY: `index < len` and the old length was `len + 1`: both ranges lie inside the
-            // initialised part.
-            unsafe {
-                let at = self.work.get().add(index);
-                ptr::copy(at.add(1), at, len - index);
+    /// The work whose segment counts for `unit`.
+    ///
+    /// PERF: by pointers: the length of a slice is a division.
+    #[inline(always)]
+    fn counting(&self, unit: UnitRef) -> Option<&Work> {
+        let mut at = self.first.get();
+        while at != self.end.get() {
+            // SAFETY: between `first` and `end`, as in `all`.
+            let work = unsafe { &*at };
+            if work.unit == unit && work.counts {
+                return Some(work);
             }
-        } else if len == 0 && block::with(|block| block.is_detached()) {
-            // The thread is ending, and `release_stack` has been.
+            // SAFETY: at most one past the last.
+            at = unsafe { at.add(1) };
+        }
+        None
+    }
+
+    /// The last one goes.
+    #[inline(always)]
+    fn pop(&self) {
+        // SAFETY: there is a last one, so this stays inside the stack's memory.
+        self.end.set(unsafe { self.end.get().sub(1) });
+    }
+
+    #[cold]
+    fn remove(&self, id: u64) -> Option<Work> {
+        let index = self.all().iter().rposition(|work| work.id == id)?;
+        let work = self.all()[index];
+        let above = self.all().len() - index - 1;
+        // SAFETY: both ranges lie inside the initialised part.
+        unsafe {
+            let at = self.first.get().add(index);
+            ptr::copy(at.add(1), at, above);
+        }
+        self.pop();
+        Some(work)
+    }
+
+    #[cold]
+    fn hand_over(&self, heir: usize, of: Work) {
+        let mut work = self.all()[heir];
+        work.base = of.base;
+        work.segment = of.segment;
+        work.counts = true;
+        // SAFETY: `all` has an element at `heir`: the place is inside the stack's memory.
+        unsafe { self.first.get().add(heir).write(work) };
+    }
+
+    /// If the thread is ending and `release_stack` has been.
+    #[inline(always)]
+    fn free_if_detached(&self) {
+        if self.first.get() == self.end.get() && block::with(|block| block.is_detached()) {
             self.free();
         }
-        work
-    }
-
-    fn hand_over(&self, index: usize, base: i64, segment: Segment) {
-        let mut work = self.all()[index];
-        work.base = base;
-        work.segment = Some(segment);
-        // SAFETY: `all` has an element at `index`: the place is inside the stack's memory.
-        unsafe { self.work.get().add(index).write(work) };
     }
 
     /// Doubles the capacity; false if the system has no memory, or nothing is tracked.
@@ -270,35 +364,45 @@ impl Stack {
         }
         // So that `release_stack` is called, even if this thread never allocates.
         block::with(|block| block.attach_if_new());
-        let old = self.capacity.get();
-        let new = if old == 0 { FIRST_CAPACITY } else { old * 2 };
-        let (Ok(old_layout), Ok(layout)) = (Layout::array::<Work>(old), Layout::array::<Work>(new))
+        let len = self.all().len();
+        let capacity = if len == 0 { FIRST_CAPACITY } else { len * 2 };
+        let (Ok(old), Ok(new)) = (Layout::array::<Work>(len), Layout::array::<Work>(capacity))
         else {
             return false;
         };
-        let work = if old == 0 {
+        let first = if len == 0 {
             // SAFETY: the size is not zero.
-            unsafe { System.alloc(layout) }
+            unsafe { System.alloc(new) }
         } else {
-            // SAFETY: `work` came from `System` with `old_layout`; the new size is not zero and,
-            // as `layout` exists, within the limits of `isize`.
-            unsafe { System.realloc(self.work.get().cast(), old_layout, layout.size()) }
+            // SAFETY: the stack is full, so `first` came from `System` with `old`; the new size is
+            // not zero and, as `new` exists, within the limits of `isize`.
+            unsafe { System.realloc(self.first.get().cast(), old, new.size()) }
         };
-        if work.is_null() {
+        if first.is_null() {
             return false;
         }
-        self.work.set(work.cast());
-        self.capacity.set(new);
+        let first = first.cast::<Work>();
+        self.first.set(first);
+        // SAFETY: `len` and `capacity` are within the fresh memory.
+        unsafe {
+            self.end.set(first.add(len));
+            self.limit.set(first.add(capacity));
+        }
         true
     }
 
     fn free(&self) {
-        let work = self.work.replace(ptr::null_mut());
-        let capacity = self.capacity.replace(0);
-        self.len.set(0);
-        if let (false, Ok(layout)) = (work.is_null(), Layout::array::<Work>(capacity)) {
-            // SAFETY: `work` came from `System` with this layout and is forgotten above.
-            unsafe { System.dealloc(work.cast(), layout) };
+        let first = self.first.replace(ptr::null_mut());
+        let limit = self.limit.replace(ptr::null_mut());
+        self.end.set(ptr::null_mut());
+        if first.is_null() {
+            return;
+        }
+        // SAFETY: both belong to the block of memory that `grow` made.
+        let capacity = unsafe { limit.offset_from_unsigned(first) };
+        if let Ok(layout) = Layout::array::<Work>(capacity) {
+            // SAFETY: `first` came from `System` with this layout and is forgotten above.
+            unsafe { System.dealloc(first.cast(), layout) };
         }
     }
 }

@@ -5,8 +5,8 @@
 //! microsecond or so, which is why nothing but an open budget does it. Addresses become names only
 //! if the budget breaks.
 
-use super::block;
 use super::counts::Counts;
+use super::{block, segments};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -94,7 +94,7 @@ impl Sites {
                 }
                 block::with(|block| {
                     active.noted.set(block.counts());
-                    block.set_watch(true);
+                    block.watch_own(true);
                 });
             });
         }
@@ -160,8 +160,8 @@ impl ActiveSites {
                 }
                 link = &next.outer;
             }
-            block::with(|block| block.set_watch(!active.innermost.get().is_null()));
         });
+        segments::see_own_calls_or_not();
     }
 }
 
@@ -184,6 +184,13 @@ pub(super) fn suspend() {
 
 pub(super) fn resume() {
     let _ = ACTIVE.try_with(|active| active.suspended.set(active.suspended.get() - 1));
+}
+
+/// Whether what the thread allocates now is nobody's.
+pub(super) fn are_suspended() -> bool {
+    ACTIVE
+        .try_with(|active| active.suspended.get() > 0)
+        .unwrap_or(true)
 }
 
 /// What was allocated up to here is at no call site.

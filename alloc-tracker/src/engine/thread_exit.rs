@@ -8,7 +8,7 @@ pub(super) use portable::register;
 
 #[cfg(unix)]
 mod unix {
-    use crate::engine::{block, registry};
+    use crate::engine::{block, registry, slot::Slot};
     use std::ffi::c_void;
     use std::ptr;
     use std::sync::atomic::{
@@ -30,7 +30,7 @@ mod unix {
     /// made by foreign code and whose very first use of Rust's allocator is in a destructor of the
     /// last round would stay attached after its end. Threads made by Rust allocate or free before
     /// they run anything, so they cannot.
-    pub(in crate::engine) fn register(slot: &'static registry::Slot) -> bool {
+    pub(in crate::engine) fn register(slot: &'static Slot) -> bool {
         let Some(key) = key() else { return false };
         // SAFETY: `key` came from `pthread_key_create` and is never deleted. The value is an
         // address that stays valid forever.
@@ -67,7 +67,7 @@ mod unix {
 
     extern "C" fn thread_ends(slot: *mut c_void) {
         // SAFETY: the key's values are only ever set by `register`, to slots, which live forever.
-        if let Some(slot) = unsafe { slot.cast::<registry::Slot>().as_ref() } {
+        if let Some(slot) = unsafe { slot.cast::<Slot>().as_ref() } {
             block::with(|block| block.detach(slot));
         }
     }
@@ -77,16 +77,16 @@ mod unix {
         // SAFETY: the key is valid if there is one; a thread that set no value gets null.
         let own = unsafe { libc::pthread_getspecific(known as libc::pthread_key_t) };
         // SAFETY: as in `thread_ends`.
-        registry::forget_other_threads(unsafe { own.cast::<registry::Slot>().as_ref() });
+        registry::forget_other_threads(unsafe { own.cast::<Slot>().as_ref() });
     }
 }
 
 #[cfg(not(unix))]
 mod portable {
-    use crate::engine::{block, registry};
+    use crate::engine::{block, slot::Slot};
     use std::cell::Cell;
 
-    struct AtExit(Cell<Option<&'static registry::Slot>>);
+    struct AtExit(Cell<Option<&'static Slot>>);
 
     impl Drop for AtExit {
         fn drop(&mut self) {
@@ -102,7 +102,7 @@ mod portable {
         static AT_EXIT: AtExit = const { AtExit(Cell::new(None)) };
     }
 
-    pub(in crate::engine) fn register(slot: &'static registry::Slot) -> bool {
+    pub(in crate::engine) fn register(slot: &'static Slot) -> bool {
         AT_EXIT
             .try_with(|at_exit| at_exit.0.set(Some(slot)))
             .is_ok()

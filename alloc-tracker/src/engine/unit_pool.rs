@@ -5,32 +5,17 @@
 //! whether it is still the same unit. Neither a new unit nor its end allocates, once the pool
 //! has grown to the number of units alive at once.
 
-use super::counts::{Counts, SharedCounts};
+use super::counts::Counts;
 use super::segments::{self, UnitSegment};
-use crate::Usage;
+use super::unit_cell::{NO_UNIT, UnitCell};
+use super::{block, follow};
+use crate::{Retained, Usage};
 use std::alloc::{GlobalAlloc, Layout, System, handle_alloc_error};
 use std::ptr;
 use std::sync::atomic::{
-    AtomicI64, AtomicPtr, AtomicU32, AtomicU64,
+    AtomicPtr, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
-    fence,
 };
-
-/// One unit's figures. On cache lines of its own: units on different threads do not disturb
-/// each other.
-#[repr(align(128))]
-pub(super) struct UnitCell {
-    /// The generation in the upper half, the number of handles in the lower.
-    life: AtomicU64,
-    counts: SharedCounts,
-    peak: AtomicI64,
-    /// In the free list: the next free cell's index plus one.
-    next_free: AtomicU32,
-    index: AtomicU32,
-}
-
-const ONE_GENERATION: u64 = 1 << 32;
-const HANDLES: u64 = ONE_GENERATION - 1;
 
 /// A unit, without keeping it alive.
 #[derive(Clone, Copy)]
@@ -47,42 +32,64 @@ impl PartialEq for UnitRef {
 }
 
 impl UnitRef {
-    #[inline]
-    pub(super) fn live(self) -> i64 {
-        self.cell.counts.load().live()
+    /// The unit with this number, or a later one's cell.
+    pub(super) fn of(id: u64) -> Option<Self> {
+        if id == NO_UNIT {
+            return None;
+        }
+        Some(UnitRef {
+            cell: cells::get(id as u32)?,
+            generation: (id >> 32) as u32,
+        })
     }
 
-    /// Adds an ended segment that was opened when the unit had `base` live bytes and rose
-    /// `peak` above its own start.
+    pub(super) fn id(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.cell.index.load(Relaxed))
+    }
+
+    #[inline]
+    pub(super) fn live(self) -> i64 {
+        self.cell.live()
+    }
+
+    #[inline]
+    pub(super) fn follows(self) -> bool {
+        self.cell.follows()
+    }
+
+    /// Adds an ended segment of the calling thread; see [`UnitCell::add`].
     #[inline]
     pub(super) fn add(self, counts: Counts, base: i64, peak: i64) {
         // A guard keeps its unit alive. Whoever works without one (see `raw`) may come too late:
         // the cell may be another unit's.
-        if self.cell.life.load(Relaxed) >> 32 != u64::from(self.generation) {
-            return;
+        if self.cell.is(self.generation) {
+            let thread = block::with(|block| block.thread());
+            self.cell.add(counts, base, peak, thread);
         }
-        // The two differ only if segments overlapped; which one held at the moment of the peak is
-        // then unknown, and a budget is better served by the higher.
-        let base = base.max(self.live());
-        if peak > 0 {
-            self.cell.peak.fetch_max(base.saturating_add(peak), Relaxed);
-        }
-        self.cell.counts.add(counts);
     }
 
     /// A handle, if the unit still exists.
     fn upgrade(self) -> Option<UnitHandle> {
-        let life = &self.cell.life;
-        let mut seen = life.load(Relaxed);
-        loop {
-            if seen >> 32 != u64::from(self.generation) || seen & HANDLES == 0 {
-                return None;
-            }
-            // Relaxed, as for a clone: the count alone keeps the cell in use.
-            match life.compare_exchange_weak(seen, seen + 1, Relaxed, Relaxed) {
-                Ok(_) => return Some(UnitHandle { unit: self }),
-                Err(now) => seen = now,
-            }
+        let upgraded = self.cell.upgrade(self.generation);
+        // Not `then_some`: a handle that is made is dropped, and dropping gives up a reference.
+        upgraded.then(|| UnitHandle { unit: self })
+    }
+
+    /// Puts blocks into the unit's books, and into those of the units around it.
+    pub(super) fn retain(self, blocks: i64, bytes: i64) {
+        let mut unit = Some(self);
+        // A handle, so that the books cannot become another unit's meanwhile.
+        while let Some(handle) = unit.and_then(UnitRef::upgrade) {
+            unit = UnitRef::of(handle.unit.cell.retain(blocks, bytes));
+        }
+    }
+
+    /// Admits that a block was not noted.
+    pub(super) fn lose_track(self) {
+        let mut unit = Some(self);
+        while let Some(handle) = unit.and_then(UnitRef::upgrade) {
+            handle.unit.cell.lose_track();
+            unit = UnitRef::of(handle.unit.cell.retain(0, 0));
         }
     }
 }
@@ -94,12 +101,23 @@ pub(crate) struct UnitHandle {
 
 impl UnitHandle {
     pub(crate) fn new() -> Self {
+        Self::begin(None)
+    }
+
+    /// A unit that follows its blocks.
+    pub(crate) fn following() -> Self {
+        follow::begin();
+        // The parent stays as long as its child may have something to give back to it: the child
+        // owns a handle, which `drop` takes back.
+        let parent = segments::followed().and_then(UnitRef::upgrade);
+        let id = parent.as_ref().map_or(NO_UNIT, UnitHandle::id);
+        std::mem::forget(parent);
+        Self::begin(Some(id))
+    }
+
+    fn begin(follow: Option<u64>) -> Self {
         let cell = free_list::pop().unwrap_or_else(cells::grow);
-        let generation = (cell.life.load(Relaxed) >> 32) as u32;
-        // Nobody else has a handle, so nobody else writes here.
-        cell.counts.store(Counts::default());
-        cell.peak.store(0, Relaxed);
-        cell.life.store(u64::from(generation) << 32 | 1, Release);
+        let generation = cell.begin(follow);
         UnitHandle {
             unit: UnitRef { cell, generation },
         }
@@ -114,13 +132,18 @@ impl UnitHandle {
         segments::open_for(self.unit)
     }
 
+    /// As [`UnitHandle::open`], but [`UnitHandle::current`] does not see it.
+    pub(crate) fn open_unseen(&self) -> UnitSegment {
+        segments::open_unseen(self.unit)
+    }
+
     pub(crate) fn usage(&self) -> Usage {
         if !super::is_installed() {
             return Usage::untracked();
         }
         let cell = self.unit.cell;
-        let counts = cell.counts.load();
-        let ended = counts.usage(cell.peak.load(Relaxed));
+        let counts = cell.counts();
+        let ended = counts.usage(cell.peak(), true);
         match segments::open_usage(self.unit) {
             None => ended,
             Some((open, base)) => {
@@ -138,56 +161,54 @@ impl UnitHandle {
         }
     }
 
+    pub(crate) fn retained(&self) -> Option<Retained> {
+        if !super::is_installed() {
+            return None;
+        }
+        let (blocks, bytes) = self.unit.cell.retained()?;
+        Some(Retained {
+            blocks: blocks.max(0) as u64,
+            bytes: bytes.max(0) as u64,
+        })
+    }
+
     /// The unit as one word; see [`UnitHandle::reclaim`].
     pub(crate) fn id(&self) -> u64 {
-        u64::from(self.unit.generation) << 32 | u64::from(self.unit.cell.index.load(Relaxed))
+        self.unit.id()
     }
 
     /// Takes over the reference that was leaked with this id.
     pub(crate) fn reclaim(id: u64) -> Option<Self> {
-        let unit = unit_of(id)?;
-        let life = unit.cell.life.load(Relaxed);
-        (life >> 32 == u64::from(unit.generation) && life & HANDLES > 0)
-            .then_some(UnitHandle { unit })
+        let unit = UnitRef::of(id)?;
+        let alive = unit.cell.is_alive(unit.generation);
+        alive.then(|| UnitHandle { unit })
     }
 
     #[inline]
     pub(crate) fn open_id(id: u64) -> Option<UnitSegment> {
-        unit_of(id).map(segments::open_for)
+        UnitRef::of(id).map(segments::open_for)
     }
-}
-
-fn unit_of(id: u64) -> Option<UnitRef> {
-    Some(UnitRef {
-        cell: cells::get(id as u32)?,
-        generation: (id >> 32) as u32,
-    })
 }
 
 impl Clone for UnitHandle {
     fn clone(&self) -> Self {
-        // Relaxed: whoever clones has a handle, and passes the new one on by something that
-        // orders memory, if at all.
-        let before = self.unit.cell.life.fetch_add(1, Relaxed);
-        if before & HANDLES > HANDLES / 2 {
-            // 2^31 handles exist: they were leaked, and the count is about to run over.
-            std::process::abort();
-        }
+        self.unit.cell.duplicate();
         UnitHandle { unit: self.unit }
     }
 }
 
 impl Drop for UnitHandle {
     fn drop(&mut self) {
-        let cell = self.unit.cell;
-        // Release what this handle's owner did to the unit; the last one acquires it all.
-        if cell.life.fetch_sub(1, Release) & HANDLES != 1 {
+        let UnitRef { cell, generation } = self.unit;
+        if !cell.release() {
             return;
         }
-        fence(Acquire);
-        let next = self.unit.generation.wrapping_add(1);
-        cell.life.store(u64::from(next) << 32, Relaxed);
+        let parent = cell.end(generation);
         free_list::push(cell);
+        if let Some(parent) = parent {
+            follow::end();
+            drop(Self::reclaim(parent));
+        }
     }
 }
 
@@ -263,18 +284,6 @@ mod cells {
             }
             // SAFETY: as above.
             return unsafe { &*fresh };
-        }
-    }
-
-    impl UnitCell {
-        const fn new(index: u32) -> Self {
-            UnitCell {
-                life: AtomicU64::new(0),
-                counts: SharedCounts::new(),
-                peak: AtomicI64::new(0),
-                next_free: AtomicU32::new(0),
-                index: AtomicU32::new(index),
-            }
         }
     }
 }

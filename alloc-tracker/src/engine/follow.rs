@@ -1,0 +1,115 @@
+//! Blocks of memory that are followed to their free, whoever frees them.
+//!
+//! A unit that asked for it has each block that it allocates noted in a table, by address. While
+//! there is such a unit, every thread's frees are looked up there, and the unit has its block back
+//! in its books. The hooks insert and remove without a lock; see [`Table`].
+
+use super::unit_pool::UnitRef;
+use super::watch;
+use super::{segments, sites};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+pub(super) use table::Entry;
+use table::Table;
+
+#[path = "follow_table.rs"]
+mod table;
+
+static TABLE: Table = Table::new();
+
+/// Units that follow their blocks.
+static FOLLOWERS: AtomicUsize = AtomicUsize::new(0);
+
+/// A unit follows its blocks from here on: frees are looked up.
+pub(super) fn begin() {
+    FOLLOWERS.fetch_add(1, SeqCst);
+    watch::start();
+}
+
+/// It does no more.
+pub(super) fn end() {
+    watch::stop();
+    FOLLOWERS.fetch_sub(1, SeqCst);
+}
+
+fn is_idle() -> bool {
+    FOLLOWERS.load(SeqCst) == 0
+}
+
+/// The calling thread has allocated a block.
+pub(super) fn allocated(address: usize, size: usize) {
+    if is_idle() {
+        return;
+    }
+    note(address, 1, size as i64);
+}
+
+/// Notes a block, or the part by which one grew, for the unit that the thread works for.
+fn note(address: usize, blocks: i64, bytes: i64) {
+    let Some(unit) = segments::followed() else {
+        return;
+    };
+    if sites::are_suspended() {
+        return;
+    }
+    let entry = Entry {
+        unit: unit.id(),
+        blocks,
+        bytes,
+    };
+    if TABLE.insert(address, entry) {
+        unit.retain(blocks, bytes);
+    } else {
+        unit.lose_track();
+    }
+}
+
+/// The calling thread is about to free a block.
+pub(super) fn freed(address: usize) {
+    if is_idle() {
+        return;
+    }
+    if let Some(entry) = TABLE.remove(address) {
+        give_back(entry);
+    }
+}
+
+fn give_back(entry: Entry) {
+    if let Some(unit) = UnitRef::of(entry.unit) {
+        unit.retain(-entry.blocks, -entry.bytes);
+    }
+}
+
+/// A block is about to be reallocated: its entry, which goes with it.
+pub(super) fn lift(address: usize) -> Option<Entry> {
+    if is_idle() {
+        return None;
+    }
+    TABLE.remove(address)
+}
+
+/// It was not, after all.
+pub(super) fn put_back(entry: Option<Entry>, address: usize) {
+    let Some(entry) = entry else { return };
+    if !TABLE.insert(address, entry)
+        && let Some(unit) = UnitRef::of(entry.unit)
+    {
+        unit.lose_track();
+    }
+}
+
+/// It has grown by `grown` bytes, and is at `address`. A followed block stays its unit's, whoever
+/// resizes it; of another's block, the growth is the resizing unit's.
+pub(super) fn put_down(entry: Option<Entry>, address: usize, grown: i64) {
+    if let Some(mut entry) = entry {
+        let before = entry.bytes;
+        // Of a block whose growth alone is the unit's, shrinking takes that first.
+        entry.bytes = (before + grown).max(0);
+        if let Some(unit) = UnitRef::of(entry.unit) {
+            unit.retain(0, entry.bytes - before);
+        }
+        return put_back(Some(entry), address);
+    }
+    if grown > 0 && !is_idle() {
+        note(address, 0, grown);
+    }
+}

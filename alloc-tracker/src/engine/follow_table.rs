@@ -1,0 +1,141 @@
+//! A table from addresses to who holds them, which the allocator's hooks use without a lock.
+//!
+//! Open addressing within a window of places, in a chain of chunks of growing size. A place is
+//! only ever claimed by a compare-and-swap and given up by a store; an address is inserted,
+//! changed and removed only by the thread that owns the block of memory there, so two threads
+//! never work on the same address at the same time.
+
+use super::super::sync::{
+    AcqRel, Acquire, AtomicI64, AtomicPtr, AtomicU64, AtomicUsize, Relaxed, Release, constructor,
+};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr;
+
+/// Who holds a block, and how much of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Entry {
+    pub(in super::super) unit: u64,
+    pub(in super::super) blocks: i64,
+    pub(in super::super) bytes: i64,
+}
+
+struct Place {
+    /// [`FREE`], [`CLAIMED`] by a thread that is about to fill it, or an address.
+    address: AtomicUsize,
+    unit: AtomicU64,
+    blocks: AtomicI64,
+    bytes: AtomicI64,
+}
+
+const FREE: usize = 0;
+const CLAIMED: usize = 1;
+
+/// Places in the first chunk; each further one has four times as many.
+const FIRST: usize = 1 << 12;
+const CHUNKS: usize = 12;
+/// Places in which an address may be, from its home on.
+const WINDOW: usize = 16;
+
+/// Without memory from the system it refuses; it never gives memory back.
+pub(super) struct Table {
+    chunks: [AtomicPtr<Place>; CHUNKS],
+}
+
+impl Table {
+    constructor! {
+        pub(super) fn new() -> Self {
+            Table { chunks: [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS] }
+        }
+    }
+
+    /// Remembers `entry` at `address`, instead of what was there. False: no memory.
+    pub(super) fn insert(&self, address: usize, entry: Entry) -> bool {
+        // An entry that nobody removed, as nobody followed when its block was freed.
+        self.remove(address);
+        for chunk in 0..CHUNKS {
+            let Some(places) = self.chunk(chunk).or_else(|| self.grow(chunk)) else {
+                return false;
+            };
+            for place in window(places, address) {
+                // Acquire what the last holder of the place did to it.
+                let claim = place
+                    .address
+                    .compare_exchange(FREE, CLAIMED, Acquire, Relaxed);
+                if claim.is_ok() {
+                    place.unit.store(entry.unit, Relaxed);
+                    place.blocks.store(entry.blocks, Relaxed);
+                    place.bytes.store(entry.bytes, Relaxed);
+                    // Release the entry to whoever removes it, on whatever thread.
+                    place.address.store(address, Release);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    pub(super) fn remove(&self, address: usize) -> Option<Entry> {
+        let mut chunks = (0..CHUNKS).map_while(|chunk| self.chunk(chunk));
+        let mut places = chunks.by_ref().flat_map(|places| window(places, address));
+        let place = places.find(|place| place.address.load(Acquire) == address)?;
+        let entry = Entry {
+            unit: place.unit.load(Relaxed),
+            blocks: place.blocks.load(Relaxed),
+            bytes: place.bytes.load(Relaxed),
+        };
+        // Release the place, read to the end, to the next holder.
+        place.address.store(FREE, Release);
+        Some(entry)
+    }
+
+    fn chunk(&self, chunk: usize) -> Option<&[Place]> {
+        // Acquire the places, which `grow` released.
+        let places = self.chunks[chunk].load(Acquire);
+        // SAFETY: a chunk that is there has `size(chunk)` initialised places, and is never freed.
+        (!places.is_null()).then(|| unsafe { std::slice::from_raw_parts(places, size(chunk)) })
+    }
+
+    #[cold]
+    fn grow(&self, chunk: usize) -> Option<&[Place]> {
+        let layout = Layout::array::<Place>(size(chunk)).ok()?;
+        // SAFETY: the size is not zero.
+        let fresh = unsafe { System.alloc(layout) }.cast::<Place>();
+        if fresh.is_null() {
+            return None;
+        }
+        for index in 0..size(chunk) {
+            // SAFETY: inside the fresh memory, which nobody else knows.
+            unsafe { fresh.add(index).write(Place::new()) };
+        }
+        // Release the places; or another thread was faster, and its chunk is taken.
+        let won = self.chunks[chunk].compare_exchange(ptr::null_mut(), fresh, AcqRel, Acquire);
+        if won.is_err() {
+            // SAFETY: allocated above with this layout, and never shared. A place needs no drop.
+            unsafe { System.dealloc(fresh.cast(), layout) };
+        }
+        self.chunk(chunk)
+    }
+}
+
+fn size(chunk: usize) -> usize {
+    FIRST << (2 * chunk)
+}
+
+fn window(places: &[Place], address: usize) -> impl Iterator<Item = &Place> {
+    // The low bits of an address are its alignment: a multiplication moves the others up.
+    let home = (address as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    (0..WINDOW).map(move |step| &places[(home as usize + step) % places.len()])
+}
+
+impl Place {
+    constructor! {
+        fn new() -> Self {
+            Place {
+                address: AtomicUsize::new(FREE),
+                unit: AtomicU64::new(0),
+                blocks: AtomicI64::new(0),
+                bytes: AtomicI64::new(0),
+            }
+        }
+    }
+}

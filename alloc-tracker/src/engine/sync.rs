@@ -1,0 +1,38 @@
+//! The atomics of the modules that hand memory from thread to thread.
+//!
+//! `alloc-tracker/loom` compiles those modules a second time, with loom's atomics in this one's
+//! place: they name no others.
+
+pub(super) use std::sync::atomic::{
+    AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+    fence,
+};
+
+/// A read by the only thread that writes: plain, so that it folds into the instructions around it.
+///
+/// # Safety
+///
+/// The calling thread is the only one that ever writes to `word`.
+#[inline(always)]
+pub(super) unsafe fn own(word: &AtomicU64) -> u64 {
+    // SAFETY: only the owner writes, and that is this thread: nothing can race with the read.
+    unsafe { *word.as_ptr() }
+}
+
+/// Between two looks at a word that another thread is about to change.
+pub(super) fn pause(tries: u32) {
+    if tries < 64 {
+        std::hint::spin_loop();
+    } else {
+        std::thread::yield_now();
+    }
+}
+
+/// Makes constructors `const`, which loom's atomics are not.
+macro_rules! constructor {
+    ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => {
+        $(#[$meta])* $vis const fn $($rest)*
+    };
+}
+pub(super) use constructor;

@@ -1,0 +1,413 @@
+//! `Unit::retained`: what a unit allocated and nobody has freed, exactly, whoever frees.
+#![cfg(feature = "track")]
+
+use alloc_tracker::{
+    AllocTracker, Budget, InUnit, Unit, assert_budget, excluded, in_current_unit, measure,
+};
+use proptest::prelude::*;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// Refuses to resize while told so.
+struct Stubborn;
+
+static REFUSES: AtomicBool = AtomicBool::new(false);
+
+// SAFETY: `System`, but for calls that are refused, as any call may be.
+unsafe impl GlobalAlloc for Stubborn {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's contract.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's contract.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's contract.
+        unsafe { System.dealloc(block, layout) }
+    }
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if REFUSES.load(Relaxed) {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's contract.
+        unsafe { System.realloc(block, layout, size) }
+    }
+}
+
+#[global_allocator]
+static GLOBAL: AllocTracker<Stubborn> = AllocTracker::new(Stubborn);
+
+/// One test at a time: what another one leaves in the table while nobody follows is part of one.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn bytes(n: usize) -> Vec<u8> {
+    black_box(vec![1u8; n])
+}
+
+fn retained(unit: &Unit) -> (u64, u64) {
+    let retained = unit.retained().expect("a following unit");
+    (retained.blocks, retained.bytes)
+}
+
+fn on_another_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|threads| threads.spawn(work).join().unwrap())
+}
+
+#[test]
+fn a_block_is_retained_until_anybody_frees_it() {
+    let _alone = alone();
+    let unit = Unit::following();
+    let (a, b) = unit.run(|| (bytes(100), bytes(20)));
+    assert_eq!(retained(&unit), (2, 120));
+    on_another_thread(move || drop(a));
+    assert_eq!(retained(&unit), (1, 20));
+    // Nor does it matter that the free is somebody else's in `Usage`.
+    assert_eq!(unit.usage().live_bytes(), 120);
+    drop(b);
+    assert_eq!(retained(&unit), (0, 0));
+}
+
+#[test]
+fn what_others_allocated_does_not_make_up_for_what_is_kept() {
+    let _alone = alone();
+    let theirs = bytes(1000);
+    let unit = Unit::following();
+    let kept = unit.run(move || {
+        drop(theirs);
+        bytes(10)
+    });
+    assert_eq!(unit.usage().live_bytes(), 10 - 1000);
+    assert_eq!(retained(&unit), (1, 10));
+    drop(kept);
+}
+
+#[test]
+fn only_a_following_unit_says_what_it_retains() {
+    let _alone = alone();
+    assert_eq!(Unit::new().retained(), None);
+    let unit = Unit::following();
+    assert_eq!(
+        unit.clone().retained().unwrap().to_string(),
+        "0 blocks, 0 B retained"
+    );
+}
+
+#[test]
+fn a_budget_on_what_is_kept_holds_when_another_thread_clears_the_cache() {
+    let _alone = alone();
+    static CACHE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+    CACHE.lock().unwrap().reserve(8);
+    let clear = || on_another_thread(|| CACHE.lock().unwrap().clear());
+    let work = || {
+        CACHE.lock().unwrap().push(bytes(64));
+        // The other thread's own allocations are its own; it only frees ours.
+        clear();
+    };
+    let budget = Budget::new().live_bytes(0).live_blocks(0);
+    budget.run(work);
+    assert_budget!(live_bytes <= 0, { work() });
+
+    // And is broken by a block that stays there.
+    let broken = std::panic::catch_unwind(|| {
+        assert_budget!(live_bytes <= 0, live_blocks <= 0, {
+            CACHE.lock().unwrap().push(bytes(64));
+        });
+    });
+    let message = *broken.unwrap_err().downcast::<String>().unwrap();
+    assert!(
+        message.contains("live_bytes: limit 0, actual 64, excess 64"),
+        "{message}"
+    );
+    assert!(
+        message.contains("live_blocks: limit 0, actual 1"),
+        "{message}"
+    );
+    clear();
+}
+
+#[test]
+fn a_futures_budget_on_what_is_kept_follows_its_blocks() {
+    let _alone = alone();
+    let future = async {
+        assert_budget!(live_bytes <= 0, async {
+            let block = bytes(77);
+            on_another_thread(move || drop(block));
+        });
+    };
+    let mut cx = Context::from_waker(Waker::noop());
+    let poll = std::pin::pin!(future).as_mut().poll(&mut cx);
+    assert!(matches!(poll, Poll::Ready(())));
+}
+
+#[test]
+fn a_budget_keeps_its_following_to_itself() {
+    let _alone = alone();
+    let unit = Unit::new();
+    unit.run(|| {
+        Budget::new().live_bytes(0).run(|| {
+            let current = Unit::current().expect("the unit outside");
+            current.run(|| drop(bytes(5)));
+        });
+        assert!(Unit::current().is_some());
+    });
+    assert!(Unit::current().is_none());
+    assert!(unit.usage().alloc_bytes >= 5);
+}
+
+#[test]
+fn a_resized_block_stays_its_units() {
+    let _alone = alone();
+    let unit = Unit::following();
+    let mut block = unit.run(|| bytes(100));
+    block.reserve_exact(900); // outside of the unit
+    assert_eq!(retained(&unit), (1, 1000));
+    let mut block = on_another_thread(move || {
+        block.truncate(10);
+        block.shrink_to_fit();
+        block
+    });
+    assert_eq!(retained(&unit), (1, 10));
+
+    // Of another's block, the growth is the unit's.
+    let mut theirs = bytes(50);
+    unit.run(|| theirs.reserve_exact(50));
+    assert_eq!(retained(&unit), (1, 60));
+    drop(theirs);
+    assert_eq!(retained(&unit), (1, 10));
+
+    REFUSES.store(true, Relaxed);
+    assert!(block.try_reserve_exact(1000).is_err());
+    REFUSES.store(false, Relaxed);
+    assert_eq!(retained(&unit), (1, 10));
+    drop(block);
+    assert_eq!(retained(&unit), (0, 0));
+}
+
+#[test]
+fn a_unit_has_what_the_units_inside_it_retain() {
+    let _alone = alone();
+    let outer = Unit::following();
+    let inner = outer.run(Unit::following);
+    let block = outer.run(|| inner.run(|| bytes(8)));
+    assert_eq!((retained(&inner), retained(&outer)), ((1, 8), (1, 8)));
+    // The outer one lives on as long as the inner one may have something to give back.
+    let again = outer.clone();
+    drop(outer);
+    drop(inner);
+    assert_eq!(
+        retained(&again),
+        (1, 8),
+        "the inner unit's books are closed"
+    );
+    drop(block);
+}
+
+#[test]
+fn spawned_work_retains_for_its_unit() {
+    let _alone = alone();
+    let unit = Unit::following();
+    let blocks = unit.run(|| {
+        let workers: Vec<_> = (0..4)
+            .map(|_| std::thread::spawn(in_current_unit(|| bytes(1000))))
+            .collect();
+        workers
+            .into_iter()
+            .map(|w| w.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    assert!(retained(&unit).1 >= 4000);
+    let mut cx = Context::from_waker(Waker::noop());
+    let future = async { bytes(500) }.in_unit(&unit);
+    let Poll::Ready(more) = std::pin::pin!(future).as_mut().poll(&mut cx) else {
+        panic!("ready at once")
+    };
+    assert!(retained(&unit).1 >= 4500);
+    on_another_thread(move || drop((blocks, more)));
+    assert!(retained(&unit).1 < 500, "{:?}", unit.retained());
+}
+
+#[test]
+fn a_forgotten_block_does_not_haunt_its_address() {
+    let _alone = alone();
+    // Freed while nobody follows: the table still has it, and the address comes back.
+    let first = Unit::following();
+    let block = first.run(|| bytes(333));
+    let address = block.as_ptr();
+    drop(first);
+    drop(block);
+    let second = Unit::following();
+    let block = second.run(|| bytes(333));
+    // The system's allocator gives the block back that was freed last, so this shows something.
+    assert_eq!(block.as_ptr(), address);
+    assert_eq!(retained(&second), (1, 333));
+    drop(block);
+    assert_eq!(retained(&second), (0, 0));
+}
+
+#[test]
+fn many_blocks_have_room() {
+    let _alone = alone();
+    let unit = Unit::following();
+    let mut blocks: Vec<Vec<u8>> = Vec::with_capacity(100_000);
+    unit.run(|| blocks.extend((0..100_000).map(|_| bytes(1))));
+    assert_eq!(retained(&unit), (100_000, 100_000));
+    let ((), usage) = measure(|| blocks.truncate(10));
+    assert_eq!((usage.frees, retained(&unit)), (99_990, (10, 10)));
+    drop(blocks);
+    assert_eq!(retained(&unit), (0, 0));
+}
+
+#[test]
+fn what_is_excluded_is_nobodys() {
+    let _alone = alone();
+    let unit = Unit::following();
+    let block = unit.run(|| excluded(|| bytes(9)));
+    assert_eq!(retained(&unit), (0, 0));
+    drop(block);
+}
+
+/// One step of a program that three threads perform, each on its turn.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Allocates for the units that are open, innermost last.
+    Alloc(usize),
+    Free(usize),
+    Resize(usize, usize),
+    Open(usize),
+    Close,
+}
+
+fn step() -> impl Strategy<Value = (usize, Step)> {
+    let step = prop_oneof![
+        4 => (1usize..5000).prop_map(Step::Alloc),
+        3 => any::<usize>().prop_map(Step::Free),
+        2 => (any::<usize>(), 1usize..5000).prop_map(|(which, size)| Step::Resize(which, size)),
+        2 => (0usize..3).prop_map(Step::Open),
+        2 => Just(Step::Close),
+    ];
+    (0usize..3, step)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_programs_on_three_threads_agree_with_a_list_of_blocks(
+        program in prop::collection::vec(step(), 1..120)
+    ) {
+        let _alone = alone();
+        let units: Vec<Unit> = (0..3).map(|_| Unit::following()).collect();
+        let figures = run(&program, &units);
+        for (unit, expected) in units.iter().zip(figures) {
+            prop_assert_eq!(retained(unit), expected);
+        }
+    }
+}
+
+/// A block as the naive list has it.
+struct Listed {
+    block: Vec<u8>,
+    /// The unit that holds it, or only `held` bytes of it if it is not `whole`.
+    holder: Option<usize>,
+    held: i64,
+    whole: bool,
+}
+
+/// Runs the program and returns what a naive list says that each unit retains.
+fn run(program: &[(usize, Step)], units: &[Unit]) -> Vec<(u64, u64)> {
+    type Job<'a> = Box<dyn FnOnce() + Send + 'a>;
+    let blocks: Mutex<Vec<Listed>> = Mutex::new(Vec::with_capacity(4096));
+    let mut open: Vec<Vec<usize>> = vec![Vec::new(); 3];
+    std::thread::scope(|threads| {
+        let workers: Vec<_> = (0..3)
+            .map(|_| {
+                let (send, jobs) = mpsc::channel::<Job>();
+                let (done, finished) = mpsc::channel::<()>();
+                threads.spawn(move || {
+                    for job in jobs {
+                        job();
+                        done.send(()).unwrap();
+                    }
+                });
+                (send, finished)
+            })
+            .collect();
+        for (thread, step) in program {
+            let stack = &mut open[*thread];
+            match step {
+                Step::Open(unit) => stack.push(*unit),
+                Step::Close => {
+                    stack.pop();
+                }
+                _ => {}
+            }
+            let inside = stack.clone();
+            let blocks = &blocks;
+            let job: Job = Box::new(move || {
+                let entered: Vec<_> = inside.iter().map(|&unit| units[unit].enter()).collect();
+                let owner = inside.last().copied();
+                perform(step, owner, blocks);
+                drop(entered);
+            });
+            workers[*thread].0.send(job).unwrap();
+            workers[*thread].1.recv().unwrap();
+        }
+    });
+    let blocks = blocks.into_inner().unwrap();
+    let figures = (0..units.len())
+        .map(|unit| {
+            let mine = || blocks.iter().filter(|block| block.holder == Some(unit));
+            let whole = mine().filter(|block| block.whole).count();
+            let bytes: i64 = mine().map(|block| block.held).sum();
+            (whole as u64, bytes as u64)
+        })
+        .collect();
+    // They outlive the comparison: the caller asks the units while they are there.
+    std::mem::forget(blocks);
+    figures
+}
+
+fn perform(step: &Step, unit: Option<usize>, blocks: &Mutex<Vec<Listed>>) {
+    let mut blocks = blocks.lock().unwrap();
+    let count = blocks.len().max(1);
+    match *step {
+        Step::Alloc(size) => {
+            let block = bytes(size);
+            blocks.push(Listed {
+                block,
+                holder: unit,
+                held: size as i64,
+                whole: true,
+            });
+        }
+        Step::Free(which) if !blocks.is_empty() => {
+            blocks.swap_remove(which % count);
+        }
+        Step::Resize(which, size) if !blocks.is_empty() => {
+            let listed = &mut blocks[which % count];
+            let old = listed.block.capacity();
+            listed.block.clear();
+            if size > old {
+                listed.block.reserve_exact(size);
+            } else {
+                listed.block.shrink_to(size);
+            }
+            let grown = listed.block.capacity() as i64 - old as i64;
+            if listed.holder.is_some() {
+                listed.held = (listed.held + grown).max(0);
+            } else if grown > 0 && unit.is_some() {
+                (listed.holder, listed.held, listed.whole) = (unit, grown, false);
+            }
+        }
+        _ => {}
+    }
+}
