@@ -94,6 +94,9 @@ fn users_own(stack: &[usize]) -> CallSite {
     best.map_or_else(unknown, |(_, site)| site)
 }
 
+#[cfg_attr(not(feature = "track"), allow(dead_code))] // nothing is resolved without it
+const OWN_SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+
 fn unknown() -> CallSite {
     CallSite {
         file: None,
@@ -144,6 +147,8 @@ impl Origin {
         }
         match file {
             None => Origin::Unplaced,
+            // This crate's own. An inlined function has no path in a profile with line tables only.
+            Some(file) if file.starts_with(OWN_SOURCES) => Origin::Runtime,
             // The C library's, where its debug information is installed.
             Some(file) if file.extension().is_some_and(|e| e == "c" || e == "S") => Origin::Runtime,
             Some(file) => {

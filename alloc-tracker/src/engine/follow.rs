@@ -4,15 +4,11 @@
 //! there is such a unit, every thread's frees are looked up there, and the unit has its block back
 //! in its books. The hooks insert and remove without a lock; see [`Table`].
 
+use super::follow_table::{Entry, Table};
 use super::unit_pool::UnitRef;
 use super::watch;
 use super::{segments, sites};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-pub(super) use table::Entry;
-use table::Table;
-
-#[path = "follow_table.rs"]
-mod table;
 
 static TABLE: Table = Table::new();
 

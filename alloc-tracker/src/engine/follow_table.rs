@@ -5,18 +5,20 @@
 //! changed and removed only by the thread that owns the block of memory there, so two threads
 //! never work on the same address at the same time.
 
-use super::super::sync::{
-    AcqRel, Acquire, AtomicI64, AtomicPtr, AtomicU64, AtomicUsize, Relaxed, Release, constructor,
+use super::sync::table::{CHUNKS, FIRST, WINDOW};
+use super::sync::{
+    AcqRel, Acquire, AtomicI64, AtomicPtr, AtomicU64, AtomicUsize, Relaxed, Release, array,
+    constructor,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 
 /// Who holds a block, and how much of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Entry {
-    pub(in super::super) unit: u64,
-    pub(in super::super) blocks: i64,
-    pub(in super::super) bytes: i64,
+pub(super) struct Entry {
+    pub(super) unit: u64,
+    pub(super) blocks: i64,
+    pub(super) bytes: i64,
 }
 
 struct Place {
@@ -30,12 +32,6 @@ struct Place {
 const FREE: usize = 0;
 const CLAIMED: usize = 1;
 
-/// Places in the first chunk; each further one has four times as many.
-const FIRST: usize = 1 << 12;
-const CHUNKS: usize = 12;
-/// Places in which an address may be, from its home on.
-const WINDOW: usize = 16;
-
 /// Without memory from the system it refuses; it never gives memory back.
 pub(super) struct Table {
     chunks: [AtomicPtr<Place>; CHUNKS],
@@ -44,7 +40,7 @@ pub(super) struct Table {
 impl Table {
     constructor! {
         pub(super) fn new() -> Self {
-            Table { chunks: [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS] }
+            Table { chunks: array![AtomicPtr::new(ptr::null_mut()); CHUNKS] }
         }
     }
 

@@ -15,11 +15,16 @@
 //! * [`sites`]: the call stacks that allocate while a budget is open.
 //! * [`unit_cell`], [`unit_pool`]: the shared sums of units, in memory that is only ever reused
 //!   for units.
-//! * [`follow`]: blocks that are followed to their free. [`sizes`]: the sizes that are asked for.
+//! * [`follow`], [`follow_table`]: blocks that are followed to their free.
+//! * [`sizes`]: the sizes that are asked for.
+//!
+//! `alloc-tracker/loom` holds [`slot`], [`published`], [`unit_cell`] and [`follow_table`] against
+//! every order in which threads can meet in them.
 
 mod block;
 mod counts;
 mod follow;
+mod follow_table;
 mod peaks;
 mod published;
 mod registry;

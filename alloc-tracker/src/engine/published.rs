@@ -1,7 +1,9 @@
 //! The part of a thread's block that other threads touch.
 
 use super::counts::Counts;
-use super::sync::{AtomicU8, AtomicU64, Relaxed, SeqCst, constructor, own};
+use super::sync::{
+    AcqRel, Acquire, AtomicU8, AtomicU64, AtomicUsize, Relaxed, SeqCst, constructor, fence, own,
+};
 
 /// A word that one thread writes and others may read.
 ///
@@ -100,12 +102,61 @@ impl Published {
         self.alerts() != 0
     }
 
-    /// Any thread may say so; SeqCst for the handshakes of [`super::watch`].
+    /// Any thread may say so, and it stays said until the owner clears it.
     pub(super) fn raise(&self, bit: u8) {
-        self.alert.fetch_or(bit, SeqCst);
+        self.alert.fetch_or(bit, AcqRel);
     }
 
+    /// The owner's alone.
     pub(super) fn clear(&self, bit: u8) {
-        self.alert.fetch_and(!bit, SeqCst);
+        self.alert.fetch_and(!bit, AcqRel);
+    }
+}
+
+/// How many want to see each call of every thread.
+///
+/// Who starts to watch adds to the number and then raises the alert of every published block. A
+/// block that is published later is raised by its owner, which looks at the number. Nobody lowers
+/// another's alert: an owner that finds no watcher left lowers its own.
+#[derive(Debug)]
+pub(super) struct Watchers {
+    number: AtomicUsize,
+}
+
+impl Watchers {
+    constructor! {
+        pub(super) fn new() -> Self {
+            Watchers { number: AtomicUsize::new(0) }
+        }
+    }
+
+    /// One more. The caller now raises every published block.
+    pub(super) fn add(&self) {
+        self.number.fetch_add(1, AcqRel);
+        // Handshakes. With `join`: we add and then look for the block, the owner publishes it and
+        // then looks at the number. With `stand_down`: we add and then raise, the owner lowers
+        // and then looks at the number. Each has a fence between the two, so one sees the other.
+        fence(SeqCst);
+    }
+
+    pub(super) fn remove(&self) {
+        self.number.fetch_sub(1, AcqRel);
+    }
+
+    /// The owner has published its block.
+    pub(super) fn join(&self, block: &Published) {
+        fence(SeqCst);
+        if self.number.load(Acquire) > 0 {
+            block.raise(PROCESS);
+        }
+    }
+
+    /// The owner has seen a call of its own: no more, if nobody watches any more.
+    #[inline]
+    pub(super) fn stand_down(&self, block: &Published) {
+        if block.alerts() & PROCESS != 0 && self.number.load(Acquire) == 0 {
+            block.clear(PROCESS);
+            self.join(block);
+        }
     }
 }

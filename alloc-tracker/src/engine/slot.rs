@@ -12,7 +12,9 @@
 
 use super::counts::{Counts, SharedCounts};
 use super::published::Published;
-use super::sync::{AtomicPtr, AtomicU32, Relaxed, SeqCst, constructor, pause};
+use super::sync::{
+    Acquire, AtomicPtr, AtomicU32, Relaxed, Release, SeqCst, constructor, fence, pause,
+};
 use std::ptr;
 
 #[derive(Debug)]
@@ -39,19 +41,24 @@ impl Slot {
     /// From here on readers see `block`, of which `drained` is in the totals already.
     pub(super) fn publish(&self, block: &Published, drained: Counts) {
         self.carry.store(self.total.load().minus(drained));
-        // SeqCst releases `carry` to the reader that sees the address, and is one side of the
-        // handshakes in `retract` and in `watch`.
-        self.block.store(ptr::from_ref(block).cast_mut(), SeqCst);
+        // Release `carry` to the reader that sees the address.
+        self.block.store(ptr::from_ref(block).cast_mut(), Release);
     }
 
     /// From here on readers see `total`. Returns when nobody looks at the block any more.
     pub(super) fn retract(&self, counts: Counts) {
+        // Release the block's counts and address to who sees the new total, to be acquired by the
+        // fence of the next read: it must not see an older figure there.
+        fence(Release);
         self.total.store(self.carry.load().plus(counts));
+        // Release `total` to the reader that sees null.
+        self.block.store(ptr::null_mut(), Release);
         // Handshake: we store `block` and then load `readers`, a reader adds to `readers` and
-        // then loads `block`. SeqCst orders the four, so either it sees null or we see it.
-        self.block.store(ptr::null_mut(), SeqCst);
+        // then loads `block`. With a fence between, either it sees null or we see it.
+        fence(SeqCst);
         let mut tries = 0u32;
-        while self.readers.load(SeqCst) != 0 {
+        // Acquire what a reader did before it left: it is done with the block.
+        while self.readers.load(Acquire) != 0 {
             // A reader holds on for a few dozen instructions, more only if it is preempted.
             tries += 1;
             pause(tries);
@@ -64,17 +71,17 @@ impl Slot {
     }
 
     /// Calls `f` with the block of the thread that is here now.
-    ///
-    /// NOTE: `total` after a `None` is what the thread left: its store of null released it.
     pub(super) fn with_block<T>(&self, f: impl FnOnce(&Published) -> T) -> Option<T> {
-        self.readers.fetch_add(1, SeqCst);
-        let block = self.block.load(SeqCst);
+        self.readers.fetch_add(1, Relaxed);
+        // See `retract`.
+        fence(SeqCst);
+        let block = self.block.load(Acquire);
         // SAFETY: a published address is that of a live thread's block, and that thread does not
         // end before it has set `block` to null and then seen `readers` at 0 (see `retract`; for
         // the one thread that could, see `thread_exit::register`). All fields are atomics, so
         // sharing them is sound.
         let result = unsafe { block.as_ref() }.map(f);
-        self.readers.fetch_sub(1, SeqCst);
+        self.readers.fetch_sub(1, Release);
         result
     }
 

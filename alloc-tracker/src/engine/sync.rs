@@ -29,7 +29,24 @@ pub(super) fn pause(tries: u32) {
     }
 }
 
-/// Makes constructors `const`, which loom's atomics are not.
+/// Sizes of the table of followed blocks, which loom makes small.
+pub(super) mod table {
+    /// Places in the first chunk; each further one has four times as many.
+    pub(in super::super) const FIRST: usize = 1 << 12;
+    pub(in super::super) const CHUNKS: usize = 12;
+    /// Places in which an address may be, from its home on.
+    pub(in super::super) const WINDOW: usize = 16;
+}
+
+/// An array of as many new values, which is not `const` with loom's atomics.
+macro_rules! array {
+    ($value:expr; $n:expr) => {
+        [const { $value }; $n]
+    };
+}
+pub(super) use array;
+
+/// Makes constructors `const`, which those of loom's atomics are not.
 macro_rules! constructor {
     ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => {
         $(#[$meta])* $vis const fn $($rest)*

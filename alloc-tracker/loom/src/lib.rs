@@ -1,0 +1,24 @@
+//! `cargo test --release --manifest-path alloc-tracker/loom/Cargo.toml`
+//!
+//! The modules are those of `alloc_tracker`, by path. They take their atomics from a module `sync`
+//! beside them, which here is loom's.
+#![cfg(test)]
+#![allow(dead_code)] // the models use a part of each module
+
+#[path = "../../src/engine/counts.rs"]
+mod counts;
+#[path = "../../src/engine/follow_table.rs"]
+mod follow_table;
+#[path = "../../src/engine/published.rs"]
+mod published;
+#[path = "../../src/engine/slot.rs"]
+mod slot;
+mod sync;
+#[path = "../../src/engine/unit_cell.rs"]
+mod unit_cell;
+#[path = "../../src/usage.rs"]
+mod usage;
+
+pub use usage::Usage;
+
+mod models;

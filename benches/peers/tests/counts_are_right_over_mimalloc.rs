@@ -1,0 +1,5 @@
+//! The tracker over `mimalloc::MiMalloc`.
+
+mod over;
+
+over::over!(mimalloc::MiMalloc, mimalloc::MiMalloc);
