@@ -227,3 +227,28 @@ fn ingest_reads_files_and_makes_each_a_unit() {
         "{text}"
     );
 }
+
+#[test]
+fn spawns_has_the_work_of_every_kind_of_spawn_in_its_unit() {
+    let (output, text) = run(&mut example("spawns"));
+    assert!(output.status.success(), "{text}");
+    let rows: Vec<&str> = text.lines().skip(1).collect();
+    assert_eq!(rows.len(), 10, "{text}");
+    for row in rows {
+        let figures: Vec<i64> = row
+            .split_whitespace()
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        if !cfg!(feature = "track") {
+            assert!(row.ends_with("not tracked"), "{row}");
+            continue;
+        }
+        let [.., allocated, live] = figures[..] else {
+            panic!("two figures in {row:?}");
+        };
+        let expected = if row.contains("nobody's") { 0 } else { 1 << 20 };
+        // The spawns themselves allocate a little.
+        assert!((expected..expected + 64_000).contains(&allocated), "{row}");
+        assert!(live.abs() < 64_000, "{row}");
+    }
+}

@@ -33,6 +33,9 @@ use std::marker::PhantomData;
 /// * A free is charged to the unit that frees. So [`live_bytes`](Usage::live_bytes) of a unit
 ///   that hands memory to others stays above zero, and may be negative for one that frees theirs.
 ///   [`retained`](Unit::retained) is the exact answer where memory changes hands.
+/// * What a thread does while it works for a unit is the unit's, whoever asked for it: a worker of
+///   a pool that waits inside a unit and takes another's job meanwhile, as rayon's do, does that job
+///   inside. A job that enters its own unit is that unit's, too.
 /// * [`peak_bytes`](Usage::peak_bytes) is exact as long as one thread at a time works for the
 ///   unit, as with a future that moves between workers. For segments that overlap in time it is
 ///   an estimate: a segment's own peak, on top of what the ended segments held when it started

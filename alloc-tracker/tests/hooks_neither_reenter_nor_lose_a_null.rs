@@ -2,7 +2,9 @@
 //! refuses every k-th call: nothing in a hook allocates, unwinds, or counts what was refused.
 #![cfg(feature = "track")]
 
-use alloc_tracker::{AllocTracker, Budget, Unit, in_current_unit, measure, process_usage};
+use alloc_tracker::{
+    AllocTracker, Budget, SizeRecording, Unit, in_current_unit, measure, process_usage,
+};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
@@ -156,6 +158,19 @@ fn scopes_units_and_budgets_with_stacks_do_not_reenter() {
     });
     assert!(unit.usage().allocs > 50);
     assert!(process_usage().allocs > 50);
+}
+
+#[test]
+fn followed_blocks_and_recorded_sizes_do_not_reenter() {
+    let unit = Unit::following();
+    let recording = SizeRecording::start();
+    let mut blocks: Vec<Vec<u8>> = unit.run(|| (0..5000).map(|n| vec![1u8; n + 1]).collect());
+    unit.run(|| blocks.iter_mut().for_each(|block| block.reserve(10_000)));
+    std::thread::spawn(in_current_unit(move || drop(blocks)))
+        .join()
+        .unwrap();
+    assert!(recording.finish().classes().count() > 10);
+    assert!(unit.retained().unwrap().bytes < 5000);
 }
 
 struct AllocatesWhenDropped;
