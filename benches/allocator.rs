@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
-use support::{Case, compare, compare_instructions, header};
+use support::{Case, compare, compare_instructions, counted, header};
 
 /// The tracker, or System alone, chosen at run time: so real work, which allocates through the
 /// global allocator, runs both ways in one process. The choice costs both sides the same branch.
@@ -230,17 +230,19 @@ fn document() -> String {
 
 fn main() {
     const CASES: &[Case] = &[
-        ("pair_bare", bare::pair),
-        ("pair_tracked", tracked::pair),
-        ("pair_bare_inlined", bare::inlined_pair),
-        ("pair_tracked_inlined", tracked::inlined_pair),
-        ("scope", scope_with_a_pair),
-        ("unit", unit_with_a_pair),
-        ("nothing", nothing),
-        ("scope_alone", scope_alone),
-        ("unit_alone", unit_alone),
-        ("poll_bare", poll_bare),
-        ("poll_in_unit", poll_in_unit),
+        ("pair_bare", |n| counted(bare::pair, n)),
+        ("pair_tracked", |n| counted(tracked::pair, n)),
+        ("pair_bare_inlined", |n| counted(bare::inlined_pair, n)),
+        ("pair_tracked_inlined", |n| {
+            counted(tracked::inlined_pair, n)
+        }),
+        ("scope", |n| counted(scope_with_a_pair, n)),
+        ("unit", |n| counted(unit_with_a_pair, n)),
+        ("nothing", |n| counted(nothing, n)),
+        ("scope_alone", |n| counted(scope_alone, n)),
+        ("unit_alone", |n| counted(unit_alone, n)),
+        ("poll_bare", |n| counted(poll_bare, n)),
+        ("poll_in_unit", |n| counted(poll_in_unit, n)),
     ];
     if support::ran_as_case(CASES) {
         return;

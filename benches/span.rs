@@ -52,12 +52,12 @@ fn failed_unit(times: u64) {
 }
 
 fn with_registry(work: fn(u64), times: u64) {
-    with_default(registry(), || work(times));
+    with_default(registry(), || support::counted(work, times));
 }
 
 fn with_layer(work: fn(u64), times: u64) {
     let (layer, telemetry) = Telemetry::builder().build().expect("a valid configuration");
-    with_default(registry().with(layer), || work(times));
+    with_default(registry().with(layer), || support::counted(work, times));
     drop(telemetry);
 }
 

@@ -126,6 +126,11 @@ impl UnitHandle {
     }
 
     #[inline(always)]
+    pub(crate) fn exchange(id: u64) -> (Usage, u64) {
+        (Usage::untracked(), id)
+    }
+
+    #[inline(always)]
     pub(crate) fn open_id(_id: u64) -> Option<UnitSegment> {
         None
     }

@@ -4,8 +4,8 @@
 //! Wrong use (a reference given back twice, a segment closed on another thread) gives wrong
 //! figures, never undefined behaviour: the memory of a unit is only ever reused for units.
 
-use crate::Unit;
 use crate::engine;
+use crate::{Unit, Usage};
 
 /// A unit as one word: [`UnitId::leak`] and [`UnitId::reclaim`] move one reference in and out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,15 @@ impl UnitId {
     /// Turns the word back into the handle that it was made from, unless that unit is gone.
     pub fn reclaim(self) -> Option<Unit> {
         engine::UnitHandle::reclaim(self.0).map(Unit::from_handle)
+    }
+
+    /// Ends the unit that this word owns a reference of: its figures, and a word that owns a
+    /// reference of a new unit. Nobody works for the unit any more, not even the calling thread.
+    ///
+    /// Costs less than a new unit: the old one is cleared, unless somebody else has a handle of it.
+    pub fn exchange(self) -> (Usage, UnitId) {
+        let (usage, next) = engine::UnitHandle::exchange(self.0);
+        (usage, UnitId(next))
     }
 
     /// The calling thread starts to work for the unit, until [`Segment::close`].

@@ -92,7 +92,14 @@ fn nanoseconds(ns: f64) -> String {
 /// A piece of work that can be counted on its own: called as `BINARY --case NAME --times N`.
 pub(crate) type Case = (&'static str, fn(u64));
 
-/// If this process was started to run one case, runs it and returns true.
+/// The work that callgrind counts: what is done before and after it is not.
+#[inline(never)]
+pub(crate) fn counted(work: fn(u64), times: u64) {
+    work(times);
+}
+
+/// If this process was started to run one case, runs it and returns true. The case itself calls
+/// [`counted`].
 pub(crate) fn ran_as_case(cases: &[Case]) -> bool {
     let args: Vec<String> = std::env::args().collect();
     let Some(at) = args.iter().position(|a| a == "--case") else {
@@ -117,6 +124,8 @@ fn collected(case: &str, times: u64) -> Option<u64> {
     let exe = std::env::current_exe().ok()?;
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        // The first call of the function starts the collection, its end stops it.
+        .arg("--toggle-collect=*support::counted")
         .arg(exe)
         // As many digits in both runs: the program reads them, too.
         .args(["--case", case, "--times", &format!("{times:06}")])

@@ -76,7 +76,10 @@ mod tests {
             let elapsed = start.elapsed().as_nanos() as u64;
             // The system's readings are outside of the clock's, by as long as the thread waited
             // for a core in between.
-            assert!(measured <= elapsed + elapsed / 100, "{measured} of {elapsed}");
+            assert!(
+                measured <= elapsed + elapsed / 100,
+                "{measured} of {elapsed}"
+            );
             assert!(measured >= 49_500_000, "{measured} of {elapsed}");
         }
     }

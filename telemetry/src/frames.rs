@@ -3,9 +3,10 @@
 
 use crate::core::Core;
 use crate::ring::Ring;
-use crate::units::{Finished, Membership, SlotRef};
+use crate::units::{Finished, FreeSlot, KindId, Membership, SlotRef};
 use alloc_tracker::raw::Segment;
 use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 /// One entered span.
@@ -28,11 +29,19 @@ struct Link {
     id: usize,
     core: Weak<Core>,
     ring: Arc<Ring>,
+    /// Slots of units that this thread ended, for the next ones that it begins.
+    slots: Vec<FreeSlot>,
 }
+
+/// Free slots that a thread keeps at hand: enough for it to begin and end units in turns.
+const SLOTS_AT_HAND: usize = 16;
 
 impl Drop for Link {
     fn drop(&mut self) {
         if let Some(core) = self.core.upgrade() {
+            for slot in self.slots.drain(..) {
+                core.slots.give_back(slot);
+            }
             core.retire(&self.ring);
         }
     }
@@ -44,11 +53,13 @@ struct Frames {
     links: Vec<Link>,
     /// Units begun on this thread, to time every so many.
     begun: u32,
+    /// The thread's number, which no other has or had; 0 until it is asked for.
+    thread: u64,
 }
 
 thread_local! {
     static FRAMES: RefCell<Frames> = const {
-        RefCell::new(Frames { frames: Vec::new(), links: Vec::new(), begun: 0 })
+        RefCell::new(Frames { frames: Vec::new(), links: Vec::new(), begun: 0, thread: 0 })
     };
 }
 
@@ -104,25 +115,31 @@ pub(crate) fn enter(core: &Arc<Core>, span: u64, member: Membership, now: u64) {
             alloc_tracker::excluded(|| all.frames.reserve(64));
         }
         let inside = all.frames.iter().any(|f| f.is_for(core, member.slot));
+        let thread = all.thread();
         let work = core.slots.get(member.slot).filter(|_| !inside);
         all.frames.push(Frame {
             core: core.id,
             span,
             member,
-            work: work.map(|unit| (now, unit.enter())),
+            work: work.map(|unit| (now, unit.enter(thread))),
         });
     });
 }
 
-/// A span is left at `now`.
-pub(crate) fn exit(core: &Core, span: u64, now: u64) {
+/// A span is left at `now`. What it belongs to, if this thread had entered it.
+pub(crate) fn exit(core: &Core, span: u64, now: u64) -> Option<Membership> {
     with(|all| {
-        let at = all
-            .frames
-            .iter()
-            .rposition(|f| f.core == core.id && f.span == span)?;
-        let frame = all.frames.remove(at);
-        let (entered, segment) = frame.work?;
+        let is_it = |f: &Frame| f.core == core.id && f.span == span;
+        let at = all.frames.iter().rposition(is_it)?;
+        // PERF: the last one as a rule, and `remove` moves memory even if that is none.
+        let frame = if at + 1 == all.frames.len() {
+            all.frames.pop()?
+        } else {
+            all.frames.remove(at)
+        };
+        let Some((entered, segment)) = frame.work else {
+            return Some(frame.member);
+        };
         // Spans may be left in any order: if another span of the unit is still entered here, the
         // thread goes on working for it.
         let still_in = all.frames[at..]
@@ -133,45 +150,86 @@ pub(crate) fn exit(core: &Core, span: u64, now: u64) {
             None => {
                 segment.close();
                 if let Some(unit) = core.slots.get(frame.member.slot) {
-                    unit.exit(entered, now);
+                    unit.exit(entered, now, all.thread());
                 }
             }
         }
-        Some(())
-    });
+        Some(frame.member)
+    })?
 }
 
-/// Whether the unit that begins now has its own telemetry cost timed: every 64th of the thread, and
-/// not its first, which sets things up.
-pub(crate) fn times_this_unit() -> bool {
-    with(|all| {
+/// Begins a unit at `now`. `None` if too many are in progress.
+pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membership> {
+    let begun = with(|all| {
         all.begun = all.begun.wrapping_add(1);
-        all.begun.is_multiple_of(64)
+        // Every 64th of the thread has its own telemetry cost timed; not its first, which sets
+        // things up.
+        let timed = all.begun.is_multiple_of(64);
+        let thread = all.thread();
+        let at_hand = all.link(core).slots.pop();
+        let slot = core.slots.begin(kind, timed, now, thread, at_hand)?;
+        Some((slot, timed))
+    });
+    // The thread is ending: it has no number, and nothing at hand.
+    let begun = begun.unwrap_or_else(|| {
+        let slot = core.slots.begin(kind, false, now, NO_THREAD, None)?;
+        Some((slot, false))
+    });
+    begun.map(|(slot, timed)| Membership {
+        slot,
+        is_root: true,
+        timed,
     })
-    .unwrap_or(false)
+}
+
+/// No thread has this number.
+const NO_THREAD: u64 = u64::MAX;
+
+/// Takes back the slot of a unit that was ended.
+pub(crate) fn take_back(core: &Arc<Core>, slot: FreeSlot) {
+    let mut slot = Some(slot);
+    with(|all| {
+        let at_hand = &mut all.link(core).slots;
+        if at_hand.len() < SLOTS_AT_HAND {
+            at_hand.extend(slot.take());
+        }
+    });
+    if let Some(slot) = slot {
+        core.slots.give_back(slot);
+    }
 }
 
 /// Puts an ended unit into the thread's ring, and drains the ring in time.
 pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished) {
-    match with(|all| Arc::clone(&all.link(core).ring)) {
-        Some(ring) => {
-            if ring.is_half_full() {
-                core.drain_if_free(&ring);
-            }
-            while !ring.push(unit) {
-                // Full, and others were at the histograms all the while. No unit is lost for
-                // that: the thread waits for them, some microseconds as a rule.
-                core.drain(&ring);
-            }
+    let handed_on = with(|all| {
+        let ring = &all.link(core).ring;
+        if ring.is_half_full() {
+            core.drain_if_free(ring);
         }
+        while !ring.push(unit) {
+            // Full, and others were at the histograms all the while. No unit is lost for
+            // that: the thread waits for them, some microseconds as a rule.
+            core.drain(ring);
+        }
+    });
+    if handed_on.is_none() {
         // The thread is ending: straight into the histograms.
-        None => core.take_in(unit),
+        core.take_in(unit);
     }
     core.background.something_happened();
 }
 
 impl Frames {
-    fn link(&mut self, core: &Arc<Core>) -> &Link {
+    #[inline]
+    fn thread(&mut self) -> u64 {
+        if self.thread == 0 {
+            self.thread = next_thread();
+        }
+        self.thread
+    }
+
+    #[inline]
+    fn link(&mut self, core: &Arc<Core>) -> &mut Link {
         let at = match self.links.iter().position(|link| link.id == core.id) {
             Some(at) => at,
             None => alloc_tracker::excluded(|| {
@@ -180,10 +238,17 @@ impl Frames {
                     id: core.id,
                     core: Arc::downgrade(core),
                     ring: core.new_ring(),
+                    slots: Vec::with_capacity(SLOTS_AT_HAND),
                 });
                 self.links.len() - 1
             }),
         };
-        &self.links[at]
+        &mut self.links[at]
     }
+}
+
+#[cold]
+fn next_thread() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Relaxed) + 1
 }

@@ -4,7 +4,7 @@
 //! takes as many words as it needs: nine, and four for each boundary that the unit crossed.
 
 use crate::boundary::BoundaryId;
-use crate::units::{BOUNDARIES_PER_UNIT, Finished, KindId};
+use crate::units::{BOUNDARIES_PER_UNIT, Boundaries, Finished, FinishedBoundary, KindId};
 use std::sync::atomic::{
     AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
@@ -52,13 +52,12 @@ impl Ring {
             self.words[at % WORDS].store(word, Relaxed);
             at = at.wrapping_add(1);
         };
-        let crossed = || unit.boundaries.iter().filter(|b| b.id.is_some());
         let flag = |set: bool, flag: u64| if set { flag } else { 0 };
         put(u64::from(unit.kind.0)
             | flag(unit.error, ERROR)
             | flag(unit.usage.is_some(), TRACKED)
             | flag(unit.telemetry_ns.is_some(), TIMED)
-            | (crossed().count() as u64) << BOUNDARIES_SHIFT);
+            | (unit.boundaries.len() as u64) << BOUNDARIES_SHIFT);
         let (allocs, bytes, peak) = unit.usage.unwrap_or_default();
         for word in [
             unit.wall,
@@ -72,8 +71,8 @@ impl Ring {
         ] {
             put(word);
         }
-        for boundary in crossed() {
-            put(u64::from(boundary.id.map_or(0, |id| id.0)));
+        for boundary in unit.boundaries.iter() {
+            put(u64::from(boundary.id.0));
             put(boundary.calls);
             put(boundary.sent);
             put(boundary.received);
@@ -123,14 +122,15 @@ impl Ring {
                 retries,
                 usage: (first & TRACKED != 0).then_some((allocs, bytes, peak)),
                 telemetry_ns: (first & TIMED != 0).then_some(telemetry_ns),
-                boundaries: Default::default(),
+                boundaries: Boundaries::default(),
             };
-            let crossed = (first >> BOUNDARIES_SHIFT) as usize;
-            for boundary in unit.boundaries.iter_mut().take(crossed) {
-                boundary.id = Some(BoundaryId(next() as u32));
-                boundary.calls = next();
-                boundary.sent = next();
-                boundary.received = next();
+            for _ in 0..first >> BOUNDARIES_SHIFT {
+                unit.boundaries.push(FinishedBoundary {
+                    id: BoundaryId(next() as u32),
+                    calls: next(),
+                    sent: next(),
+                    received: next(),
+                });
             }
             each(&unit);
         }
@@ -154,13 +154,15 @@ mod tests {
             retries: n % 2,
             usage: n.is_multiple_of(2).then_some((n, n * 64, n * 32)),
             telemetry_ns: n.is_multiple_of(5).then_some(n + 9),
-            boundaries: Default::default(),
+            boundaries: Boundaries::default(),
         };
-        for i in 0..(n as usize % (BOUNDARIES_PER_UNIT + 1)) {
-            unit.boundaries[i].id = Some(BoundaryId(i as u32));
-            unit.boundaries[i].calls = n + i as u64;
-            unit.boundaries[i].sent = n * 2;
-            unit.boundaries[i].received = n * 3;
+        for i in 0..n % (BOUNDARIES_PER_UNIT as u64 + 1) {
+            unit.boundaries.push(FinishedBoundary {
+                id: BoundaryId(i as u32),
+                calls: n + i,
+                sent: n * 2,
+                received: n * 3,
+            });
         }
         unit
     }

@@ -96,6 +96,11 @@ impl Tracker {
     {
         let core = &self.core;
         let kind = core.kinds.of(attributes.metadata())?;
+        // PERF: most units have no parent at all, which the registry tells sooner than who it is.
+        if attributes.parent().is_none() && (attributes.is_root() || cx.lookup_current().is_none())
+        {
+            return self.begin(kind);
+        }
         // The registry knows ancestors that we do not: spans of other layers, and roots of units
         // that were dropped. What is inside a dropped unit is dropped with it.
         let parent = cx.span(id).and_then(|span| span.parent());
@@ -117,18 +122,12 @@ impl Tracker {
             core.drop_unit(UnitDrop::ShutDown);
             return None;
         }
-        let timed = frames::times_this_unit();
         let now = core.clock.now();
-        let Some(slot) = core.slots.begin(kind, timed, now) else {
+        let Some(member) = frames::begin(core, kind, now) else {
             core.drop_unit(UnitDrop::TooManyUnits);
             return None;
         };
         core.kinds.get(kind).begin();
-        let member = Membership {
-            slot,
-            is_root: true,
-            timed,
-        };
         self.time(member, now);
         Some(member)
     }
@@ -140,8 +139,9 @@ impl Tracker {
             // A child without a place is no loss but for its own threads; a root is its unit.
             if member.is_root {
                 core.drop_unit(UnitDrop::TooManySpans);
-                if let Some(unit) = core.slots.finish(member.slot, core.clock.now()) {
+                if let Some((unit, slot)) = core.slots.finish(member.slot, core.clock.now()) {
                     core.kinds.get(unit.kind).end();
+                    frames::take_back(core, slot);
                 }
             }
             return;
@@ -163,8 +163,7 @@ impl Tracker {
 
     pub(crate) fn exit(&self, id: &Id) {
         let now = self.core.clock.now();
-        if let Some(member) = self.core.spans.get(id.into_u64()) {
-            frames::exit(&self.core, id.into_u64(), now);
+        if let Some(member) = frames::exit(&self.core, id.into_u64(), now) {
             if std::thread::panicking()
                 && let Some(slot) = self.core.slots.get(member.slot)
             {
@@ -192,9 +191,10 @@ impl Tracker {
             return;
         }
         let now = core.clock.now();
-        let Some(mut unit) = core.slots.finish(member.slot, now) else {
+        let Some((mut unit, slot)) = core.slots.finish(member.slot, now) else {
             return;
         };
+        frames::take_back(core, slot);
         core.kinds.get(unit.kind).end();
         if let Some(ns) = &mut unit.telemetry_ns {
             *ns += core.clock.now().saturating_sub(now);

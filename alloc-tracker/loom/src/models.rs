@@ -209,6 +209,32 @@ fn a_unit_ends_once_and_nobody_enters_it_after_that() {
     });
 }
 
+#[test]
+fn a_unit_starts_anew_only_while_nobody_else_has_it() {
+    loom::model(|| {
+        let unit = Arc::new(UnitCell::new(0));
+        let generation = unit.begin(None);
+        let other = {
+            let unit = unit.clone();
+            thread::spawn(move || {
+                let had_it = unit.upgrade(generation);
+                if had_it {
+                    unit.add(bytes(5), 0, 5, 2);
+                    assert_eq!(unit.counts().alloc_bytes, 5);
+                    assert!(!unit.release(), "the owner still has its handle");
+                }
+                had_it
+            })
+        };
+        let restarted = unit.restart(generation);
+        if let Some(next) = restarted {
+            assert!(unit.is(next) && unit.counts() == Counts::ZERO);
+        }
+        let had_it = other.join().unwrap();
+        assert!(had_it || restarted.is_some());
+    });
+}
+
 fn entry(unit: u64) -> Entry {
     Entry {
         unit,

@@ -81,6 +81,23 @@ impl UnitCell {
         generation as u32
     }
 
+    /// Ends the unit of the caller, who has its only handle, and begins a plain one. `None` if there
+    /// are other handles, or it follows its blocks.
+    pub(super) fn restart(&self, generation: u32) -> Option<u32> {
+        if self.follows() {
+            return None;
+        }
+        let next = generation.wrapping_add(1);
+        let only = u64::from(generation) << 32 | 1;
+        // To no handles at first, so that nobody upgrades while the figures are cleared. Acquire
+        // what the owners of the other handles did before they gave them up.
+        let ended = u64::from(next) << 32;
+        self.life
+            .compare_exchange(only, ended, Acquire, Relaxed)
+            .ok()?;
+        Some(self.begin(None))
+    }
+
     /// Adds a handle, if the unit has one.
     pub(super) fn upgrade(&self, generation: u32) -> bool {
         let mut seen = self.life.load(Relaxed);

@@ -184,6 +184,29 @@ impl UnitHandle {
         alive.then(|| UnitHandle { unit })
     }
 
+    /// Takes over the reference that was leaked with this id, and leaks one of a new unit; the
+    /// figures of the old one.
+    pub(crate) fn exchange(id: u64) -> (Usage, u64) {
+        let Some(handle) = Self::reclaim(id) else {
+            return (Usage::untracked(), Self::leak(Self::new()));
+        };
+        let UnitRef { cell, generation } = handle.unit;
+        let tracked = super::is_installed();
+        let usage = cell.counts().usage(cell.peak(), tracked);
+        match cell.restart(generation) {
+            Some(generation) => {
+                // The reference is the new unit's now.
+                std::mem::forget(handle);
+                (usage, UnitRef { cell, generation }.id())
+            }
+            None => (usage, Self::leak(Self::new())),
+        }
+    }
+
+    fn leak(self) -> u64 {
+        std::mem::ManuallyDrop::new(self).id()
+    }
+
     #[inline]
     pub(crate) fn open_id(id: u64) -> Option<UnitSegment> {
         UnitRef::of(id).map(segments::open_for)

@@ -5,10 +5,11 @@ use super::KindId;
 use crate::boundary::BoundaryId;
 use alloc_tracker::raw::UnitId;
 use alloc_tracker::{Unit, Usage};
+use std::ops::Deref;
 use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    Ordering::{Acquire, Relaxed, Release},
 };
 
 /// Boundary cells of a unit. The last is for what the others have no room for.
@@ -50,11 +51,14 @@ pub(crate) struct Slot {
     error: AtomicBool,
     /// This unit's own telemetry cost is being timed.
     timed: AtomicBool,
+    /// The number of the thread that began the unit.
+    thread: AtomicU64,
+    /// The account in which its allocations are. Kept from one unit of the slot to the next.
     unit: AtomicU64,
     started: AtomicU64,
-    last_exit: AtomicU64,
-    busy: AtomicU64,
-    wakeups: AtomicU64,
+    last_exit: Figure,
+    busy: Figure,
+    wakeups: Figure,
     retries: AtomicU64,
     telemetry_ns: AtomicU64,
     boundaries: [BoundaryCell; BOUNDARIES_PER_UNIT],
@@ -67,6 +71,48 @@ struct BoundaryCell {
     calls: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
+}
+
+/// A figure to which any thread may add.
+///
+/// PERF: most units are worked for by the thread that began them. What that one adds takes no locked
+/// instruction, as it has a word of its own.
+#[derive(Debug, Default)]
+struct Figure {
+    own: AtomicU64,
+    others: AtomicU64,
+}
+
+impl Figure {
+    fn add(&self, n: u64, by_owner: bool) {
+        if by_owner {
+            self.own.store(self.own.load(Relaxed) + n, Relaxed);
+        } else {
+            self.others.fetch_add(n, Relaxed);
+        }
+    }
+
+    fn sum(&self) -> u64 {
+        self.own.load(Relaxed) + self.others.load(Relaxed)
+    }
+
+    /// For a figure that is a moment: it only moves forward.
+    fn reach(&self, moment: u64, by_owner: bool) {
+        if by_owner {
+            self.own.store(moment, Relaxed);
+        } else {
+            self.others.fetch_max(moment, Relaxed);
+        }
+    }
+
+    fn latest(&self) -> u64 {
+        self.own.load(Relaxed).max(self.others.load(Relaxed))
+    }
+
+    fn clear(&self) {
+        self.own.store(0, Relaxed);
+        self.others.store(0, Relaxed);
+    }
 }
 
 /// A unit that has ended.
@@ -82,27 +128,81 @@ pub(crate) struct Finished {
     pub(crate) usage: Option<(u64, u64, u64)>,
     /// What telemetry itself took, if that was timed.
     pub(crate) telemetry_ns: Option<u64>,
-    pub(crate) boundaries: [FinishedBoundary; BOUNDARIES_PER_UNIT],
+    pub(crate) boundaries: Boundaries,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// The boundaries that a unit crossed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Boundaries {
+    len: usize,
+    crossed: [FinishedBoundary; BOUNDARIES_PER_UNIT],
+}
+
+impl Boundaries {
+    /// Past the most that a unit tells apart, it is ignored; nobody hands in more.
+    pub(crate) fn push(&mut self, boundary: FinishedBoundary) {
+        if let Some(place) = self.crossed.get_mut(self.len) {
+            *place = boundary;
+            self.len += 1;
+        }
+    }
+}
+
+impl Deref for Boundaries {
+    type Target = [FinishedBoundary];
+
+    fn deref(&self) -> &[FinishedBoundary] {
+        &self.crossed[..self.len]
+    }
+}
+
+impl PartialEq for Boundaries {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct FinishedBoundary {
-    pub(crate) id: Option<BoundaryId>,
+    pub(crate) id: BoundaryId,
     pub(crate) calls: u64,
     pub(crate) sent: u64,
     pub(crate) received: u64,
 }
 
+impl Default for FinishedBoundary {
+    fn default() -> Self {
+        FinishedBoundary {
+            id: BoundaryId::OTHER,
+            calls: 0,
+            sent: 0,
+            received: 0,
+        }
+    }
+}
+
 impl Slot {
-    /// This thread starts to work for the unit.
-    pub(crate) fn enter(&self) -> alloc_tracker::raw::Segment {
-        self.wakeups.fetch_add(1, Relaxed);
+    fn new() -> Self {
+        let slot = Slot::default();
+        slot.unit.store(UnitId::leak(Unit::new()).0, Relaxed);
+        slot
+    }
+
+    /// The thread with this number starts to work for the unit.
+    pub(crate) fn enter(&self, thread: u64) -> alloc_tracker::raw::Segment {
+        self.wakeups.add(1, self.is_owner(thread));
         UnitId(self.unit.load(Relaxed)).open()
     }
 
-    pub(crate) fn exit(&self, entered: u64, now: u64) {
-        self.busy.fetch_add(now.saturating_sub(entered), Relaxed);
-        self.last_exit.fetch_max(now, Relaxed);
+    /// It stops, at `now`, after having started at `entered`.
+    pub(crate) fn exit(&self, entered: u64, now: u64, thread: u64) {
+        let by_owner = self.is_owner(thread);
+        self.busy.add(now.saturating_sub(entered), by_owner);
+        self.last_exit.reach(now, by_owner);
+    }
+
+    fn is_owner(&self, thread: u64) -> bool {
+        self.thread.load(Relaxed) == thread
     }
 
     pub(crate) fn mark_error(&self) {
@@ -160,50 +260,53 @@ impl Slot {
 
     fn take(&self, now: u64) -> Finished {
         let started = self.started.load(Relaxed);
-        let last_exit = self.last_exit.load(Relaxed);
-        let unit = UnitId(self.unit.load(Relaxed)).reclaim();
-        let usage = unit.map(|unit| unit.usage()).filter(Usage::is_tracked);
-        Finished {
+        let last_exit = self.last_exit.latest();
+        let usage = Some(self.usage()).filter(Usage::is_tracked);
+        let timed = self.timed.load(Relaxed);
+        let mut finished = Finished {
             kind: KindId(self.kind.load(Relaxed)),
             error: self.error.load(Relaxed),
             // A close can come long after the work: the last exit tells the truth, if there was
             // one. A unit that was never entered lasted until now.
             wall: (if last_exit == 0 { now } else { last_exit }).saturating_sub(started),
-            busy: self.busy.load(Relaxed),
-            wakeups: self.wakeups.load(Relaxed),
+            busy: self.busy.sum(),
+            wakeups: self.wakeups.sum(),
             retries: self.retries.load(Relaxed),
             usage: usage.map(|u| (u.allocs, u.alloc_bytes, u.peak_bytes)),
-            telemetry_ns: self
-                .timed
-                .load(Relaxed)
-                .then(|| self.telemetry_ns.load(Relaxed)),
-            boundaries: std::array::from_fn(|i| {
-                let cell = &self.boundaries[i];
-                FinishedBoundary {
-                    id: cell.id.load(Relaxed).checked_sub(1).map(BoundaryId),
+            telemetry_ns: timed.then(|| self.telemetry_ns.load(Relaxed)),
+            boundaries: Boundaries::default(),
+        };
+        for cell in &self.boundaries {
+            if let Some(id) = cell.id.load(Relaxed).checked_sub(1) {
+                finished.boundaries.push(FinishedBoundary {
+                    id: BoundaryId(id),
                     calls: cell.calls.load(Relaxed),
                     sent: cell.sent.load(Relaxed),
                     received: cell.received.load(Relaxed),
-                }
-            }),
+                });
+            }
         }
+        finished
     }
 
-    fn reset(&self, kind: KindId, timed: bool, now: u64) {
+    /// What the unit allocated, and the account made ready for the next one.
+    fn usage(&self) -> Usage {
+        let (usage, next) = UnitId(self.unit.load(Relaxed)).exchange();
+        self.unit.store(next.0, Relaxed);
+        usage
+    }
+
+    fn reset(&self, kind: KindId, timed: bool, now: u64, thread: u64) {
         self.kind.store(kind.0, Relaxed);
         self.error.store(false, Relaxed);
         self.timed.store(timed, Relaxed);
-        self.unit.store(UnitId::leak(Unit::new()).0, Relaxed);
+        self.thread.store(thread, Relaxed);
         self.started.store(now, Relaxed);
-        for sum in [
-            &self.last_exit,
-            &self.busy,
-            &self.wakeups,
-            &self.retries,
-            &self.telemetry_ns,
-        ] {
-            sum.store(0, Relaxed);
-        }
+        self.last_exit.clear();
+        self.busy.clear();
+        self.wakeups.clear();
+        self.retries.store(0, Relaxed);
+        self.telemetry_ns.store(0, Relaxed);
         for cell in &self.boundaries {
             if cell.id.load(Relaxed) == 0 {
                 continue;
@@ -215,6 +318,11 @@ impl Slot {
         }
     }
 }
+
+/// A slot without a unit, for a thread to keep at hand: taking one from the pool, and giving it back,
+/// are locked instructions on a cache line that all threads share.
+#[derive(Debug)]
+pub(crate) struct FreeSlot(u32);
 
 /// The pool of slots.
 #[derive(Debug)]
@@ -237,16 +345,24 @@ impl Slots {
         }
     }
 
-    /// Starts a unit; `None` if the most units are in progress.
-    pub(crate) fn begin(&self, kind: KindId, timed: bool, now: u64) -> Option<SlotRef> {
-        let index = match self.pop() {
+    /// Starts a unit in a slot that the calling thread has at hand, or in one of the pool; `None`
+    /// if the most units are in progress.
+    pub(crate) fn begin(
+        &self,
+        kind: KindId,
+        timed: bool,
+        now: u64,
+        thread: u64,
+        at_hand: Option<FreeSlot>,
+    ) -> Option<SlotRef> {
+        let index = match at_hand.map(|slot| slot.0).or_else(|| self.pop()) {
             Some(index) => index,
             None => self.grow()?,
         };
         let slot = self.at(index as usize)?;
         let generation = slot.generation.load(Relaxed) + 1;
         slot.generation.store(generation, Relaxed);
-        slot.reset(kind, timed, now);
+        slot.reset(kind, timed, now, thread);
         let reference = SlotRef::new(index, generation);
         slot.owner.store(reference.0, Release);
         Some(reference)
@@ -258,15 +374,16 @@ impl Slots {
         (slot.owner.load(Acquire) == reference.0).then_some(slot)
     }
 
-    /// Ends a unit.
-    pub(crate) fn finish(&self, reference: SlotRef, now: u64) -> Option<Finished> {
-        let slot = self.at(reference.index())?;
-        slot.owner
-            .compare_exchange(reference.0, 0, AcqRel, Relaxed)
-            .ok()?;
+    /// Ends a unit. The caller, whose alone the end is, keeps its slot at hand or gives it back.
+    pub(crate) fn finish(&self, reference: SlotRef, now: u64) -> Option<(Finished, FreeSlot)> {
+        let slot = self.get(reference)?;
         let finished = slot.take(now);
-        self.push(reference.index() as u32);
-        Some(finished)
+        slot.owner.store(0, Release);
+        Some((finished, FreeSlot(reference.index() as u32)))
+    }
+
+    pub(crate) fn give_back(&self, slot: FreeSlot) {
+        self.push(slot.0);
     }
 
     fn at(&self, index: usize) -> Option<&Slot> {
@@ -311,10 +428,15 @@ impl Slots {
             .len
             .fetch_update(Relaxed, Relaxed, |len| (len < max).then_some(len + 1))
             .ok()?;
-        self.chunks[index as usize / CHUNK].get_or_init(|| {
-            alloc_tracker::excluded(|| (0..CHUNK).map(|_| Slot::default()).collect())
-        });
+        self.chunks[index as usize / CHUNK]
+            .get_or_init(|| alloc_tracker::excluded(|| (0..CHUNK).map(|_| Slot::new()).collect()));
         Some(index)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        drop(UnitId(*self.unit.get_mut()).reclaim());
     }
 }
 
@@ -329,10 +451,11 @@ mod tests {
     #[test]
     fn a_late_reference_does_not_reach_the_next_unit() {
         let slots = Slots::new(1);
-        let first = slots.begin(KindId(1), false, 5).unwrap();
+        let first = slots.begin(KindId(1), false, 5, 1, None).unwrap();
         assert!(slots.get(first).is_some());
-        assert_eq!(slots.finish(first, 9).unwrap().wall, 4);
-        let second = slots.begin(KindId(1), false, 10).unwrap();
+        let (finished, free) = slots.finish(first, 9).unwrap();
+        assert_eq!(finished.wall, 4);
+        let second = slots.begin(KindId(1), false, 10, 1, Some(free)).unwrap();
         assert_eq!(first.index(), second.index());
         assert!(slots.get(first).is_none());
         assert!(slots.finish(first, 11).is_none());
@@ -342,22 +465,18 @@ mod tests {
     #[test]
     fn a_slot_starts_clean_however_many_boundaries_were_crossed_before() {
         let slots = Slots::new(1);
-        let unit = slots.begin(KindId(1), true, 1).unwrap();
+        let unit = slots.begin(KindId(1), true, 1, 1, None).unwrap();
         for n in 0..20 {
             slots.get(unit).unwrap().cross(BoundaryId(n + 1), 1, 2, 3);
         }
-        let finished = slots.finish(unit, 2).unwrap();
+        let (finished, free) = slots.finish(unit, 2).unwrap();
         let calls: u64 = finished.boundaries.iter().map(|b| b.calls).sum();
         assert_eq!(calls, 20);
-        assert_eq!(finished.boundaries[7].id, Some(BoundaryId::OTHER));
-        let unit = slots.begin(KindId(1), false, 3).unwrap();
-        let finished = slots.finish(unit, 4).unwrap();
-        assert!(
-            finished
-                .boundaries
-                .iter()
-                .all(|b| b == &FinishedBoundary::default())
-        );
+        assert_eq!(finished.boundaries[7].id, BoundaryId::OTHER);
+        slots.give_back(free);
+        let unit = slots.begin(KindId(1), false, 3, 1, None).unwrap();
+        let (finished, _) = slots.finish(unit, 4).unwrap();
+        assert!(finished.boundaries.is_empty());
         assert_eq!(finished.telemetry_ns, None);
     }
 
@@ -365,10 +484,11 @@ mod tests {
     fn past_the_most_units_there_is_none_and_ended_ones_make_room() {
         let slots = Slots::new(CHUNK);
         let units: Vec<_> = (0..CHUNK)
-            .map(|_| slots.begin(KindId(0), false, 1).unwrap())
+            .map(|_| slots.begin(KindId(0), false, 1, 1, None).unwrap())
             .collect();
-        assert!(slots.begin(KindId(0), false, 1).is_none());
-        slots.finish(units[3], 2).unwrap();
-        assert!(slots.begin(KindId(0), false, 1).is_some());
+        assert!(slots.begin(KindId(0), false, 1, 1, None).is_none());
+        let (_, free) = slots.finish(units[3], 2).unwrap();
+        slots.give_back(free);
+        assert!(slots.begin(KindId(0), false, 1, 1, None).is_some());
     }
 }
