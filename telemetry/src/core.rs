@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::ledger::{Counters, Ledger, UnitDrop};
 use crate::ring::Ring;
 use crate::snapshot::Snapshot;
-use crate::units::{Finished, Kinds, Slots, SpanTable, UnitFilter};
+use crate::units::{Finished, KindId, Kinds, Slots, SpanTable, UnitFilter};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -67,7 +67,7 @@ impl Core {
 
     /// A ring for a thread that is new here.
     pub(crate) fn new_ring(&self) -> Arc<Ring> {
-        let ring = Arc::new(Ring::new());
+        let ring = Arc::new(Ring::new(self.kinds.most()));
         lock(&self.rings).push(Arc::clone(&ring));
         ring
     }
@@ -75,7 +75,30 @@ impl Core {
     /// The thread of a ring ends: what is in the ring is kept, the ring is not.
     pub(crate) fn retire(&self, ring: &Arc<Ring>) {
         self.drain(ring);
-        lock(&self.rings).retain(|other| !Arc::ptr_eq(other, ring));
+        let mut rings = lock(&self.rings);
+        for (id, kind) in self.kinds.all() {
+            kind.add_elsewhere(ring.in_flight(id));
+        }
+        rings.retain(|other| !Arc::ptr_eq(other, ring));
+    }
+
+    /// Units of a kind in progress: now, and the most that were seen.
+    pub(crate) fn in_flight(&self, kind: KindId) -> (u64, u64) {
+        self.in_flight_of(kind, &lock(&self.rings))
+    }
+
+    /// A thread has more units of a kind in progress than ever: perhaps all threads together have.
+    #[cold]
+    pub(crate) fn look_at_in_flight(&self, kind: KindId) {
+        // Somebody else is looking: at a figure that is as good.
+        if let Ok(rings) = self.rings.try_lock() {
+            self.in_flight_of(kind, &rings);
+        }
+    }
+
+    fn in_flight_of(&self, kind: KindId, rings: &[Arc<Ring>]) -> (u64, u64) {
+        let in_rings = rings.iter().map(|ring| ring.in_flight(kind)).sum();
+        self.kinds.get(kind).in_flight(in_rings)
     }
 
     /// Moves what is in one ring into the histograms.
@@ -117,6 +140,9 @@ impl Core {
         // Ring by ring: a thread that waits for the histograms does not wait for all rings.
         for ring in &rings {
             self.drain(ring);
+        }
+        for (kind, _) in self.kinds.all() {
+            self.in_flight_of(kind, &rings);
         }
         std::mem::swap(&mut *lock(&self.incoming), &mut totals.spare);
         let Totals {

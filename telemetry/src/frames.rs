@@ -166,13 +166,18 @@ pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membersh
         // things up.
         let timed = all.begun.is_multiple_of(64);
         let thread = all.thread();
-        let at_hand = all.link(core).slots.pop();
+        let link = all.link(core);
+        let at_hand = link.slots.pop();
         let slot = core.slots.begin(kind, timed, now, thread, at_hand)?;
+        if link.ring.in_flight_changes(kind, 1) {
+            core.look_at_in_flight(kind);
+        }
         Some((slot, timed))
     });
     // The thread is ending: it has no number, and nothing at hand.
     let begun = begun.unwrap_or_else(|| {
         let slot = core.slots.begin(kind, false, now, NO_THREAD, None)?;
+        core.kinds.get(kind).add_elsewhere(1);
         Some((slot, false))
     });
     begun.map(|(slot, timed)| Membership {
@@ -185,15 +190,19 @@ pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membersh
 /// No thread has this number.
 const NO_THREAD: u64 = u64::MAX;
 
-/// Takes back the slot of a unit that was ended.
-pub(crate) fn take_back(core: &Arc<Core>, slot: FreeSlot) {
+/// A unit of this kind was ended: it is in progress no more, and its slot is free.
+pub(crate) fn ended(core: &Arc<Core>, kind: KindId, slot: FreeSlot) {
     let mut slot = Some(slot);
-    with(|all| {
-        let at_hand = &mut all.link(core).slots;
-        if at_hand.len() < SLOTS_AT_HAND {
-            at_hand.extend(slot.take());
+    let counted = with(|all| {
+        let link = all.link(core);
+        link.ring.in_flight_changes(kind, -1);
+        if link.slots.len() < SLOTS_AT_HAND {
+            link.slots.extend(slot.take());
         }
     });
+    if counted.is_none() {
+        core.kinds.get(kind).add_elsewhere(-1);
+    }
     if let Some(slot) = slot {
         core.slots.give_back(slot);
     }

@@ -6,7 +6,7 @@
 use crate::boundary::BoundaryId;
 use crate::units::{BOUNDARIES_PER_UNIT, Boundaries, Finished, FinishedBoundary, KindId};
 use std::sync::atomic::{
-    AtomicU64, AtomicUsize,
+    AtomicI64, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -20,6 +20,14 @@ pub(crate) struct Ring {
     head: AtomicUsize,
     /// Words consumed; only the consumer writes it.
     tail: AtomicUsize,
+    /// For each kind the units begun by the thread less those ended by it; only the thread writes.
+    in_flight: Box<[InFlight]>,
+}
+
+#[derive(Debug, Default)]
+struct InFlight {
+    now: AtomicI64,
+    highest: AtomicI64,
 }
 
 const ERROR: u64 = 1 << 32;
@@ -31,12 +39,34 @@ const BOUNDARY_WORDS: usize = 4;
 const MOST_WORDS: usize = HEAD_WORDS + BOUNDARY_WORDS * BOUNDARIES_PER_UNIT;
 
 impl Ring {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(kinds: usize) -> Self {
         Ring {
+            in_flight: (0..kinds).map(|_| InFlight::default()).collect(),
             words: (0..WORDS).map(|_| AtomicU64::new(0)).collect(),
             head: AtomicUsize::new(0),
             tail: AtomicUsize::new(0),
         }
+    }
+
+    /// The thread has begun a unit, or ended one: `change` is 1 or -1. True if it never had as many
+    /// in progress.
+    pub(crate) fn in_flight_changes(&self, kind: KindId, change: i64) -> bool {
+        let Some(in_flight) = self.in_flight.get(kind.0 as usize) else {
+            return false;
+        };
+        let now = in_flight.now.load(Relaxed) + change;
+        in_flight.now.store(now, Relaxed);
+        let is_new = now > in_flight.highest.load(Relaxed);
+        if is_new {
+            in_flight.highest.store(now, Relaxed);
+        }
+        is_new
+    }
+
+    /// May be below zero, for a thread that ends what others begin.
+    pub(crate) fn in_flight(&self, kind: KindId) -> i64 {
+        let in_flight = self.in_flight.get(kind.0 as usize);
+        in_flight.map_or(0, |in_flight| in_flight.now.load(Relaxed))
     }
 
     /// Called by the producer. False if the ring is full; the record is then not in it.
@@ -169,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_full_ring_refuses_and_what_it_took_comes_out_in_order() {
-        let ring = Ring::new();
+        let ring = Ring::new(1);
         let (mut pushed, mut seen) = (0, 0);
         for round in 0..50 {
             while ring.push(&unit(pushed)) {
@@ -186,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_producer_and_a_consumer_agree() {
-        let ring = Ring::new();
+        let ring = Ring::new(1);
         const UNITS: u64 = 200_000;
         std::thread::scope(|threads| {
             threads.spawn(|| {

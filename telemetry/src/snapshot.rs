@@ -3,7 +3,7 @@
 use crate::aggregate::{Aggregate, Costs, KindCosts, Metric};
 use crate::core::Core;
 use crate::ledger::Ledger;
-use crate::units::{Kind, KindId};
+use crate::units::KindId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -41,7 +41,9 @@ pub struct UnitSnapshot {
     pub errors: u64,
     /// Units in progress now.
     pub in_flight: u64,
-    /// The most units that were in progress at once, since the start.
+    /// The most units that were seen in progress at once, since the start. Threads count by
+    /// themselves, and are added up when one of them has more than ever, and with each snapshot:
+    /// exact on one thread, and a little less than the truth where many begin and end units at once.
     pub in_flight_max: u64,
     /// Per metric; `None` where it is unknown (allocations are not tracked).
     pub metrics: BTreeMap<String, Option<Distribution>>,
@@ -107,8 +109,9 @@ impl UnitSnapshot {
 }
 
 impl UnitSnapshot {
-    fn of(kind: &Kind, costs: &KindCosts) -> Self {
-        let (in_flight, in_flight_max) = kind.in_flight();
+    fn of(core: &Core, id: KindId, costs: &KindCosts) -> Self {
+        let kind = core.kinds.get(id);
+        let (in_flight, in_flight_max) = core.in_flight(id);
         UnitSnapshot {
             unit: kind.name().to_owned(),
             target: kind.target().to_owned(),
@@ -133,10 +136,10 @@ impl Snapshot {
     pub(crate) fn with_units_in_progress(mut self, core: &Core, aggregate: &Aggregate) -> Self {
         let known: Vec<KindId> = aggregate.kinds().map(|(id, _)| id).collect();
         let others = core.kinds.all().filter(|(id, _)| !known.contains(id));
-        let in_progress = others.filter(|(_, kind)| kind.in_flight().0 > 0);
+        let in_progress = others.filter(|(id, _)| core.in_flight(*id).0 > 0);
         let none = KindCosts::new();
         self.units
-            .extend(in_progress.map(|(_, kind)| UnitSnapshot::of(kind, &none)));
+            .extend(in_progress.map(|(id, _)| UnitSnapshot::of(core, id, &none)));
         self
     }
 
@@ -148,7 +151,7 @@ impl Snapshot {
     pub(crate) fn of(core: &Core, aggregate: &Aggregate, nanoseconds: u64) -> Self {
         let mut units: Vec<UnitSnapshot> = aggregate
             .kinds()
-            .map(|(id, costs)| UnitSnapshot::of(core.kinds.get(id), costs))
+            .map(|(id, costs)| UnitSnapshot::of(core, id, costs))
             .collect();
         units.sort_by_key(|unit| std::cmp::Reverse(unit.metric("wall").map(|wall| wall.sum)));
         Snapshot {

@@ -127,7 +127,6 @@ impl Tracker {
             core.drop_unit(UnitDrop::TooManyUnits);
             return None;
         };
-        core.kinds.get(kind).begin();
         self.time(member, now);
         Some(member)
     }
@@ -140,8 +139,7 @@ impl Tracker {
             if member.is_root {
                 core.drop_unit(UnitDrop::TooManySpans);
                 if let Some((unit, slot)) = core.slots.finish(member.slot, core.clock.now()) {
-                    core.kinds.get(unit.kind).end();
-                    frames::take_back(core, slot);
+                    frames::ended(core, unit.kind, slot);
                 }
             }
             return;
@@ -194,8 +192,7 @@ impl Tracker {
         let Some((mut unit, slot)) = core.slots.finish(member.slot, now) else {
             return;
         };
-        frames::take_back(core, slot);
-        core.kinds.get(unit.kind).end();
+        frames::ended(core, unit.kind, slot);
         if let Some(ns) = &mut unit.telemetry_ns {
             *ns += core.clock.now().saturating_sub(now);
         }

@@ -4,7 +4,7 @@
 use super::UnitFilter;
 use std::ptr;
 use std::sync::atomic::{
-    AtomicU32, AtomicU64, AtomicUsize,
+    AtomicI64, AtomicU32, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -22,7 +22,8 @@ impl KindId {
 #[derive(Debug, Default)]
 pub(crate) struct Kind {
     site: OnceLock<&'static Metadata<'static>>,
-    in_flight: AtomicU64,
+    /// Units begun less units ended by threads that have no ring, or none any more.
+    elsewhere: AtomicI64,
     in_flight_max: AtomicU64,
 }
 
@@ -35,24 +36,18 @@ impl Kind {
         self.site.get().map_or("", |site| site.target())
     }
 
-    pub(crate) fn begin(&self) {
-        let now = self.in_flight.fetch_add(1, Relaxed) + 1;
-        // PERF: the maximum is rarely beaten; looking first saves a locked instruction.
-        if now > self.in_flight_max.load(Relaxed) {
-            self.in_flight_max.fetch_max(now, Relaxed);
-        }
+    pub(crate) fn add_elsewhere(&self, units: i64) {
+        self.elsewhere.fetch_add(units, Relaxed);
     }
 
-    pub(crate) fn end(&self) {
-        self.in_flight.fetch_sub(1, Relaxed);
-    }
-
-    /// Units in progress: now, and at most so far.
-    pub(crate) fn in_flight(&self) -> (u64, u64) {
-        (
-            self.in_flight.load(Relaxed),
-            self.in_flight_max.load(Relaxed),
-        )
+    /// Units in progress: now, and at most so far. `in_rings` is the sum over all threads.
+    pub(crate) fn in_flight(&self, in_rings: i64) -> (u64, u64) {
+        let now = self.elsewhere.load(Relaxed) + in_rings;
+        // The threads are read one after the other: a unit that ended here and began there
+        // meanwhile may be missing on both sides.
+        let now = now.max(0) as u64;
+        let before = self.in_flight_max.fetch_max(now, Relaxed);
+        (now, before.max(now))
     }
 }
 
@@ -108,6 +103,11 @@ impl Kinds {
 
     pub(crate) fn get(&self, id: KindId) -> &Kind {
         self.kinds.get(id.0 as usize).unwrap_or(&self.kinds[0])
+    }
+
+    /// How many kinds there may be, `other` included.
+    pub(crate) fn most(&self) -> usize {
+        self.kinds.len()
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = (KindId, &Kind)> {
