@@ -4,7 +4,8 @@ use crate::call_site::CallSite;
 use crate::{Retained, Usage, engine};
 use std::fmt;
 
-/// Limits on what a piece of work may cost. What is not limited is free.
+/// Limits on what a piece of work may cost. What is not limited is free; of two limits on the same
+/// figure the lower one counts.
 ///
 /// ```
 /// # #[global_allocator]
@@ -121,8 +122,12 @@ impl Budget {
         }
     }
 
+    /// Of two limits on the same figure both hold.
     const fn limit(mut self, metric: Metric, limit: i64) -> Self {
-        self.limits[metric as usize] = Some(limit);
+        self.limits[metric as usize] = match self.limits[metric as usize] {
+            Some(known) if known < limit => Some(known),
+            _ => Some(limit),
+        };
         self
     }
 
@@ -191,6 +196,7 @@ impl Budget {
             excesses,
             sites: Vec::new(),
             elsewhere: (0, 0),
+            estimated: false,
         };
         if !usage.is_tracked() {
             return Err(exceeded(Vec::new()));
@@ -245,6 +251,8 @@ pub struct BudgetExceeded {
     /// Allocations and bytes that were counted, and not seen at any call site: in work that was
     /// handed to other threads, or left out where there were too many to look at each.
     pub(crate) elsewhere: (u64, u64),
+    /// The figures of call sites are estimates.
+    pub(crate) estimated: bool,
 }
 
 impl BudgetExceeded {
@@ -288,7 +296,13 @@ impl fmt::Display for BudgetExceeded {
             write!(f, "\n  and {more} more")?;
         }
         if let (allocs @ 1.., bytes) = self.elsewhere {
-            write!(f, "\n  elsewhere: {allocs} allocs, {bytes} B")?;
+            let s = if allocs == 1 { "" } else { "s" };
+            write!(f, "\n  elsewhere: {allocs} alloc{s}, {bytes} B")?;
+        }
+        if self.estimated {
+            f.write_str(
+                "\n  (so many allocations that not each was looked at: lines are estimates)",
+            )?;
         }
         Ok(())
     }

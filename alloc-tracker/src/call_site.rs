@@ -1,7 +1,6 @@
 //! From noted call stacks to the lines of a person's own code.
 
 use crate::engine::Sites;
-use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -122,51 +121,84 @@ enum Origin {
 #[cfg_attr(not(feature = "track"), allow(dead_code))] // nothing is resolved without it
 impl Origin {
     fn of(function: &str, file: Option<&Path>) -> Self {
+        // What rustc makes of a global allocator stands at the allocator's line, and an allocator
+        // around the tracker allocates for others.
+        let shims = ["__rust", "__rdl", "__rg"];
+        let is_shim = shims.iter().any(|shim| function.starts_with(shim));
+        if is_shim || function.contains("alloc::global::GlobalAlloc>::") {
+            return Origin::Runtime;
+        }
+        match file {
+            Some(file) => Self::of_file(file),
+            None => Self::of_name(function),
+        }
+    }
+
+    /// By the name alone, where there is nothing else.
+    fn of_name(function: &str) -> Self {
         // `<alloc::vec::Vec<T> as ..>::f` is the standard library's as `alloc::vec::f` is.
         let path = function.trim_start_matches(['<', '&', '[']);
-        let runtime = [
+        let crates = [
             "alloc_tracker::",
             "alloc::",
             "core::",
             "std::",
             "backtrace::",
             "hashbrown::",
-            "__rust",
+            "test::",
             "_rust",
-            "__rdl",
-            "__rg",
             "_Unwind",
-            "_start",
             "__libc_start",
+        ];
+        let functions = [
+            "_start",
             "start_thread",
             "clone",
-            "test::",
+            "clone3",
+            "__clone",
+            "__clone3",
         ];
-        if runtime.iter().any(|prefix| path.starts_with(prefix)) {
+        if crates.iter().any(|prefix| path.starts_with(prefix)) || functions.contains(&path) {
+            Origin::Runtime
+        } else {
+            Origin::Unplaced
+        }
+    }
+
+    /// By the file. Better than the name: a person may implement a trait for `Vec`, or be called
+    /// `clone_config`.
+    fn of_file(file: &Path) -> Self {
+        // This crate's own, and the C library's, where its debug information is installed.
+        let extension = file.extension().unwrap_or_default();
+        if file.starts_with(OWN_SOURCES) || ["c", "h", "S"].iter().any(|c| extension == *c) {
             return Origin::Runtime;
         }
-        match file {
-            None => Origin::Unplaced,
-            // This crate's own. An inlined function has no path in a profile with line tables only.
-            Some(file) if file.starts_with(OWN_SOURCES) => Origin::Runtime,
-            // The C library's, where its debug information is installed.
-            Some(file) if file.extension().is_some_and(|e| e == "c" || e == "S") => Origin::Runtime,
-            Some(file) => {
-                let parts: Vec<_> = file.components().map(|part| part.as_os_str()).collect();
-                let has = |a: &str, b: &str| parts.windows(2).any(|w| w[0] == a && w[1] == b);
-                let built_with_rust = ["rustc", "rust"].map(OsStr::new);
-                if parts
-                    .get(1)
-                    .is_some_and(|part| built_with_rust.contains(part))
-                    || has("lib", "rustlib")
-                {
-                    Origin::Runtime
-                } else if has("registry", "src") || has("git", "checkouts") {
-                    Origin::Dependency
-                } else {
-                    Origin::User
-                }
-            }
+        let parts: Vec<&str> = file
+            .components()
+            .map(|part| part.as_os_str().to_str().unwrap_or_default())
+            .collect();
+        let has = |a: &str, b: &str| parts.windows(2).any(|two| two == [a, b]);
+        if parts.get(1) == Some(&"rustc")
+            || parts.get(1..3) == Some(&["rust", "deps"])
+            || has("lib", "rustlib")
+        {
+            return Origin::Runtime;
+        }
+        // `registry/src/<host>-<hash>/<package>-<version>/..`, `git/checkouts/<package>-<hash>/..`
+        let ends_in_hash = |part: &str, digits: usize| {
+            part.rsplit_once('-').is_some_and(|(_, hash)| {
+                hash.len() == digits && hash.bytes().all(|c| c.is_ascii_hexdigit())
+            })
+        };
+        let package = parts.windows(4).find_map(|four| match four {
+            ["registry", "src", host, package] if ends_in_hash(host, 16) => Some(*package),
+            ["git", "checkouts", package, _] if ends_in_hash(package, 16) => Some(*package),
+            _ => None,
+        });
+        match package {
+            Some(package) if package.starts_with("backtrace-") => Origin::Runtime,
+            Some(_) => Origin::Dependency,
+            None => Origin::User,
         }
     }
 }
@@ -178,24 +210,50 @@ mod tests {
     #[test]
     fn whose_code_it_is() {
         let of = |function, file: &str| Origin::of(function, Some(Path::new(file)));
-        assert_eq!(of("shop::price", "/home/me/shop/src/lib.rs"), Origin::User);
-        let registry = "/home/me/.cargo/registry/src/index-1/serde-1.0/src/lib.rs";
-        assert_eq!(of("serde::parse", registry), Origin::Dependency);
-        assert_eq!(of("<alloc::vec::Vec<T>>::push", "/x/y.rs"), Origin::Runtime);
-        assert_eq!(
-            of("shop::f::<u8>", "/rustc/abc/library/core/src/ops.rs"),
-            Origin::Runtime
-        );
-        assert_eq!(
-            of("gimli::read", "/rust/deps/gimli-0.32/src/lib.rs"),
-            Origin::Runtime
-        );
-        assert_eq!(
-            of("start_thread", "./nptl/pthread_create.c"),
-            Origin::Runtime
-        );
-        assert_eq!(of("helper", "./csu/helper.c"), Origin::Runtime);
-        assert_eq!(Origin::of("shop::price", None), Origin::Unplaced);
-        assert_eq!(Origin::of("std::rt::lang_start", None), Origin::Runtime);
+        for (users, file) in [
+            ("shop::price", "/home/me/shop/src/lib.rs"),
+            (
+                "<alloc::vec::Vec<u8> as shop::Ext>::f",
+                "/home/me/shop/src/lib.rs",
+            ),
+            ("clone_config", "/home/me/shop/src/lib.rs"),
+            ("cloner::main", "/home/me/cloner/src/main.rs"),
+            ("lib::f", "/home/me/registry/src/deep/er/lib.rs"),
+            ("mine::f", "/rust/mine/src/lib.rs"),
+        ] {
+            assert_eq!(of(users, file), Origin::User, "{users} in {file}");
+        }
+        let registry = "/home/me/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f";
+        for (package, origin) in [
+            ("serde-1.0", Origin::Dependency),
+            ("backtrace-0.3.77", Origin::Runtime),
+        ] {
+            assert_eq!(of("f", &format!("{registry}/{package}/src/lib.rs")), origin);
+        }
+        let own = Path::new(OWN_SOURCES).join("engine/sites.rs");
+        assert_eq!(Origin::of("{closure#0}", Some(&own)), Origin::Runtime);
+        for shim in [
+            "__rustc::__rust_alloc",
+            "<shop::A as core::alloc::global::GlobalAlloc>::alloc",
+        ] {
+            assert_eq!(of(shim, "/home/me/shop/src/main.rs"), Origin::Runtime);
+        }
+        for runtime in [
+            "/rustc/abc/library/core/src/ops.rs",
+            "/rust/deps/gimli-0.32/src/lib.rs",
+            "./nptl/pthread_create.c",
+            "./csu/../sysdeps/nptl/libc_start_call_main.h",
+        ] {
+            assert_eq!(of("shop::f::<u8>", runtime), Origin::Runtime, "{runtime}");
+        }
+        for (name, origin) in [
+            ("shop::price", Origin::Unplaced),
+            ("clone_config", Origin::Unplaced),
+            ("clone", Origin::Runtime),
+            ("std::rt::lang_start", Origin::Runtime),
+            ("<alloc::vec::Vec<T>>::push", Origin::Runtime),
+        ] {
+            assert_eq!(Origin::of(name, None), origin, "{name}");
+        }
     }
 }

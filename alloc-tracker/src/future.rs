@@ -105,9 +105,31 @@ impl<F> Drop for WithUnit<F> {
 /// assert!(unit.usage().live_bytes() >= 128);
 /// ```
 pub fn in_current_unit<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
-    let unit = Unit::current();
+    let mut carried = Carried {
+        work: Some(work),
+        unit: Unit::current(),
+    };
     move || {
-        let _entered = unit.as_ref().map(Unit::enter);
-        work()
+        let carried = &mut carried;
+        let _entered = carried.unit.as_ref().map(Unit::enter);
+        match carried.work.take() {
+            Some(work) => work(),
+            None => unreachable!("the closure is called once"),
+        }
+    }
+}
+
+/// A closure on its way. If it is never called, it is dropped inside the unit.
+struct Carried<F> {
+    work: Option<F>,
+    unit: Option<Unit>,
+}
+
+impl<F> Drop for Carried<F> {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take() {
+            let _entered = self.unit.as_ref().map(Unit::enter);
+            drop(work);
+        }
     }
 }

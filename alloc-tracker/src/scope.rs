@@ -54,8 +54,9 @@ pub fn measure<T>(work: impl FnOnce() -> T) -> (T, Usage) {
 ///
 /// # Limits
 ///
-/// Up to 64 measurements may be open on a thread at once with exact peaks; the peak of a deeper
-/// one is an upper bound. All other figures are exact at any depth.
+/// Up to 64 measurements may be open on a thread at once with exact peaks, counting those that
+/// ended while later ones were open. The peak of a deeper one is an upper bound, or, if it outlasts
+/// all the others, a lower one. All other figures are exact at any depth and in any order.
 #[derive(Debug)]
 #[must_use = "a scope measures until it is dropped"]
 pub struct Scope {

@@ -30,3 +30,10 @@ fn a_budget_that_cannot_be_checked_panics_and_says_what_to_add() {
     let (_, usage) = measure(|| ());
     assert!(Budget::new().allocs(1).check(&usage).is_err());
 }
+
+#[test]
+fn what_nobody_counted_is_all_zeros() {
+    let (_, usage) = alloc_tracker::measure(|| vec![1u8; 10]);
+    assert_eq!(usage, alloc_tracker::Usage::default());
+    assert_eq!(usage.to_string(), "not tracked");
+}

@@ -325,3 +325,49 @@ fn check_tells_what_was_exceeded() {
         (4, 10)
     );
 }
+
+#[test]
+fn of_two_limits_on_one_figure_both_hold() {
+    let broken = std::panic::catch_unwind(|| {
+        assert_budget!(allocs <= 0, allocs <= 5, { drop(black_box(vec![1u8; 8])) })
+    });
+    assert!(broken.is_err());
+}
+
+#[test]
+fn a_loop_does_not_hide_its_largest_line_from_the_estimate() {
+    let broken = std::panic::catch_unwind(|| {
+        assert_budget!(allocs <= 10, {
+            for _ in 0..20_000 {
+                for _ in 0..7 {
+                    drop(black_box(vec![1u8; 8])); // seven in eight
+                }
+                drop(black_box(vec![1u8; 9]));
+            }
+        })
+    });
+    let message = *broken.unwrap_err().downcast::<String>().unwrap();
+    let first = message.lines().nth(1).unwrap();
+    let figures: Vec<u64> = first
+        .split(' ')
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    // 140,000 of 160,000.
+    assert!((120_000..160_000).contains(&figures[0]), "{message}");
+    assert!(message.ends_with("lines are estimates)"), "{message}");
+}
+
+#[test]
+fn a_budget_after_many_allocations_still_says_where() {
+    let broken = std::panic::catch_unwind(|| {
+        assert_budget!(allocs <= 1_000_000, {
+            for _ in 0..10_000 {
+                drop(black_box(vec![1u8; 3]));
+            }
+            assert_budget!(allocs <= 0, { drop(black_box(vec![1u8; 1_000_000])) })
+        })
+    });
+    let message = *broken.unwrap_err().downcast::<String>().unwrap();
+    let first = message.lines().nth(1).unwrap();
+    assert!(first.contains("1 alloc, 1000000 B"), "{message}");
+}

@@ -330,3 +330,14 @@ fn account(start: Tally, peak: i64) -> Tally {
         peak,
     }
 }
+
+#[test]
+fn scopes_that_end_in_the_order_in_which_they_began_go_on_forever() {
+    // Never more than two are open, but each ends while a later one is.
+    let mut open = Scope::enter();
+    for n in 0..1000 {
+        let next = Scope::enter();
+        let usage = std::mem::replace(&mut open, next).finish();
+        assert_eq!((usage.allocs, usage.peak_bytes), (0, 0), "{n}");
+    }
+}

@@ -198,3 +198,15 @@ async fn below_tokio_test() -> Result<(), String> {
 async fn a_broken_tokio_test_fails() {
     drop(bytes(10));
 }
+
+#[alloc_tracker::budget(allocs = 0)]
+fn begins_as_a_tokio_test_does() -> usize {
+    let body = async { 1usize };
+    drop(body);
+    std::hint::black_box(vec![1u8; 1000]).len()
+}
+
+#[test]
+fn a_body_that_begins_as_a_tokio_test_does_is_held_to_it() {
+    assert!(std::panic::catch_unwind(begins_as_a_tokio_test_does).is_err());
+}

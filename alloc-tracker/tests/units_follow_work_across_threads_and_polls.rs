@@ -268,3 +268,34 @@ fn units_come_and_go_on_many_threads() {
         worker.join().unwrap();
     }
 }
+
+#[test]
+fn a_closure_that_is_never_called_is_dropped_inside_its_unit() {
+    let unit = Unit::new();
+    let closure = unit.run(|| {
+        let held = bytes(100);
+        in_current_unit(move || drop(held))
+    });
+    drop(closure);
+    assert_eq!((unit.usage().frees, unit.usage().live_bytes()), (1, 0));
+}
+
+#[test]
+fn segments_that_overlap_do_not_add_up_to_a_peak_that_never_was() {
+    let unit = Unit::new();
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                for _ in 0..20_000 {
+                    unit.run(|| {
+                        for _ in 0..30 {
+                            drop(bytes(100));
+                        }
+                    });
+                }
+            });
+        }
+    });
+    // Ended segments hold nothing, so a segment's own peak is all there can be.
+    assert_eq!(unit.usage().peak_bytes, 100);
+}

@@ -20,6 +20,7 @@ pub(super) mod table {
     pub(in super::super) const FIRST: usize = 2;
     pub(in super::super) const CHUNKS: usize = 2;
     pub(in super::super) const WINDOW: usize = 2;
+    pub(in super::super) const ZEROED_IS_NEW: bool = false;
 }
 
 macro_rules! array {

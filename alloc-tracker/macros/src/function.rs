@@ -106,6 +106,11 @@ fn tokio_test(budget: &TokenStream, body: &Group) -> Option<TokenStream> {
     let TokenTree::Group(inner) = tokens.get(at)? else {
         return None;
     };
+    // A body that was written so is not handed to a runtime by its last statement.
+    let rest: TokenStream = tokens[at + 1..].iter().cloned().collect();
+    if !rest.to_string().contains("block_on") {
+        return None;
+    }
     let inside = future(budget, inner, None);
     tokens[at] = Group::new(Delimiter::Brace, inside).into();
     Some(tokens.into_iter().collect())

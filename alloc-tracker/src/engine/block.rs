@@ -324,8 +324,9 @@ impl Block {
     /// The highest live bytes since `level` was opened, in terms of [`Block::counts`].
     #[inline(always)]
     pub(super) fn highest(&self, level: Level) -> i64 {
+        let live = self.published.counts().live();
         self.peaks
-            .highest(level)
+            .highest(level, live)
             .wrapping_sub(self.excluded.get().live())
     }
 
@@ -344,7 +345,8 @@ impl Block {
     #[cold]
     #[inline(never)]
     fn close_otherwise(&self, level: Level) -> (Counts, i64) {
-        let peak = self.peaks.close_any(level);
+        let live = self.published.counts().live();
+        let peak = self.peaks.close_any(level, live);
         let peak = peak.wrapping_sub(self.excluded.get().live());
         (self.without_excluded(), peak)
     }

@@ -1,6 +1,6 @@
 //! The five monotone sums of which every figure is made, plain and shared.
 
-use super::sync::{AtomicU64, Relaxed, constructor};
+use super::sync::{Acquire, AtomicU64, Relaxed, Release, constructor};
 use crate::Usage;
 
 /// The sums at one moment. They only ever grow (and wrap), so a measurement is a difference.
@@ -60,7 +60,7 @@ impl Counts {
 
 /// The same sums where more than one thread sees them.
 ///
-/// All accesses are relaxed: each figure stands for itself, nothing is published through it.
+/// Accesses are relaxed but for [`SharedCounts::live`]: each figure stands for itself.
 /// Where one thread must see what another counted, something else orders the two (a join, a
 /// channel, the slot's publication in the registry).
 #[derive(Debug)]
@@ -96,11 +96,14 @@ impl SharedCounts {
         }
     }
 
+    /// While others add, too low rather than too high: who sees an addition's allocated bytes sees
+    /// its freed bytes, too, which are written first.
+    ///
     /// PERF: not `load().live()`, for which all five figures would be loaded.
     #[inline]
     pub(super) fn live(&self) -> i64 {
-        let freed = self.freed_bytes.load(Relaxed);
-        self.alloc_bytes.load(Relaxed).wrapping_sub(freed) as i64
+        let allocated = self.alloc_bytes.load(Acquire);
+        allocated.wrapping_sub(self.freed_bytes.load(Relaxed)) as i64
     }
 
     /// Overwrites; the caller is the only writer.
@@ -119,10 +122,11 @@ impl SharedCounts {
             (&self.allocs, counts.allocs),
             (&self.reallocs, counts.reallocs),
             (&self.frees, counts.frees),
-            (&self.alloc_bytes, counts.alloc_bytes),
             (&self.freed_bytes, counts.freed_bytes),
+            (&self.alloc_bytes, counts.alloc_bytes),
         ] {
-            word.store(word.load(Relaxed).wrapping_add(n), Relaxed);
+            // Release: see `live`.
+            word.store(word.load(Relaxed).wrapping_add(n), Release);
         }
     }
 
@@ -133,11 +137,12 @@ impl SharedCounts {
             (&self.allocs, counts.allocs),
             (&self.reallocs, counts.reallocs),
             (&self.frees, counts.frees),
-            (&self.alloc_bytes, counts.alloc_bytes),
             (&self.freed_bytes, counts.freed_bytes),
+            (&self.alloc_bytes, counts.alloc_bytes),
         ] {
             if n != 0 {
-                shared.fetch_add(n, Relaxed);
+                // Release: see `live`.
+                shared.fetch_add(n, Release);
             }
         }
     }

@@ -5,9 +5,9 @@
 //! in its books. The hooks insert and remove without a lock; see [`Table`].
 
 use super::follow_table::{Entry, Table};
+use super::segments;
 use super::unit_pool::UnitRef;
 use super::watch;
-use super::{segments, sites};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 static TABLE: Table = Table::new();
@@ -33,10 +33,9 @@ fn is_idle() -> bool {
 
 /// The calling thread has allocated a block.
 pub(super) fn allocated(address: usize, size: usize) {
-    if is_idle() {
-        return;
+    if !is_idle() {
+        note(address, 1, size as i64);
     }
-    note(address, 1, size as i64);
 }
 
 /// Notes a block, or the part by which one grew, for the unit that the thread works for.
@@ -44,19 +43,36 @@ fn note(address: usize, blocks: i64, bytes: i64) {
     let Some(unit) = segments::followed() else {
         return;
     };
-    if sites::are_suspended() {
-        return;
-    }
     let entry = Entry {
         unit: unit.id(),
         blocks,
         bytes,
     };
-    if TABLE.insert(address, entry) {
+    if place(address, entry) {
         unit.retain(blocks, bytes);
     } else {
         unit.lose_track();
     }
+    admit_what_is_missed(unit);
+}
+
+/// A block is in the books of one unit, and of those around it when that was made. Any other unit
+/// that the thread works for and that follows its blocks can say no more what it retains.
+fn admit_what_is_missed(noted_for: UnitRef) {
+    segments::each_followed(|unit| {
+        if !noted_for.is_inside(unit) {
+            unit.lose_track_alone();
+        }
+    });
+}
+
+/// False: no memory.
+fn place(address: usize, entry: Entry) -> bool {
+    // Of a block that was freed while nobody looked: it is nobody's any more.
+    if let Some(old) = TABLE.remove(address) {
+        give_back(old);
+    }
+    TABLE.insert(address, entry)
 }
 
 /// The calling thread is about to free a block.
@@ -80,13 +96,16 @@ pub(super) fn lift(address: usize) -> Option<Entry> {
     if is_idle() {
         return None;
     }
-    TABLE.remove(address)
+    // The entry of a unit that has ended stands for nothing.
+    TABLE
+        .remove(address)
+        .filter(|entry| UnitRef::of(entry.unit).is_some_and(UnitRef::is_alive))
 }
 
 /// It was not, after all.
 pub(super) fn put_back(entry: Option<Entry>, address: usize) {
     let Some(entry) = entry else { return };
-    if !TABLE.insert(address, entry)
+    if !place(address, entry)
         && let Some(unit) = UnitRef::of(entry.unit)
     {
         unit.lose_track();
@@ -96,16 +115,20 @@ pub(super) fn put_back(entry: Option<Entry>, address: usize) {
 /// It has grown by `grown` bytes, and is at `address`. A followed block stays its unit's, whoever
 /// resizes it; of another's block, the growth is the resizing unit's.
 pub(super) fn put_down(entry: Option<Entry>, address: usize, grown: i64) {
-    if let Some(mut entry) = entry {
-        let before = entry.bytes;
-        // Of a block whose growth alone is the unit's, shrinking takes that first.
-        entry.bytes = (before + grown).max(0);
-        if let Some(unit) = UnitRef::of(entry.unit) {
-            unit.retain(0, entry.bytes - before);
+    let Some(mut entry) = entry else {
+        if grown > 0 && !is_idle() {
+            note(address, 0, grown);
         }
-        return put_back(Some(entry), address);
-    }
-    if grown > 0 && !is_idle() {
-        note(address, 0, grown);
+        return;
+    };
+    let before = entry.bytes;
+    // Of a block whose growth alone is the unit's, shrinking takes that first.
+    entry.bytes = (before + grown).max(0);
+    put_back(Some(entry), address);
+    if let Some(unit) = UnitRef::of(entry.unit) {
+        unit.retain(0, entry.bytes - before);
+        if grown > 0 {
+            admit_what_is_missed(unit);
+        }
     }
 }

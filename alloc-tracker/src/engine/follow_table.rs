@@ -5,7 +5,7 @@
 //! changed and removed only by the thread that owns the block of memory there, so two threads
 //! never work on the same address at the same time.
 
-use super::sync::table::{CHUNKS, FIRST, WINDOW};
+use super::sync::table::{CHUNKS, FIRST, WINDOW, ZEROED_IS_NEW};
 use super::sync::{
     AcqRel, Acquire, AtomicI64, AtomicPtr, AtomicU64, AtomicUsize, Relaxed, Release, array,
     constructor,
@@ -44,10 +44,8 @@ impl Table {
         }
     }
 
-    /// Remembers `entry` at `address`, instead of what was there. False: no memory.
+    /// Remembers `entry` at `address`, where nothing is. False: no memory.
     pub(super) fn insert(&self, address: usize, entry: Entry) -> bool {
-        // An entry that nobody removed, as nobody followed when its block was freed.
-        self.remove(address);
         for chunk in 0..CHUNKS {
             let Some(places) = self.chunk(chunk).or_else(|| self.grow(chunk)) else {
                 return false;
@@ -95,13 +93,16 @@ impl Table {
     fn grow(&self, chunk: usize) -> Option<&[Place]> {
         let layout = Layout::array::<Place>(size(chunk)).ok()?;
         // SAFETY: the size is not zero.
-        let fresh = unsafe { System.alloc(layout) }.cast::<Place>();
+        let fresh = unsafe { System.alloc_zeroed(layout) }.cast::<Place>();
         if fresh.is_null() {
             return None;
         }
-        for index in 0..size(chunk) {
-            // SAFETY: inside the fresh memory, which nobody else knows.
-            unsafe { fresh.add(index).write(Place::new()) };
+        // All zero is a free place. PERF: a large chunk is then not touched before it is used.
+        if !ZEROED_IS_NEW {
+            for index in 0..size(chunk) {
+                // SAFETY: inside the fresh memory, which nobody else knows.
+                unsafe { fresh.add(index).write(Place::new()) };
+            }
         }
         // Release the places; or another thread was faster, and its chunk is taken.
         let won = self.chunks[chunk].compare_exchange(ptr::null_mut(), fresh, AcqRel, Acquire);
@@ -120,7 +121,7 @@ fn size(chunk: usize) -> usize {
 fn window(places: &[Place], address: usize) -> impl Iterator<Item = &Place> {
     // The low bits of an address are its alignment: a multiplication moves the others up.
     let home = (address as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-    (0..WINDOW).map(move |step| &places[(home as usize + step) % places.len()])
+    (0..WINDOW).map(move |step| &places[(home as usize % places.len() + step) % places.len()])
 }
 
 impl Place {

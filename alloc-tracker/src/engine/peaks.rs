@@ -16,8 +16,8 @@
 
 use std::cell::Cell;
 
-/// Levels whose peaks are kept apart. Deeper measurements share the peak of the deepest of these,
-/// an upper bound of their own.
+/// Levels whose peaks are kept apart, those included that are closed below open ones. Deeper
+/// measurements share the peak of the deepest of these, an upper bound of their own.
 const LEVELS: usize = 64;
 
 /// No measurement is open: nobody's peak costs no store.
@@ -116,12 +116,20 @@ impl Peaks {
         Level(depth as u32)
     }
 
-    /// The highest live level since `level` was opened.
+    /// The highest live level since `level` was opened; `live` is the present one.
     #[inline]
-    pub(super) fn highest(&self, level: Level) -> i64 {
+    pub(super) fn highest(&self, level: Level, live: i64) -> i64 {
         let above = level.0 as usize + 1..self.depth();
         let above = self.outer.get(above).unwrap_or_default();
-        above.iter().map(Cell::get).fold(self.top.get(), i64::max)
+        above.iter().map(Cell::get).fold(self.top(live), i64::max)
+    }
+
+    /// A measurement that is not kept apart may outlast all that are: nobody has kept its peak then.
+    fn top(&self, live: i64) -> i64 {
+        match self.top.get() {
+            NOBODYS => live,
+            top => top,
+        }
     }
 
     /// Closes `level`: the highest live level since it was opened. `None`: not a plain measurement,
@@ -140,17 +148,17 @@ impl Peaks {
         Some(top)
     }
 
-    pub(super) fn close_any(&self, level: Level) -> i64 {
+    pub(super) fn close_any(&self, level: Level, live: i64) -> i64 {
         if (level.0 as usize) < LEVELS {
-            self.close_out_of_order(level)
+            self.close_out_of_order(level, live)
         } else {
-            self.top.get()
+            self.top(live)
         }
     }
 
     #[cold]
-    fn close_out_of_order(&self, level: Level) -> i64 {
-        let highest = self.highest(level);
+    fn close_out_of_order(&self, level: Level, live: i64) -> i64 {
+        let highest = self.highest(level, live);
         let (index, depth) = (level.0 as usize, self.depth());
         let is_dead = |level: &usize| self.dead.get() & 1 << level != 0;
         let heir = match (index + 1..depth).find(|level| !is_dead(level)) {

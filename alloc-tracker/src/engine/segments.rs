@@ -107,6 +107,9 @@ struct Work {
     counts: bool,
     /// Whether [`current`] sees it.
     seen: bool,
+    /// How often allocations were suspended when the work began: those that are suspended since
+    /// then are not the unit's.
+    suspended: u32,
 }
 
 /// The stack. It lies in memory from the system's allocator, so it is charged to nobody.
@@ -153,6 +156,12 @@ fn push(unit: UnitRef, seen: bool) -> UnitSegment {
         let id = stack.next_id.get();
         stack.next_id.set(id + 1);
         let counts = stack.counting(unit).is_none();
+        // PERF: nobody else asks for it.
+        let suspended = if unit.follows() {
+            sites::suspended()
+        } else {
+            0
+        };
         let end = stack.end.get();
         // SAFETY: `end` is below `limit`, so it is a place inside the stack's memory, and so is
         // the one past it at the most. `Work` is `Copy`, there is nothing to drop there, and the
@@ -163,6 +172,7 @@ fn push(unit: UnitRef, seen: bool) -> UnitSegment {
             (&raw mut (*end).base).write(unit.live());
             (&raw mut (*end).counts).write(counts);
             (&raw mut (*end).seen).write(seen);
+            (&raw mut (*end).suspended).write(suspended);
             let segment = &raw mut (*end).segment;
             if counts {
                 open_in(&mut *segment.cast::<MaybeUninit<Segment>>());
@@ -176,7 +186,10 @@ fn push(unit: UnitRef, seen: bool) -> UnitSegment {
         }
         Some(UnitSegment { id })
     })
-    .unwrap_or(UnitSegment { id: 0 })
+    .unwrap_or_else(|| {
+        unit.lose_track();
+        UnitSegment { id: 0 }
+    })
 }
 
 /// The thread's work ends, and the unit has its figures.
@@ -221,19 +234,35 @@ pub(super) fn current<T>(mut accept: impl FnMut(UnitRef) -> Option<T>) -> Option
     })
 }
 
-/// The innermost unit that this thread works for and that follows its blocks.
+/// The innermost unit that follows its blocks and that this thread's allocations are for.
 pub(super) fn followed() -> Option<UnitRef> {
+    let mut innermost = None;
+    each_followed(|unit| {
+        innermost.get_or_insert(unit);
+    });
+    innermost
+}
+
+/// Calls `each` with every such unit, the innermost first.
+pub(super) fn each_followed(mut each: impl FnMut(UnitRef)) {
+    let now = sites::suspended();
     with_stack(|stack| {
-        let mut units = stack.all().iter().rev().map(|work| work.unit);
-        units.find(|unit| unit.follows())
-    })
+        let work = stack.all().iter().rev();
+        work.filter(|work| work.unit.follows() && work.suspended == now)
+            .for_each(|work| each(work.unit));
+        Some(())
+    });
 }
 
 /// Has the thread look at each of its calls if there is anything to see: a budget that notes call
 /// sites, a unit that follows its blocks.
 #[cold]
 pub(super) fn see_own_calls_or_not() {
-    let watch = sites::any_open() || followed().is_some();
+    let follows = with_stack(|stack| {
+        let mut work = stack.all().iter();
+        Some(work.any(|work| work.unit.follows()))
+    });
+    let watch = sites::any_open() || follows.unwrap_or(false);
     block::with(|block| block.watch_own(watch));
 }
 

@@ -13,17 +13,21 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
 /// Different stacks that a table keeps apart, a power of two.
-const STACKS: usize = 512;
+const STACKS: usize = 1024;
 /// Frames that are kept of a stack, the innermost first.
-const FRAMES: usize = 40;
-/// After this many stacks only every second allocation's is walked, after as many again every
-/// fourth, and so on, so that a body that allocates millions of times ends. The next stack stands
-/// for those that were left out: figures are exact up to here, and estimates beyond.
+const FRAMES: usize = 64;
+/// After this many stacks only about every second allocation's is walked, after as many again about
+/// every fourth, and so on, so that a body that allocates millions of times ends. The next stack
+/// stands for those that were left out: figures are exact up to here, and estimates beyond.
 const WALKED_AT_EACH_STRIDE: u32 = 2048;
 
 struct Table {
     /// The next active table of the thread: that of a budget around this one.
     outer: Cell<*mut Table>,
+    /// Stacks added.
+    walked: u32,
+    /// Some allocations were left out.
+    estimated: bool,
     stacks: [Stack; STACKS],
 }
 
@@ -42,7 +46,8 @@ thread_local! {
         Active {
             innermost: Cell::new(ptr::null_mut()),
             noted: Cell::new(Counts::ZERO),
-            walked: Cell::new(0),
+            next: Cell::new(1),
+            random: Cell::new(0x9E37_79B9_7F4A_7C15),
             suspended: Cell::new(0),
         }
     };
@@ -52,8 +57,10 @@ struct Active {
     innermost: Cell<*mut Table>,
     /// The thread's counts up to which allocations have been noted.
     noted: Cell<Counts>,
-    /// Stacks walked since the outermost budget was opened.
-    walked: Cell<u32>,
+    /// After how many allocations the next stack is walked.
+    next: Cell<u64>,
+    /// Not every so many, lest a loop of as many allocations hit the same line each time.
+    random: Cell<u64>,
     /// Above 0, allocations are not noted.
     suspended: Cell<u32>,
 }
@@ -89,9 +96,7 @@ impl Sites {
                 let outer = active.innermost.replace(table.as_ptr());
                 // SAFETY: the table is ours alone, and initialised.
                 unsafe { &*table.as_ptr() }.outer.set(outer);
-                if outer.is_null() {
-                    active.walked.set(0);
-                }
+                active.next.set(1);
                 block::with(|block| {
                     active.noted.set(block.counts());
                     block.watch_own(true);
@@ -102,6 +107,13 @@ impl Sites {
             sites: self,
             _not_send: PhantomData,
         }
+    }
+
+    /// Whether what is said of each stack is an estimate.
+    pub(crate) fn are_estimates(&self) -> bool {
+        // SAFETY: as in `for_each_stack`.
+        self.table
+            .is_some_and(|table| unsafe { table.as_ref() }.estimated)
     }
 
     /// Calls `each` with the return addresses of every stack, the allocations made there, and the
@@ -186,11 +198,11 @@ pub(super) fn resume() {
     let _ = ACTIVE.try_with(|active| active.suspended.set(active.suspended.get() - 1));
 }
 
-/// Whether what the thread allocates now is nobody's.
-pub(super) fn are_suspended() -> bool {
+/// How often the thread's allocations are suspended now.
+pub(super) fn suspended() -> u32 {
     ACTIVE
-        .try_with(|active| active.suspended.get() > 0)
-        .unwrap_or(true)
+        .try_with(|active| active.suspended.get())
+        .unwrap_or(0)
 }
 
 /// What was allocated up to here is at no call site.
@@ -203,12 +215,14 @@ pub(super) fn note(counts: Counts) {
     let _ = ACTIVE.try_with(|active| {
         let innermost = active.innermost.get();
         let fresh = counts.minus(active.noted.get());
-        let stride = 1u64 << (active.walked.get() / WALKED_AT_EACH_STRIDE).min(20);
-        if innermost.is_null() || active.suspended.get() > 0 || fresh.allocs < stride {
+        let next = active.next.get();
+        if innermost.is_null() || active.suspended.get() > 0 || fresh.allocs < next {
             return;
         }
         active.noted.set(counts);
-        active.walked.set(active.walked.get() + 1);
+        // SAFETY: a table in the chain is valid, and no exclusive reference to it exists now.
+        let walked = unsafe { (*innermost).walked };
+        active.next.set(active.step(walked));
         // Should walking the stack allocate, that is not walked again.
         active.suspended.set(1);
         let mut frames = [0usize; FRAMES];
@@ -229,11 +243,27 @@ pub(super) fn note(counts: Counts) {
             // them out before they are freed), and no other reference to one exists while a hook
             // runs.
             let noting = unsafe { &mut *table };
+            noting.walked += 1;
+            noting.estimated |= fresh.allocs > 1;
             noting.add(frames, fresh);
             table = noting.outer.get();
         }
         active.suspended.set(0);
     });
+}
+
+impl Active {
+    /// A random number of allocations, whose mean is the stride.
+    fn step(&self, walked: u32) -> u64 {
+        let stride = 1u64 << (walked / WALKED_AT_EACH_STRIDE).min(20);
+        // Xorshift: its low bits are good enough to break step with a loop.
+        let mut random = self.random.get();
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        self.random.set(random);
+        1 + random % (2 * stride - 1)
+    }
 }
 
 impl Table {

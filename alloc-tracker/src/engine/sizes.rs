@@ -32,8 +32,11 @@ impl Shard {
 /// While one exists, sizes are recorded.
 #[derive(Debug)]
 pub(crate) struct SizeRecorder {
-    before: Box<[[u64; 2]]>,
+    before: Classes,
 }
+
+/// Calls and bytes of each class. By value: a box would be recorded, too.
+pub(crate) type Classes = [[u64; 2]; CLASSES];
 
 impl SizeRecorder {
     pub(crate) fn start() -> Self {
@@ -45,7 +48,7 @@ impl SizeRecorder {
     }
 
     /// Calls and bytes of each class since the start.
-    pub(crate) fn so_far(&self) -> Box<[[u64; 2]]> {
+    pub(crate) fn so_far(&self) -> Classes {
         let mut sums = sums();
         for (now, before) in sums.iter_mut().zip(&self.before) {
             *now = [now[0] - before[0], now[1] - before[1]];
@@ -61,14 +64,13 @@ impl Drop for SizeRecorder {
     }
 }
 
-fn sums() -> Box<[[u64; 2]]> {
-    let sum = |class: usize, figure: usize| {
-        let of = |shard: &Shard| shard.classes[class][figure].load(Relaxed);
-        SHARD.iter().map(of).fold(0, u64::wrapping_add)
-    };
-    (0..CLASSES)
-        .map(|class| [sum(class, 0), sum(class, 1)])
-        .collect()
+fn sums() -> Classes {
+    std::array::from_fn(|class| {
+        [0, 1].map(|figure| {
+            let of = |shard: &Shard| shard.classes[class][figure].load(Relaxed);
+            SHARD.iter().map(of).fold(0, u64::wrapping_add)
+        })
+    })
 }
 
 /// A block of `size` bytes was asked for, by the thread with this number.

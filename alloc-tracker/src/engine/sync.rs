@@ -36,6 +36,8 @@ pub(super) mod table {
     pub(in super::super) const CHUNKS: usize = 12;
     /// Places in which an address may be, from its home on.
     pub(in super::super) const WINDOW: usize = 16;
+    /// Memory of all zeros holds new atomics of the value 0.
+    pub(in super::super) const ZEROED_IS_NEW: bool = true;
 }
 
 /// An array of as many new values, which is not `const` with loom's atomics.

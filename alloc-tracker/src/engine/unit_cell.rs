@@ -70,10 +70,10 @@ impl UnitCell {
         self.owned.store(Counts::ZERO);
         self.shared.store(Counts::ZERO);
         self.peak.store(0, Relaxed);
-        if let Some(parent) = follow {
+        self.parent.store(follow.unwrap_or(NO_UNIT), Relaxed);
+        if follow.is_some() {
             self.retained_blocks.store(0, Relaxed);
             self.retained_bytes.store(0, Relaxed);
-            self.parent.store(parent, Relaxed);
         }
         let following = if follow.is_some() { FOLLOWS } else { NOT };
         self.following.store(following, Relaxed);
@@ -205,8 +205,21 @@ impl UnitCell {
         self.following.load(Relaxed) != NOT
     }
 
+    /// Only of a unit that follows its blocks.
     pub(super) fn lose_track(&self) {
-        self.following.store(LOST_TRACK, Relaxed);
+        let (from, to) = (FOLLOWS, LOST_TRACK);
+        // Not of one that does not: whether it follows says what its end has to undo.
+        let _ = self.following.compare_exchange(from, to, Relaxed, Relaxed);
+    }
+
+    pub(super) fn parent(&self) -> u64 {
+        self.parent.load(Relaxed)
+    }
+
+    /// Whether blocks are in the books that nobody has freed.
+    pub(super) fn holds_blocks(&self) -> bool {
+        let blocks = self.retained_blocks.load(Relaxed);
+        self.follows() && (blocks != 0 || self.retained_bytes.load(Relaxed) != 0)
     }
 
     /// The caller holds a handle. Returns the parent, whose books have it too.

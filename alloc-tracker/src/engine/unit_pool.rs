@@ -54,7 +54,24 @@ impl UnitRef {
 
     #[inline]
     pub(super) fn follows(self) -> bool {
-        self.cell.follows()
+        self.cell.follows() && self.cell.is(self.generation)
+    }
+
+    pub(super) fn is_alive(self) -> bool {
+        self.cell.is_alive(self.generation)
+    }
+
+    /// Whether this is `other`, or its books are part of that one's.
+    pub(super) fn is_inside(self, other: UnitRef) -> bool {
+        let mut unit = Some(self);
+        while let Some(inner) = unit {
+            if inner == other {
+                return true;
+            }
+            // Where the unit has a handle, its parent has.
+            unit = UnitRef::of(inner.cell.parent()).filter(|_| inner.is_alive());
+        }
+        false
     }
 
     /// Adds an ended segment of the calling thread; see [`UnitCell::add`].
@@ -84,12 +101,19 @@ impl UnitRef {
         }
     }
 
-    /// Admits that a block was not noted.
+    /// Admits that a block was not noted, here and in the units around this one.
     pub(super) fn lose_track(self) {
         let mut unit = Some(self);
         while let Some(handle) = unit.and_then(UnitRef::upgrade) {
             handle.unit.cell.lose_track();
-            unit = UnitRef::of(handle.unit.cell.retain(0, 0));
+            unit = UnitRef::of(handle.unit.cell.parent());
+        }
+    }
+
+    /// Admits it of this unit, whose parents did note the block.
+    pub(super) fn lose_track_alone(self) {
+        if let Some(handle) = self.upgrade() {
+            handle.unit.cell.lose_track();
         }
     }
 }
@@ -222,15 +246,23 @@ impl Clone for UnitHandle {
 
 impl Drop for UnitHandle {
     fn drop(&mut self) {
-        let UnitRef { cell, generation } = self.unit;
-        if !cell.release() {
-            return;
-        }
-        let parent = cell.end(generation);
-        free_list::push(cell);
-        if let Some(parent) = parent {
+        let mut last = self.unit;
+        // Not by recursion: a chain of parents may be long, and this may run inside a hook.
+        while last.cell.release() {
+            // What is not given back by now cannot be given back to the parents any more.
+            let holds = last.cell.holds_blocks();
+            let parent = last.cell.end(last.generation);
+            free_list::push(last.cell);
+            let Some(parent) = parent else { return };
             follow::end();
-            drop(Self::reclaim(parent));
+            // The child's handle on it, which was leaked.
+            let Some(parent) = UnitRef::of(parent) else {
+                return;
+            };
+            if holds {
+                parent.lose_track();
+            }
+            last = parent;
         }
     }
 }
