@@ -12,7 +12,7 @@ mod spans;
 
 pub(crate) use filter::Interest;
 pub use filter::{ParseUnitFilterError, UnitFilter};
-pub(crate) use kinds::{Kind, KindId, Kinds};
+pub(crate) use kinds::{KindId, Kinds};
 pub(crate) use slots::{
     BOUNDARIES_PER_UNIT, Boundaries, Finished, FinishedBoundary, FreeSlot, SlotRef, Slots,
 };
