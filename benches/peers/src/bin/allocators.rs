@@ -89,6 +89,7 @@ fn instructions(binary: &str, case: &str) -> Option<f64> {
     let collected = |times| {
         let run = Command::new("valgrind")
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            .arg("--toggle-collect=peers::run")
             .arg(program(binary))
             .args(arguments(case, times, 1))
             .output()
