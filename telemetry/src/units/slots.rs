@@ -436,7 +436,7 @@ impl Slots {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        drop(UnitId(*self.unit.get_mut()).reclaim());
+        let _last = UnitId(*self.unit.get_mut()).reclaim();
     }
 }
 
