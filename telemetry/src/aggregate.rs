@@ -1,6 +1,7 @@
 //! Histograms of every cost, per kind of unit and per boundary.
 
 use crate::boundary::BoundaryId;
+use crate::system::Sampling;
 use crate::units::{Finished, FinishedBoundary, KindId};
 use hdrhistogram::Histogram;
 
@@ -14,10 +15,15 @@ pub(crate) enum Metric {
     PeakBytes,
     Wakeups,
     Retries,
+    Cpu,
+    VoluntarySwitches,
+    InvoluntarySwitches,
+    IoCalls,
+    IoBytes,
 }
 
 impl Metric {
-    pub(crate) const ALL: [Metric; 7] = [
+    pub(crate) const ALL: [Metric; 12] = [
         Metric::Wall,
         Metric::Busy,
         Metric::Allocs,
@@ -25,6 +31,11 @@ impl Metric {
         Metric::PeakBytes,
         Metric::Wakeups,
         Metric::Retries,
+        Metric::Cpu,
+        Metric::VoluntarySwitches,
+        Metric::InvoluntarySwitches,
+        Metric::IoCalls,
+        Metric::IoBytes,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -36,14 +47,35 @@ impl Metric {
             Metric::PeakBytes => "peak_bytes",
             Metric::Wakeups => "wakeups",
             Metric::Retries => "retries",
+            Metric::Cpu => "cpu",
+            Metric::VoluntarySwitches => "context_switches_voluntary",
+            Metric::InvoluntarySwitches => "context_switches_involuntary",
+            Metric::IoCalls => "io_calls",
+            Metric::IoBytes => "io_bytes",
         }
     }
 
     pub(crate) const fn unit(self) -> &'static str {
         match self {
-            Metric::Wall | Metric::Busy => "ns",
-            Metric::AllocBytes | Metric::PeakBytes => "bytes",
-            Metric::Allocs | Metric::Wakeups | Metric::Retries => "count",
+            Metric::Wall | Metric::Busy | Metric::Cpu => "ns",
+            Metric::AllocBytes | Metric::PeakBytes | Metric::IoBytes => "bytes",
+            Metric::Allocs
+            | Metric::Wakeups
+            | Metric::Retries
+            | Metric::VoluntarySwitches
+            | Metric::InvoluntarySwitches
+            | Metric::IoCalls => "count",
+        }
+    }
+
+    /// Of how many units one that has the figure is an example.
+    pub(crate) fn weight(self, sampling: Sampling) -> u64 {
+        match self {
+            Metric::Cpu | Metric::VoluntarySwitches | Metric::InvoluntarySwitches => {
+                sampling.weight()
+            }
+            Metric::IoCalls | Metric::IoBytes => sampling.io_weight(),
+            _ => 1,
         }
     }
 
@@ -57,6 +89,11 @@ impl Metric {
             Metric::PeakBytes => unit.usage.map(|(_, _, peak)| peak),
             Metric::Wakeups => Some(unit.wakeups),
             Metric::Retries => Some(unit.retries),
+            Metric::Cpu => unit.system.map(|system| system.cpu),
+            Metric::VoluntarySwitches => unit.system.map(|system| system.voluntary),
+            Metric::InvoluntarySwitches => unit.system.map(|system| system.involuntary),
+            Metric::IoCalls => unit.system?.io.map(|io| io.calls),
+            Metric::IoBytes => unit.system?.io.map(|io| io.bytes),
         }
     }
 }
@@ -212,10 +249,10 @@ impl KindCosts {
         &self.metrics[metric as usize]
     }
 
-    fn record(&mut self, unit: &Finished) {
+    fn record(&mut self, unit: &Finished, sampling: Sampling) {
         for metric in Metric::ALL {
             if let Some(value) = metric.of(unit) {
-                self.metrics[metric as usize].record(value, 1);
+                self.metrics[metric as usize].record(value, metric.weight(sampling));
             }
         }
         let crossed = || unit.boundaries.iter();
@@ -272,8 +309,8 @@ pub(crate) struct Aggregate {
 }
 
 impl Aggregate {
-    pub(crate) fn record(&mut self, unit: &Finished) {
-        self.at(unit.kind).record(unit);
+    pub(crate) fn record(&mut self, unit: &Finished, sampling: Sampling) {
+        self.at(unit.kind).record(unit, sampling);
     }
 
     pub(crate) fn merge(&mut self, other: &Aggregate) {
@@ -311,6 +348,10 @@ impl Aggregate {
 mod tests {
     use super::*;
 
+    fn all() -> Sampling {
+        Sampling::new(1.0).expect("a probability")
+    }
+
     fn unit(kind: u32, n: u64) -> Finished {
         let mut unit = Finished {
             kind: KindId(kind),
@@ -321,6 +362,7 @@ mod tests {
             retries: 0,
             usage: Some((n, n * 64, n * 8)),
             telemetry_ns: None,
+            system: None,
             boundaries: Default::default(),
         };
         if n.is_multiple_of(2) {
@@ -359,8 +401,8 @@ mod tests {
         let mut interval = Aggregate::default();
         for n in 1..=1000 {
             let unit = unit((n % 3) as u32, n);
-            whole.record(&unit);
-            interval.record(&unit);
+            whole.record(&unit, all());
+            interval.record(&unit, all());
             if n % 70 == 0 {
                 merged.merge(&interval);
                 interval.clear();
@@ -375,7 +417,7 @@ mod tests {
     fn a_unit_that_did_not_cross_a_boundary_counts_as_zero_there() {
         let mut aggregate = Aggregate::default();
         for n in [1, 3, 5, 8] {
-            aggregate.record(&unit(0, n));
+            aggregate.record(&unit(0, n), all());
         }
         let (_, costs) = aggregate.kinds().next().unwrap();
         let calls = &costs.boundaries[0].calls;

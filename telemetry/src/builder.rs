@@ -4,6 +4,7 @@ use crate::background::Background;
 use crate::core::{Bounds, Core};
 use crate::export::Exporter;
 use crate::layer::TelemetryLayer;
+use crate::system::Sampling;
 use crate::telemetry::Telemetry;
 use crate::units::{Interest, ParseUnitFilterError, UnitFilter};
 use std::error::Error;
@@ -18,6 +19,7 @@ pub struct Builder {
     service: String,
     units: Result<UnitFilter, ParseUnitFilterError>,
     flush_every: Duration,
+    system_sample: f64,
     exporters: Vec<Box<dyn Exporter>>,
     bounds: Bounds,
 }
@@ -28,6 +30,7 @@ impl Builder {
             service: String::from("service"),
             units: Ok(UnitFilter::default()),
             flush_every: Duration::from_secs(10),
+            system_sample: 1.0 / 64.0,
             exporters: Vec::new(),
             bounds: Bounds {
                 kinds: 512,
@@ -60,6 +63,17 @@ impl Builder {
         self
     }
 
+    /// For which share of the units the system is asked, at every entry and exit, for CPU time and
+    /// context switches, and for one in eight of those for input and output too. Default: 1 in 64.
+    /// 0: none; 1: all units, and input and output of each.
+    ///
+    /// An entry and exit of such a unit takes 1 to 2 µs more, with input and output 4 to 5 µs.
+    /// Known on Linux only.
+    pub fn system_sample(mut self, probability: f64) -> Self {
+        self.system_sample = probability;
+        self
+    }
+
     /// Adds an exporter; there may be any number, and none.
     pub fn export(mut self, exporter: impl Exporter + 'static) -> Self {
         self.exporters.push(Box::new(exporter));
@@ -82,7 +96,7 @@ impl Builder {
     }
 
     /// The most units in progress that are followed, 1,048,576 at the most. Default: 8,192. Each
-    /// takes 384 bytes, as far as they are ever needed at once; rounded up to a multiple of 64.
+    /// takes 512 bytes, as far as they are ever needed at once; rounded up to a multiple of 64.
     /// Further ones are counted as dropped.
     pub fn max_units_in_progress(mut self, units: usize) -> Self {
         self.bounds.units = units;
@@ -113,7 +127,10 @@ impl Builder {
                 return Err(BuildError::Bound { name, value, most });
             }
         }
-        let core = Arc::new(Core::new(self.service, units.clone(), self.bounds));
+        let sampling = Sampling::new(self.system_sample)
+            .ok_or(BuildError::SystemSample(self.system_sample))?;
+        let core = Core::new(self.service, units.clone(), self.bounds, sampling);
+        let core = Arc::new(core);
         Background::start(&core, self.exporters, self.flush_every).map_err(BuildError::Thread)?;
         let layer = TelemetryLayer::new(Arc::clone(&core), Interest::new(units));
         Ok((layer, Telemetry::new(core)))
@@ -126,6 +143,7 @@ impl fmt::Debug for Builder {
             .field("service", &self.service)
             .field("units", &self.units)
             .field("flush_every", &self.flush_every)
+            .field("system_sample", &self.system_sample)
             .field("exporters", &self.exporters.len())
             .field("bounds", &self.bounds)
             .finish()
@@ -140,6 +158,8 @@ pub enum BuildError {
     Units(ParseUnitFilterError),
     /// The flush interval is zero.
     FlushEvery,
+    /// The share of units to ask the system about is no probability.
+    SystemSample(f64),
     /// A bound is zero or too large.
     Bound {
         /// The builder's method.
@@ -159,6 +179,9 @@ impl fmt::Display for BuildError {
         match self {
             BuildError::Units(error) => error.fmt(f),
             BuildError::FlushEvery => f.write_str("flush_every is zero; give it a second or more"),
+            BuildError::SystemSample(p) => {
+                write!(f, "system_sample is {p}; it must be from 0 to 1")
+            }
             BuildError::Bound { name, value, most } => {
                 write!(f, "{name} is {value}; it must be from 1 to {most}")
             }
@@ -174,7 +197,7 @@ impl Error for BuildError {
         match self {
             BuildError::Units(error) => Some(error),
             BuildError::Thread(error) => Some(error),
-            BuildError::FlushEvery | BuildError::Bound { .. } => None,
+            BuildError::FlushEvery | BuildError::SystemSample(_) | BuildError::Bound { .. } => None,
         }
     }
 }

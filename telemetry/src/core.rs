@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::ledger::{Counters, Ledger, UnitDrop};
 use crate::ring::Ring;
 use crate::snapshot::Snapshot;
+use crate::system::Sampling;
 use crate::units::{Finished, KindId, Kinds, Slots, SpanTable, UnitFilter};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -16,6 +17,7 @@ pub(crate) struct Core {
     pub(crate) id: usize,
     pub(crate) service: String,
     pub(crate) clock: Clock,
+    pub(crate) sampling: Sampling,
     pub(crate) kinds: Kinds,
     pub(crate) spans: SpanTable,
     pub(crate) slots: Slots,
@@ -48,12 +50,18 @@ pub(crate) struct Bounds {
 }
 
 impl Core {
-    pub(crate) fn new(service: String, units: UnitFilter, bounds: Bounds) -> Self {
+    pub(crate) fn new(
+        service: String,
+        units: UnitFilter,
+        bounds: Bounds,
+        sampling: Sampling,
+    ) -> Self {
         static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
         Core {
             id: NEXT_ID.fetch_add(1, Relaxed),
             service,
             clock: Clock::new(),
+            sampling,
             kinds: Kinds::new(units, bounds.kinds),
             spans: SpanTable::new(bounds.spans),
             slots: Slots::new(bounds.units),
@@ -129,7 +137,7 @@ impl Core {
     }
 
     fn count(&self, unit: &Finished, incoming: &mut Aggregate) {
-        incoming.record(unit);
+        incoming.record(unit, self.sampling);
         self.counters.unit_kept(unit.telemetry_ns);
     }
 

@@ -3,7 +3,8 @@
 
 use crate::core::Core;
 use crate::ring::Ring;
-use crate::units::{Finished, FreeSlot, KindId, Membership, SlotRef};
+use crate::system::{Sampled, Started};
+use crate::units::{Finished, FreeSlot, KindId, Membership, SlotRef, Start};
 use alloc_tracker::raw::Segment;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,8 +15,18 @@ struct Frame {
     core: usize,
     span: u64,
     member: Membership,
-    /// The thread's outermost entry of the unit: when, and what it allocates.
-    work: Option<(u64, Segment)>,
+    /// The thread's outermost entry of the unit.
+    work: Option<Work>,
+}
+
+/// A thread's work for a unit, from its outermost entry on.
+#[derive(Clone, Copy)]
+struct Work {
+    entered: u64,
+    /// What it allocates.
+    segment: Segment,
+    /// What the system knew of the thread, if the unit is one of those that it is asked about.
+    started: Option<Started>,
 }
 
 impl Frame {
@@ -55,11 +66,13 @@ struct Frames {
     begun: u32,
     /// The thread's number, which no other has or had; 0 until it is asked for.
     thread: u64,
+    /// The state of [`Frames::random`]; 0 until it is asked for.
+    random: u64,
 }
 
 thread_local! {
     static FRAMES: RefCell<Frames> = const {
-        RefCell::new(Frames { frames: Vec::new(), links: Vec::new(), begun: 0, thread: 0 })
+        RefCell::new(Frames { frames: Vec::new(), links: Vec::new(), begun: 0, thread: 0, random: 0 })
     };
 }
 
@@ -121,7 +134,11 @@ pub(crate) fn enter(core: &Arc<Core>, span: u64, member: Membership, now: u64) {
             core: core.id,
             span,
             member,
-            work: work.map(|unit| (now, unit.enter(thread))),
+            work: work.map(|unit| Work {
+                entered: now,
+                started: Started::now(unit.sampled()),
+                segment: unit.enter(thread),
+            }),
         });
     });
 }
@@ -137,7 +154,7 @@ pub(crate) fn exit(core: &Core, span: u64, now: u64) -> Option<Membership> {
         } else {
             all.frames.remove(at)
         };
-        let Some((entered, segment)) = frame.work else {
+        let Some(work) = frame.work else {
             return Some(frame.member);
         };
         // Spans may be left in any order: if another span of the unit is still entered here, the
@@ -148,9 +165,12 @@ pub(crate) fn exit(core: &Core, span: u64, now: u64) -> Option<Membership> {
         match still_in {
             Some(other) => other.work = frame.work,
             None => {
-                segment.close();
+                work.segment.close();
                 if let Some(unit) = core.slots.get(frame.member.slot) {
-                    unit.exit(entered, now, all.thread());
+                    unit.exit(work.entered, now, all.thread());
+                    if let Some(costs) = work.started.and_then(Started::elapsed) {
+                        unit.add_system_costs(costs);
+                    }
                 }
             }
         }
@@ -166,9 +186,15 @@ pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membersh
         // things up.
         let timed = all.begun.is_multiple_of(64);
         let thread = all.thread();
+        let start = Start {
+            kind,
+            timed,
+            sampled: core.sampling.decide(all.random()),
+            now,
+            thread,
+        };
         let link = all.link(core);
-        let at_hand = link.slots.pop();
-        let slot = core.slots.begin(kind, timed, now, thread, at_hand)?;
+        let slot = core.slots.begin(start, link.slots.pop())?;
         if link.ring.in_flight_changes(kind, 1) {
             core.look_at_in_flight(kind);
         }
@@ -176,7 +202,14 @@ pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membersh
     });
     // The thread is ending: it has no number, and nothing at hand.
     let begun = begun.unwrap_or_else(|| {
-        let slot = core.slots.begin(kind, false, now, NO_THREAD, None)?;
+        let start = Start {
+            kind,
+            timed: false,
+            sampled: Sampled::No,
+            now,
+            thread: NO_THREAD,
+        };
+        let slot = core.slots.begin(start, None)?;
         core.kinds.get(kind).add_elsewhere(1);
         Some((slot, false))
     });
@@ -229,6 +262,21 @@ pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished) {
 }
 
 impl Frames {
+    /// Xorshift; seeded by the thread's number, which differs.
+    #[inline]
+    fn random(&mut self) -> u64 {
+        if self.random == 0 {
+            self.random = self.thread().wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        }
+        let mut random = self.random;
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        self.random = random;
+        // Its low bits are the weaker ones.
+        random >> 8
+    }
+
     #[inline]
     fn thread(&mut self) -> u64 {
         if self.thread == 0 {

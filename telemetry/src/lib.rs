@@ -75,6 +75,7 @@ mod layer;
 mod ledger;
 mod ring;
 mod snapshot;
+mod system;
 mod table;
 mod telemetry;
 mod tracker;

@@ -1,9 +1,11 @@
 //! From the thread that ends a unit to the aggregate: a ring of words per thread.
 //!
 //! One producer, the thread; one consumer at a time, whoever holds the aggregate's lock. A record
-//! takes as many words as it needs: nine, and four for each boundary that the unit crossed.
+//! takes as many words as it needs: nine, five if the system was asked about the unit, and four for
+//! each boundary that it crossed.
 
 use crate::boundary::BoundaryId;
+use crate::system::{Io, SystemCosts};
 use crate::units::{BOUNDARIES_PER_UNIT, Boundaries, Finished, FinishedBoundary, KindId};
 use std::sync::atomic::{
     AtomicI64, AtomicU64, AtomicUsize,
@@ -33,10 +35,13 @@ struct InFlight {
 const ERROR: u64 = 1 << 32;
 const TRACKED: u64 = 1 << 33;
 const TIMED: u64 = 1 << 34;
+const SYSTEM: u64 = 1 << 35;
+const IO: u64 = 1 << 36;
 const BOUNDARIES_SHIFT: u32 = 40;
+const SYSTEM_WORDS: usize = 5;
 const HEAD_WORDS: usize = 9;
 const BOUNDARY_WORDS: usize = 4;
-const MOST_WORDS: usize = HEAD_WORDS + BOUNDARY_WORDS * BOUNDARIES_PER_UNIT;
+const MOST_WORDS: usize = HEAD_WORDS + SYSTEM_WORDS + BOUNDARY_WORDS * BOUNDARIES_PER_UNIT;
 
 impl Ring {
     pub(crate) fn new(kinds: usize) -> Self {
@@ -87,6 +92,8 @@ impl Ring {
             | flag(unit.error, ERROR)
             | flag(unit.usage.is_some(), TRACKED)
             | flag(unit.telemetry_ns.is_some(), TIMED)
+            | flag(unit.system.is_some(), SYSTEM)
+            | flag(unit.system.is_some_and(|system| system.io.is_some()), IO)
             | (unit.boundaries.len() as u64) << BOUNDARIES_SHIFT);
         let (allocs, bytes, peak) = unit.usage.unwrap_or_default();
         for word in [
@@ -100,6 +107,14 @@ impl Ring {
             unit.telemetry_ns.unwrap_or_default(),
         ] {
             put(word);
+        }
+        if let Some(system) = unit.system {
+            let io = system.io.unwrap_or_default();
+            put(system.cpu);
+            put(system.voluntary);
+            put(system.involuntary);
+            put(io.calls);
+            put(io.bytes);
         }
         for boundary in unit.boundaries.iter() {
             put(u64::from(boundary.id.0));
@@ -143,6 +158,15 @@ impl Ring {
                 peak,
                 telemetry_ns,
             ] = std::array::from_fn(|_| next());
+            let system = (first & SYSTEM != 0).then(|| {
+                let [cpu, voluntary, involuntary, calls, bytes] = std::array::from_fn(|_| next());
+                SystemCosts {
+                    cpu,
+                    voluntary,
+                    involuntary,
+                    io: (first & IO != 0).then_some(Io { calls, bytes }),
+                }
+            });
             let mut unit = Finished {
                 kind: KindId(first as u32),
                 error: first & ERROR != 0,
@@ -152,6 +176,7 @@ impl Ring {
                 retries,
                 usage: (first & TRACKED != 0).then_some((allocs, bytes, peak)),
                 telemetry_ns: (first & TIMED != 0).then_some(telemetry_ns),
+                system,
                 boundaries: Boundaries::default(),
             };
             for _ in 0..first >> BOUNDARIES_SHIFT {
@@ -184,6 +209,15 @@ mod tests {
             retries: n % 2,
             usage: n.is_multiple_of(2).then_some((n, n * 64, n * 32)),
             telemetry_ns: n.is_multiple_of(5).then_some(n + 9),
+            system: n.is_multiple_of(7).then_some(SystemCosts {
+                cpu: n * 11,
+                voluntary: n,
+                involuntary: 1,
+                io: n.is_multiple_of(2).then_some(Io {
+                    calls: n,
+                    bytes: n * 5,
+                }),
+            }),
             boundaries: Boundaries::default(),
         };
         for i in 0..n % (BOUNDARIES_PER_UNIT as u64 + 1) {

@@ -3,6 +3,7 @@
 use crate::aggregate::{Aggregate, Costs, KindCosts, Metric};
 use crate::core::Core;
 use crate::ledger::Ledger;
+use crate::system::Sampling;
 use crate::units::KindId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -45,7 +46,8 @@ pub struct UnitSnapshot {
     /// themselves, and are added up when one of them has more than ever, and with each snapshot:
     /// exact on one thread, and a little less than the truth where many begin and end units at once.
     pub in_flight_max: u64,
-    /// Per metric; `None` where it is unknown (allocations are not tracked).
+    /// Per metric; `None` where it is unknown (allocations are not tracked, the platform does not
+    /// say, or no unit was in the sample).
     pub metrics: BTreeMap<String, Option<Distribution>>,
     /// Per boundary that a unit of this kind has crossed.
     pub boundaries: BTreeMap<String, BoundarySnapshot>,
@@ -81,8 +83,13 @@ pub struct Distribution {
     pub max: u64,
     /// What all units cost together.
     pub sum: u64,
-    /// How many units there were.
+    /// How many units there were. Of a metric that is taken of a sample: how many the sample stands
+    /// for.
     pub count: u64,
+    /// How many units were looked at, for a metric that is taken of a sample: `p50` to `p999`, `sum`
+    /// and `count` are estimates then, weighted by the probability, and `max` is that of the sample.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<u64>,
 }
 
 impl Distribution {
@@ -96,13 +103,21 @@ impl Distribution {
             max: costs.max(),
             sum: costs.sum(),
             count: costs.count(),
+            sampled: None,
         }
+    }
+
+    fn of_sample(self, weight: u64) -> Self {
+        let sampled = (weight != 1).then(|| self.count / weight.max(1));
+        Distribution { sampled, ..self }
     }
 }
 
 impl UnitSnapshot {
     /// The distribution of a metric: `wall`, `busy` (ns), `allocs`, `wakeups`, `retries` (count),
-    /// `alloc_bytes`, `peak_bytes` (bytes). `None` if it is unknown.
+    /// `alloc_bytes`, `peak_bytes` (bytes); and, of a sample of the units, `cpu` (ns),
+    /// `context_switches_voluntary`, `context_switches_involuntary`, `io_calls` (count), `io_bytes`
+    /// (bytes). `None` if it is unknown.
     pub fn metric(&self, name: &str) -> Option<&Distribution> {
         self.metrics.get(name)?.as_ref()
     }
@@ -119,7 +134,7 @@ impl UnitSnapshot {
             errors: costs.errors,
             in_flight,
             in_flight_max,
-            metrics: metrics(costs),
+            metrics: metrics(costs, core.sampling),
             boundaries: boundaries(costs),
         }
     }
@@ -165,12 +180,13 @@ impl Snapshot {
     }
 }
 
-fn metrics(costs: &KindCosts) -> BTreeMap<String, Option<Distribution>> {
+fn metrics(costs: &KindCosts, sampling: Sampling) -> BTreeMap<String, Option<Distribution>> {
     Metric::ALL
         .into_iter()
         .map(|metric| {
             let known = costs.metric(metric);
-            let distribution = (known.count() > 0).then(|| Distribution::of(known, metric.unit()));
+            let distribution = (known.count() > 0)
+                .then(|| Distribution::of(known, metric.unit()).of_sample(metric.weight(sampling)));
             (metric.name().to_owned(), distribution)
         })
         .collect()

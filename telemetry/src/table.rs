@@ -10,9 +10,10 @@ const MOST_BOUNDARIES: usize = 5;
 /// The widest name of a unit that is not cut.
 const MOST_NAME: usize = 32;
 
-const METRICS: [(&str, &str); 6] = [
+const METRICS: [(&str, &str); 7] = [
     ("wall", "wall"),
     ("busy", "busy"),
+    ("cpu", "cpu"),
     ("allocs", "allocs"),
     ("bytes", "alloc_bytes"),
     ("peak", "peak_bytes"),

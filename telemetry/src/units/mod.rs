@@ -14,6 +14,6 @@ pub(crate) use filter::Interest;
 pub use filter::{ParseUnitFilterError, UnitFilter};
 pub(crate) use kinds::{KindId, Kinds};
 pub(crate) use slots::{
-    BOUNDARIES_PER_UNIT, Boundaries, Finished, FinishedBoundary, FreeSlot, SlotRef, Slots,
+    BOUNDARIES_PER_UNIT, Boundaries, Finished, FinishedBoundary, FreeSlot, SlotRef, Slots, Start,
 };
 pub(crate) use spans::{Membership, SpanTable};

@@ -3,12 +3,13 @@
 
 use super::KindId;
 use crate::boundary::BoundaryId;
+use crate::system::{Io, Sampled, SystemCosts};
 use alloc_tracker::raw::UnitId;
 use alloc_tracker::{Unit, Usage};
 use std::ops::Deref;
 use std::sync::OnceLock;
 use std::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64,
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -16,6 +17,10 @@ use std::sync::atomic::{
 pub(crate) const BOUNDARIES_PER_UNIT: usize = 8;
 
 const CHUNK: usize = 64;
+
+const NOT_SAMPLED: u8 = 0;
+const WITHOUT_IO: u8 = 1;
+const WITH_IO: u8 = 2;
 
 /// A slot and the generation of the unit in it: a late caller cannot mistake the next unit for
 /// its own. The index in the lower 20 bits, the generation above, 62 bits in all.
@@ -61,6 +66,10 @@ pub(crate) struct Slot {
     wakeups: Figure,
     retries: AtomicU64,
     telemetry_ns: AtomicU64,
+    /// What the system is asked about the unit: a [`Sampled`] as a number.
+    sampled: AtomicU8,
+    /// The answers: CPU time, voluntary and involuntary switches, calls and bytes of input and output.
+    system: [AtomicU64; 5],
     boundaries: [BoundaryCell; BOUNDARIES_PER_UNIT],
 }
 
@@ -128,6 +137,8 @@ pub(crate) struct Finished {
     pub(crate) usage: Option<(u64, u64, u64)>,
     /// What telemetry itself took, if that was timed.
     pub(crate) telemetry_ns: Option<u64>,
+    /// What the system says, if it was asked and knows.
+    pub(crate) system: Option<SystemCosts>,
     pub(crate) boundaries: Boundaries,
 }
 
@@ -199,6 +210,49 @@ impl Slot {
         let by_owner = self.is_owner(thread);
         self.busy.add(now.saturating_sub(entered), by_owner);
         self.last_exit.reach(now, by_owner);
+    }
+
+    /// What the system is to be asked at each entry and exit.
+    #[inline]
+    pub(crate) fn sampled(&self) -> Sampled {
+        match self.sampled.load(Relaxed) {
+            NOT_SAMPLED => Sampled::No,
+            WITH_IO => Sampled::UseAndIo,
+            _ => Sampled::Use,
+        }
+    }
+
+    pub(crate) fn add_system_costs(&self, costs: SystemCosts) {
+        let io = costs.io.unwrap_or_default();
+        let figures = [
+            costs.cpu,
+            costs.voluntary,
+            costs.involuntary,
+            io.calls,
+            io.bytes,
+        ];
+        for (sum, n) in self.system.iter().zip(figures) {
+            sum.fetch_add(n, Relaxed);
+        }
+        if costs.io.is_none() {
+            // The kernel does not say: unknown, not none.
+            self.sampled.store(WITHOUT_IO, Relaxed);
+        }
+    }
+
+    fn system_costs(&self) -> Option<SystemCosts> {
+        let sampled = self.sampled();
+        if sampled == Sampled::No || self.wakeups.sum() == 0 {
+            return None;
+        }
+        let [cpu, voluntary, involuntary, calls, bytes] =
+            std::array::from_fn(|i| self.system[i].load(Relaxed));
+        Some(SystemCosts {
+            cpu,
+            voluntary,
+            involuntary,
+            io: (sampled == Sampled::UseAndIo).then_some(Io { calls, bytes }),
+        })
     }
 
     fn is_owner(&self, thread: u64) -> bool {
@@ -274,6 +328,7 @@ impl Slot {
             retries: self.retries.load(Relaxed),
             usage: usage.map(|u| (u.allocs, u.alloc_bytes, u.peak_bytes)),
             telemetry_ns: timed.then(|| self.telemetry_ns.load(Relaxed)),
+            system: self.system_costs(),
             boundaries: Boundaries::default(),
         };
         for cell in &self.boundaries {
@@ -296,8 +351,24 @@ impl Slot {
         usage
     }
 
-    fn reset(&self, kind: KindId, timed: bool, now: u64, thread: u64) {
+    fn reset(&self, start: Start) {
+        let Start {
+            kind,
+            timed,
+            sampled,
+            now,
+            thread,
+        } = start;
         self.kind.store(kind.0, Relaxed);
+        let sampled = match sampled {
+            Sampled::No => NOT_SAMPLED,
+            Sampled::Use => WITHOUT_IO,
+            Sampled::UseAndIo => WITH_IO,
+        };
+        self.sampled.store(sampled, Relaxed);
+        if sampled != NOT_SAMPLED {
+            self.system.iter().for_each(|sum| sum.store(0, Relaxed));
+        }
         self.error.store(false, Relaxed);
         self.timed.store(timed, Relaxed);
         self.thread.store(thread, Relaxed);
@@ -317,6 +388,19 @@ impl Slot {
             cell.received.store(0, Relaxed);
         }
     }
+}
+
+/// A unit that starts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    pub(crate) kind: KindId,
+    /// What telemetry itself takes for it is timed.
+    pub(crate) timed: bool,
+    pub(crate) sampled: Sampled,
+    /// The time.
+    pub(crate) now: u64,
+    /// The number of the thread.
+    pub(crate) thread: u64,
 }
 
 /// A slot without a unit, for a thread to keep at hand: taking one from the pool, and giving it back,
@@ -347,14 +431,7 @@ impl Slots {
 
     /// Starts a unit in a slot that the calling thread has at hand, or in one of the pool; `None`
     /// if the most units are in progress.
-    pub(crate) fn begin(
-        &self,
-        kind: KindId,
-        timed: bool,
-        now: u64,
-        thread: u64,
-        at_hand: Option<FreeSlot>,
-    ) -> Option<SlotRef> {
+    pub(crate) fn begin(&self, start: Start, at_hand: Option<FreeSlot>) -> Option<SlotRef> {
         let index = match at_hand.map(|slot| slot.0).or_else(|| self.pop()) {
             Some(index) => index,
             None => self.grow()?,
@@ -362,7 +439,7 @@ impl Slots {
         let slot = self.at(index as usize)?;
         let generation = slot.generation.load(Relaxed) + 1;
         slot.generation.store(generation, Relaxed);
-        slot.reset(kind, timed, now, thread);
+        slot.reset(start);
         let reference = SlotRef::new(index, generation);
         slot.owner.store(reference.0, Release);
         Some(reference)
@@ -448,14 +525,24 @@ fn next_tag(head: u64) -> u64 {
 mod tests {
     use super::*;
 
+    fn start(kind: u32, timed: bool, now: u64) -> Start {
+        Start {
+            kind: KindId(kind),
+            timed,
+            sampled: Sampled::No,
+            now,
+            thread: 1,
+        }
+    }
+
     #[test]
     fn a_late_reference_does_not_reach_the_next_unit() {
         let slots = Slots::new(1);
-        let first = slots.begin(KindId(1), false, 5, 1, None).unwrap();
+        let first = slots.begin(start(1, false, 5), None).unwrap();
         assert!(slots.get(first).is_some());
         let (finished, free) = slots.finish(first, 9).unwrap();
         assert_eq!(finished.wall, 4);
-        let second = slots.begin(KindId(1), false, 10, 1, Some(free)).unwrap();
+        let second = slots.begin(start(1, false, 10), Some(free)).unwrap();
         assert_eq!(first.index(), second.index());
         assert!(slots.get(first).is_none());
         assert!(slots.finish(first, 11).is_none());
@@ -465,7 +552,7 @@ mod tests {
     #[test]
     fn a_slot_starts_clean_however_many_boundaries_were_crossed_before() {
         let slots = Slots::new(1);
-        let unit = slots.begin(KindId(1), true, 1, 1, None).unwrap();
+        let unit = slots.begin(start(1, true, 1), None).unwrap();
         for n in 0..20 {
             slots.get(unit).unwrap().cross(BoundaryId(n + 1), 1, 2, 3);
         }
@@ -474,7 +561,7 @@ mod tests {
         assert_eq!(calls, 20);
         assert_eq!(finished.boundaries[7].id, BoundaryId::OTHER);
         slots.give_back(free);
-        let unit = slots.begin(KindId(1), false, 3, 1, None).unwrap();
+        let unit = slots.begin(start(1, false, 3), None).unwrap();
         let (finished, _) = slots.finish(unit, 4).unwrap();
         assert!(finished.boundaries.is_empty());
         assert_eq!(finished.telemetry_ns, None);
@@ -484,11 +571,11 @@ mod tests {
     fn past_the_most_units_there_is_none_and_ended_ones_make_room() {
         let slots = Slots::new(CHUNK);
         let units: Vec<_> = (0..CHUNK)
-            .map(|_| slots.begin(KindId(0), false, 1, 1, None).unwrap())
+            .map(|_| slots.begin(start(0, false, 1), None).unwrap())
             .collect();
-        assert!(slots.begin(KindId(0), false, 1, 1, None).is_none());
+        assert!(slots.begin(start(0, false, 1), None).is_none());
         let (_, free) = slots.finish(units[3], 2).unwrap();
         slots.give_back(free);
-        assert!(slots.begin(KindId(0), false, 1, 1, None).is_some());
+        assert!(slots.begin(start(0, false, 1), None).is_some());
     }
 }

@@ -1,0 +1,249 @@
+//! What only the operating system knows of a thread: its CPU time, context switches, input and
+//! output. Asking takes a microsecond, so it is asked for a sample of the units.
+
+use std::ops::Sub;
+
+/// What a thread has used since it started, or between two moments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SystemCosts {
+    /// Nanoseconds on a processor.
+    pub(crate) cpu: u64,
+    /// Context switches because the thread waited for something.
+    pub(crate) voluntary: u64,
+    /// Context switches because another thread's turn came.
+    pub(crate) involuntary: u64,
+    /// What files, pipes and sockets were read and written; `None` if it was not asked for.
+    pub(crate) io: Option<Io>,
+}
+
+/// Calls of `read`, `write` and their kin, and the bytes that they moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Io {
+    pub(crate) calls: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Which units are asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sampling {
+    /// One in so many; 0: none.
+    every: u32,
+}
+
+/// Input and output takes a multiple of the rest to ask for: of one in so many of the sample.
+const IO_EVERY: u32 = 8;
+
+/// What is asked about a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sampled {
+    No,
+    Use,
+    UseAndIo,
+}
+
+impl Sampling {
+    /// `None` if it is no probability.
+    pub(crate) fn new(probability: f64) -> Option<Self> {
+        if !(0.0..=1.0).contains(&probability) {
+            return None;
+        }
+        let every = if probability == 0.0 {
+            0.0
+        } else {
+            (1.0 / probability).round()
+        };
+        Some(Sampling {
+            every: every as u32,
+        })
+    }
+
+    /// Decides, with a random number, before the unit starts.
+    pub(crate) fn decide(self, random: u64) -> Sampled {
+        if self.every == 0 || !random.is_multiple_of(u64::from(self.every)) {
+            Sampled::No
+        } else if (random / u64::from(self.every)).is_multiple_of(self.io_of_sample()) {
+            Sampled::UseAndIo
+        } else {
+            Sampled::Use
+        }
+    }
+
+    /// Of how many units a sampled one is an example.
+    pub(crate) fn weight(self) -> u64 {
+        u64::from(self.every)
+    }
+
+    /// The same for input and output.
+    pub(crate) fn io_weight(self) -> u64 {
+        self.weight() * self.io_of_sample()
+    }
+
+    fn io_of_sample(self) -> u64 {
+        // Who wants every unit wants all of it.
+        if self.every == 1 {
+            1
+        } else {
+            u64::from(IO_EVERY)
+        }
+    }
+}
+
+/// The start of a thread's work for a sampled unit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Started {
+    costs: SystemCosts,
+    /// Bytes of the answer about input and output: the next one has them, too.
+    answer: u64,
+}
+
+impl Started {
+    /// `None` if the unit is not sampled, or the platform cannot tell.
+    #[inline]
+    pub(crate) fn now(sampled: Sampled) -> Option<Started> {
+        if sampled == Sampled::No {
+            return None;
+        }
+        Self::ask(sampled)
+    }
+
+    #[cold]
+    fn ask(sampled: Sampled) -> Option<Started> {
+        // Input and output first: asking for it is not part of what is measured.
+        let io = (sampled == Sampled::UseAndIo).then(platform::io).flatten();
+        let costs = SystemCosts {
+            io: io.map(|(io, _)| io),
+            ..platform::thread_use()?
+        };
+        let answer = io.map_or(0, |(_, answer)| answer);
+        Some(Started { costs, answer })
+    }
+
+    /// What the thread has used since.
+    #[cold]
+    pub(crate) fn elapsed(self) -> Option<SystemCosts> {
+        let now = platform::thread_use()?;
+        let io = self.costs.io.and_then(|before| {
+            let (now, _) = platform::io()?;
+            // The question before is in the answer now, as one call and as long as it was.
+            Some(Io {
+                calls: now.calls.saturating_sub(before.calls + 1),
+                bytes: now.bytes.saturating_sub(before.bytes + self.answer),
+            })
+        });
+        Some(SystemCosts {
+            io,
+            ..now - self.costs
+        })
+    }
+}
+
+impl Sub for SystemCosts {
+    type Output = SystemCosts;
+
+    fn sub(self, before: SystemCosts) -> SystemCosts {
+        SystemCosts {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            voluntary: self.voluntary.saturating_sub(before.voluntary),
+            involuntary: self.involuntary.saturating_sub(before.involuntary),
+            io: None,
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)] // two system calls that fill a structure
+mod platform {
+    use super::{Io, SystemCosts};
+    use std::fs::File;
+    use std::io::Read;
+
+    pub(super) fn thread_use() -> Option<SystemCosts> {
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: `time` is a valid place for the answer.
+        if unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) } != 0 {
+            return None;
+        }
+        // SAFETY: a structure of integers, for which all zero is valid.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: `usage` is a valid place for the answer.
+        if unsafe { libc::getrusage(libc::RUSAGE_THREAD, &mut usage) } != 0 {
+            return None;
+        }
+        Some(SystemCosts {
+            cpu: time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64,
+            voluntary: usage.ru_nvcsw as u64,
+            involuntary: usage.ru_nivcsw as u64,
+            io: None,
+        })
+    }
+
+    /// And how many bytes the answer had. `None` where the kernel does not say, or not to us.
+    pub(super) fn io() -> Option<(Io, u64)> {
+        let mut text = [0u8; 512];
+        // No heap: a path this short is copied to the stack.
+        let mut file = File::open("/proc/thread-self/io").ok()?;
+        let len = file.read(&mut text).ok()?;
+        let text = std::str::from_utf8(text.get(..len)?).ok()?;
+        let figure = |name: &str| -> Option<u64> {
+            let mut lines = text.lines();
+            lines.find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+        };
+        let io = Io {
+            calls: figure("syscr:")? + figure("syscw:")?,
+            bytes: figure("rchar:")? + figure("wchar:")?,
+        };
+        Some((io, len as u64))
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod platform {
+    use super::{Io, SystemCosts};
+
+    pub(super) fn thread_use() -> Option<SystemCosts> {
+        None
+    }
+
+    pub(super) fn io() -> Option<(Io, u64)> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_in_so_many_is_decided_for() {
+        let sampling = Sampling::new(1.0 / 64.0).unwrap();
+        let (mut sampled, mut io) = (0u64, 0u64);
+        let mut random = 1u64;
+        for _ in 0..1_000_000 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            match sampling.decide(random) {
+                Sampled::No => {}
+                Sampled::Use => sampled += 1,
+                Sampled::UseAndIo => (sampled, io) = (sampled + 1, io + 1),
+            }
+        }
+        // Three standard deviations of a binomial distribution.
+        assert!((sampled * sampling.weight()).abs_diff(1_000_000) < 24_000);
+        assert!((io * sampling.io_weight()).abs_diff(1_000_000) < 68_000);
+    }
+
+    #[test]
+    fn none_and_all_can_be_asked_for_and_nonsense_cannot() {
+        let decide =
+            |p| Sampling::new(p).map(|s| (0..100).map(|r| s.decide(r)).collect::<Vec<_>>());
+        assert_eq!(decide(0.0), Some(vec![Sampled::No; 100]));
+        assert_eq!(decide(1.0), Some(vec![Sampled::UseAndIo; 100]));
+        for nonsense in [-0.1, 1.1, f64::NAN] {
+            assert_eq!(decide(nonsense), None);
+        }
+    }
+}
