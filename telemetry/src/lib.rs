@@ -66,6 +66,7 @@ mod boundary;
 mod builder;
 mod clock;
 mod core;
+mod costs;
 mod error_field;
 pub mod export;
 mod frames;

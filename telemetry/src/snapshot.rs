@@ -1,7 +1,8 @@
 //! Snapshots: the figures as data.
 
-use crate::aggregate::{Aggregate, Costs, KindCosts, Metric};
+use crate::aggregate::{Aggregate, KindCosts, Metric};
 use crate::core::Core;
+use crate::costs::Costs;
 use crate::ledger::Ledger;
 use crate::system::Sampling;
 use crate::units::KindId;

@@ -1,11 +1,11 @@
-//! One thread's counters, and what the allocator's hooks do to them.
+//! One thread's counters.
 
 use super::counts::Counts;
 use super::peaks::{Level, Peaks};
 use super::published::{self, Published};
 use super::segments::Segment;
 use super::slot::Slot;
-use super::{follow, registry, segments, sites, sizes, thread_exit, watch};
+use super::{registry, sites, thread_exit, watch, work};
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
@@ -31,7 +31,7 @@ use std::mem::MaybeUninit;
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Block {
-    published: Published,
+    pub(super) published: Published,
     /// An allocation that brings `alloc_bytes` to this value or above looks up.
     due: Cell<u64>,
     state: Cell<State>,
@@ -67,104 +67,6 @@ pub(super) fn with<T: Default>(f: impl FnOnce(&Block) -> T) -> T {
     BLOCK.try_with(f).unwrap_or_default()
 }
 
-/// Counts an allocation. True: the caller must call [`look_at_alloc`], as the last thing it does.
-#[inline(always)]
-pub(crate) fn on_alloc(size: usize) -> bool {
-    with(|block| {
-        block.published.allocs.add(1);
-        block.grow(size as u64)
-    })
-}
-
-/// Counts a free. True: the caller must call [`look_at_dealloc`] before it frees.
-#[inline(always)]
-pub(crate) fn on_dealloc(size: usize) -> bool {
-    with(|block| {
-        block.published.frees.add(1);
-        block.published.freed_bytes.add(size as u64);
-        block.published.is_alert()
-    })
-}
-
-/// Whether a reallocation must go by [`realloc_alert`].
-#[inline(always)]
-pub(crate) fn is_alert() -> bool {
-    with(|block| block.published.is_alert())
-}
-
-/// Counts a reallocation by a thread that is not alert. True: as for [`on_alloc`].
-#[inline(always)]
-pub(crate) fn on_realloc(old: usize, new: usize) -> bool {
-    with(|block| {
-        block.published.allocs.add(1);
-        block.published.reallocs.add(1);
-        if new >= old {
-            block.grow((new - old) as u64)
-        } else {
-            block.published.freed_bytes.add((old - new) as u64);
-            false
-        }
-    })
-}
-
-/// The rare path of an allocation: notices a new peak, and whatever else there is to see.
-///
-/// PERF: takes and returns the hook's result, so that the hooks can end in a jump to here and
-/// keep nothing on the stack.
-#[inline(never)]
-pub(crate) fn look_at_alloc(address: *mut u8, size: usize) -> *mut u8 {
-    if is_alert() {
-        return look_closely_at_alloc(address, size);
-    }
-    with(Block::look);
-    address
-}
-
-#[cold]
-#[inline(never)]
-fn look_closely_at_alloc(address: *mut u8, size: usize) -> *mut u8 {
-    with(|block| {
-        follow::allocated(address as usize, size);
-        sizes::record(size, block.thread());
-        block.attend();
-    });
-    address
-}
-
-/// The rare path of a free, before the memory can be somebody else's.
-#[cold]
-#[inline(never)]
-pub(crate) fn look_at_dealloc(address: *mut u8) {
-    follow::freed(address as usize);
-    with(Block::attend);
-}
-
-/// The rare path of a reallocation, which `resize` performs.
-#[cold]
-#[inline(never)]
-pub(crate) fn realloc_alert(
-    address: *mut u8,
-    old: usize,
-    new: usize,
-    resize: impl FnOnce() -> *mut u8,
-) -> *mut u8 {
-    // Before the old address can be somebody else's.
-    let followed = follow::lift(address as usize);
-    let moved = resize();
-    if moved.is_null() {
-        follow::put_back(followed, address as usize);
-        return moved;
-    }
-    on_realloc(old, new);
-    with(|block| {
-        let grown = new as i64 - old as i64;
-        follow::put_down(followed, moved as usize, grown);
-        sizes::record(new, block.thread());
-        block.attend();
-    });
-    moved
-}
-
 impl Block {
     const fn new() -> Self {
         Block {
@@ -181,7 +83,7 @@ impl Block {
     /// PERF: two sums that only grow (`alloc_bytes`, `freed_bytes`) instead of one `live` that
     /// goes both ways: the next allocation then does not wait for the last free's store.
     #[inline(always)]
-    fn grow(&self, size: u64) -> bool {
+    pub(super) fn grow(&self, size: u64) -> bool {
         // SAFETY: a block is only reached through `with`, on the thread that owns it.
         let bytes = unsafe { self.published.alloc_bytes.own() }.wrapping_add(size);
         self.published.alloc_bytes.set(bytes);
@@ -190,7 +92,7 @@ impl Block {
 
     /// Raises the peak, and says when to look again.
     #[inline(always)]
-    fn look(&self) {
+    pub(super) fn look(&self) {
         let bytes = self.published.alloc_bytes.load();
         let freed = self.published.freed_bytes.load();
         let top = self.peaks.reached(bytes.wrapping_sub(freed) as i64);
@@ -202,7 +104,7 @@ impl Block {
     }
 
     /// Attaches a new thread, drains a detached one, notes the call site for an open budget.
-    fn attend(&self) {
+    pub(super) fn attend(&self) {
         self.look();
         match self.state.get() {
             State::New => self.attach(),
@@ -246,7 +148,7 @@ impl Block {
         self.state.set(State::Attached);
         self.published.clear(published::UNPUBLISHED);
         watch::join(&self.published);
-        segments::see_own_calls_or_not();
+        work::see_own_calls_or_not();
     }
 
     /// Whether this thread has to see each of its own calls.
@@ -268,7 +170,7 @@ impl Block {
         self.state.set(State::Detached);
         self.published.raise(published::UNPUBLISHED);
         self.look_at_next();
-        segments::release_stack();
+        work::release_stack();
     }
 
     /// Moves what was counted since the last drain into the shared overflow counts.

@@ -5,9 +5,8 @@
 //! in its books. The hooks insert and remove without a lock; see [`Table`].
 
 use super::follow_table::{Entry, Table};
-use super::segments;
 use super::unit_pool::UnitRef;
-use super::watch;
+use super::{watch, work};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 static TABLE: Table = Table::new();
@@ -40,7 +39,7 @@ pub(super) fn allocated(address: usize, size: usize) {
 
 /// Notes a block, or the part by which one grew, for the unit that the thread works for.
 fn note(address: usize, blocks: i64, bytes: i64) {
-    let Some(unit) = segments::followed() else {
+    let Some(unit) = work::followed() else {
         return;
     };
     let entry = Entry {
@@ -59,7 +58,7 @@ fn note(address: usize, blocks: i64, bytes: i64) {
 /// A block is in the books of one unit, and of those around it when that was made. Any other unit
 /// that the thread works for and that follows its blocks can say no more what it retains.
 fn admit_what_is_missed(noted_for: UnitRef) {
-    segments::each_followed(|unit| {
+    work::each_followed(|unit| {
         if !noted_for.is_inside(unit) {
             unit.lose_track_alone();
         }

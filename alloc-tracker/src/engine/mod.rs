@@ -4,14 +4,15 @@
 //!   allocator hooks ──► Block (thread-local counters) ◄── process_usage reads, by the registry
 //!                            ▲          │ thread ends
 //!                 snapshots  │          └──► its slot's totals ──► the next thread's slot
-//!   Scope, Unit ──► segments (thread-local stack) ── closes ──► UnitCell (shared sums, pooled)
+//!   Scope, Unit ──► segments; units' on the work stack ── closes ──► UnitCell (shared sums, pooled)
 //! ```
 //!
-//! * [`block`]: one thread's counters and what the hooks do to them.
+//! * [`hooks`]: what the allocator calls; [`block`]: one thread's counters.
 //! * [`published`], [`slot`], [`registry`]: how other threads read them; the process's totals.
 //! * [`watch`]: how the process has every thread look at each of its calls, for a while.
 //! * [`thread_exit`]: what runs when a thread ends, and in the child of a fork.
-//! * [`segments`]: the open measurements of a thread, and [`peaks`], the hard part of them.
+//! * [`segments`]: the measurements of a thread; [`peaks`], the hard part of them; [`work`]: the units
+//!   that a thread works for.
 //! * [`sites`]: the call stacks that allocate while a budget is open.
 //! * [`unit_cell`], [`unit_pool`]: the shared sums of units, in memory that is only ever reused
 //!   for units.
@@ -25,6 +26,7 @@ mod block;
 mod counts;
 mod follow;
 mod follow_table;
+mod hooks;
 mod peaks;
 mod published;
 mod registry;
@@ -37,15 +39,17 @@ mod thread_exit;
 mod unit_cell;
 mod unit_pool;
 mod watch;
+mod work;
 
-pub(crate) use block::{
+pub(crate) use hooks::{
     is_alert, look_at_alloc, look_at_dealloc, on_alloc, on_dealloc, on_realloc, realloc_alert,
 };
 pub(crate) use registry::process_usage;
-pub(crate) use segments::{Excluded, Segment, UnitSegment, close, close_for_unit, open, read};
+pub(crate) use segments::{Excluded, Segment, close, open, read};
 pub(crate) use sites::{ActiveSites, Sites};
 pub(crate) use sizes::{SizeRecorder, class_end};
 pub(crate) use unit_pool::UnitHandle;
+pub(crate) use work::{UnitSegment, close_for_unit};
 
 use std::alloc::Layout;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};

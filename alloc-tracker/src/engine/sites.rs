@@ -6,7 +6,7 @@
 //! if the budget breaks.
 
 use super::counts::Counts;
-use super::{block, segments};
+use super::{block, work};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -173,7 +173,7 @@ impl ActiveSites {
                 link = &next.outer;
             }
         });
-        segments::see_own_calls_or_not();
+        work::see_own_calls_or_not();
     }
 }
 

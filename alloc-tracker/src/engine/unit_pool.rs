@@ -6,8 +6,8 @@
 //! has grown to the number of units alive at once.
 
 use super::counts::Counts;
-use super::segments::{self, UnitSegment};
 use super::unit_cell::{NO_UNIT, UnitCell};
+use super::work::{self, UnitSegment};
 use super::{block, follow};
 use crate::{Retained, Usage};
 use std::alloc::{GlobalAlloc, Layout, System, handle_alloc_error};
@@ -133,7 +133,7 @@ impl UnitHandle {
         follow::begin();
         // The parent stays as long as its child may have something to give back to it: the child
         // owns a handle, which `drop` takes back.
-        let parent = segments::followed().and_then(UnitRef::upgrade);
+        let parent = work::followed().and_then(UnitRef::upgrade);
         let id = parent.as_ref().map_or(NO_UNIT, UnitHandle::id);
         std::mem::forget(parent);
         Self::begin(Some(id))
@@ -148,17 +148,17 @@ impl UnitHandle {
     }
 
     pub(crate) fn current() -> Option<Self> {
-        segments::current(UnitRef::upgrade)
+        work::current(UnitRef::upgrade)
     }
 
     #[inline]
     pub(crate) fn open(&self) -> UnitSegment {
-        segments::open_for(self.unit)
+        work::open_for(self.unit)
     }
 
     /// As [`UnitHandle::open`], but [`UnitHandle::current`] does not see it.
     pub(crate) fn open_unseen(&self) -> UnitSegment {
-        segments::open_unseen(self.unit)
+        work::open_unseen(self.unit)
     }
 
     pub(crate) fn usage(&self) -> Usage {
@@ -168,7 +168,7 @@ impl UnitHandle {
         let cell = self.unit.cell;
         let counts = cell.counts();
         let ended = counts.usage(cell.peak(), true);
-        match segments::open_usage(self.unit) {
+        match work::open_usage(self.unit) {
             None => ended,
             Some((open, base)) => {
                 let mut usage = ended + open;
@@ -233,7 +233,7 @@ impl UnitHandle {
 
     #[inline]
     pub(crate) fn open_id(id: u64) -> Option<UnitSegment> {
-        UnitRef::of(id).map(segments::open_for)
+        UnitRef::of(id).map(work::open_for)
     }
 }
 

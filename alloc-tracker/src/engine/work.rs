@@ -1,0 +1,332 @@
+//! The units that a thread works for: a thread-local stack, where `Unit::current` and `Unit::usage`
+//! find them.
+
+use super::segments::{self, Segment};
+use super::unit_pool::UnitRef;
+use super::{block, sites};
+use crate::Usage;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+/// Names the work of a thread for a unit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnitSegment {
+    /// 0: there was no memory to remember the work; it is not counted.
+    id: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Work {
+    id: u64,
+    unit: UnitRef,
+    /// The unit's live bytes when the work began.
+    base: i64,
+    segment: Segment,
+    /// False: the thread worked for the unit already, and that segment counts all this.
+    counts: bool,
+    /// Whether [`current`] sees it.
+    seen: bool,
+    /// How often allocations were suspended when the work began: those that are suspended since
+    /// then are not the unit's.
+    suspended: u32,
+}
+
+/// The stack. It lies in memory from the system's allocator, so it is charged to nobody.
+struct Stack {
+    first: Cell<*mut Work>,
+    /// One past the last work.
+    end: Cell<*mut Work>,
+    /// One past the last place.
+    limit: Cell<*mut Work>,
+    next_id: Cell<u64>,
+}
+
+const FIRST_CAPACITY: usize = 32;
+
+thread_local! {
+    // As for the block: no initialiser that runs, no destructor.
+    static STACK: Stack = const {
+        Stack {
+            first: Cell::new(ptr::null_mut()),
+            end: Cell::new(ptr::null_mut()),
+            limit: Cell::new(ptr::null_mut()),
+            next_id: Cell::new(1),
+        }
+    };
+}
+
+/// The thread starts to work for `unit`.
+#[inline]
+pub(super) fn open_for(unit: UnitRef) -> UnitSegment {
+    push(unit, true)
+}
+
+/// The same, but [`current`] does not see it.
+pub(super) fn open_unseen(unit: UnitRef) -> UnitSegment {
+    push(unit, false)
+}
+
+#[inline(always)]
+fn push(unit: UnitRef, seen: bool) -> UnitSegment {
+    with_stack(|stack| {
+        if stack.end.get() == stack.limit.get() && !stack.grow() {
+            return None;
+        }
+        let id = stack.next_id.get();
+        stack.next_id.set(id + 1);
+        let counts = stack.counting(unit).is_none();
+        // PERF: nobody else asks for it.
+        let suspended = if unit.follows() {
+            sites::suspended()
+        } else {
+            0
+        };
+        let end = stack.end.get();
+        // SAFETY: `end` is below `limit`, so it is a place inside the stack's memory, and so is
+        // the one past it at the most. `Work` is `Copy`, there is nothing to drop there, and the
+        // place is written to the end before it is read.
+        unsafe {
+            (&raw mut (*end).id).write(id);
+            (&raw mut (*end).unit).write(unit);
+            (&raw mut (*end).base).write(unit.live());
+            (&raw mut (*end).counts).write(counts);
+            (&raw mut (*end).seen).write(seen);
+            (&raw mut (*end).suspended).write(suspended);
+            let segment = &raw mut (*end).segment;
+            if counts {
+                segments::open_in(&mut *segment.cast::<MaybeUninit<Segment>>());
+            } else {
+                segment.write(Segment::NEVER);
+            }
+            stack.end.set(end.add(1));
+        }
+        if unit.follows() {
+            see_own_calls_or_not();
+        }
+        Some(UnitSegment { id })
+    })
+    .unwrap_or_else(|| {
+        unit.lose_track();
+        UnitSegment { id: 0 }
+    })
+}
+
+/// The thread's work ends, and the unit has its figures.
+#[inline]
+pub(crate) fn close_for_unit(segment: UnitSegment) {
+    with_stack(|stack| {
+        let work = match stack.all().last() {
+            // PERF: by reference: nothing is copied out of the stack on the common path.
+            Some(last) if last.id == segment.id => {
+                stack.pop();
+                last
+            }
+            _ => &stack.remove(segment.id)?,
+        };
+        let unit = work.unit;
+        if unit.follows() {
+            see_own_calls_or_not();
+        }
+        if !work.counts {
+            return Some(());
+        }
+        // Guards may be dropped in any order: if the thread still works for the unit, by another
+        // guard, that one takes the segment over.
+        if stack.first.get() != stack.end.get()
+            && let Some(heir) = stack.all().iter().position(|work| work.unit == unit)
+        {
+            stack.hand_over(heir, *work);
+            return Some(());
+        }
+        let (counts, peak) = segments::end(work.segment);
+        unit.add(counts, work.base, peak);
+        stack.free_if_detached();
+        Some(())
+    });
+}
+
+/// The innermost unit that this thread works for and that `accept` takes.
+pub(super) fn current<T>(mut accept: impl FnMut(UnitRef) -> Option<T>) -> Option<T> {
+    with_stack(|stack| {
+        let mut seen = stack.all().iter().rev().filter(|work| work.seen);
+        seen.find_map(|work| accept(work.unit))
+    })
+}
+
+/// The innermost unit that follows its blocks and that this thread's allocations are for.
+pub(super) fn followed() -> Option<UnitRef> {
+    let mut innermost = None;
+    each_followed(|unit| {
+        innermost.get_or_insert(unit);
+    });
+    innermost
+}
+
+/// Calls `each` with every such unit, the innermost first.
+pub(super) fn each_followed(mut each: impl FnMut(UnitRef)) {
+    let now = sites::suspended();
+    with_stack(|stack| {
+        let work = stack.all().iter().rev();
+        work.filter(|work| work.unit.follows() && work.suspended == now)
+            .for_each(|work| each(work.unit));
+        Some(())
+    });
+}
+
+/// Has the thread look at each of its calls if there is anything to see: a budget that notes call
+/// sites, a unit that follows its blocks.
+#[cold]
+pub(super) fn see_own_calls_or_not() {
+    let follows = with_stack(|stack| {
+        let mut work = stack.all().iter();
+        Some(work.any(|work| work.unit.follows()))
+    });
+    let watch = sites::any_open() || follows.unwrap_or(false);
+    block::with(|block| block.watch_own(watch));
+}
+
+/// The calling thread's open work for `unit`: its figures, and the unit's live bytes when it
+/// began.
+pub(super) fn open_usage(unit: UnitRef) -> Option<(Usage, i64)> {
+    with_stack(|stack| {
+        let work = stack.counting(unit)?;
+        Some((segments::so_far(work.segment), work.base))
+    })
+}
+
+/// Gives the stack's memory back when the thread ends.
+pub(super) fn release_stack() {
+    with_stack(|stack| {
+        stack.free();
+        Some(())
+    });
+}
+
+#[inline(always)]
+fn with_stack<T>(f: impl FnOnce(&Stack) -> Option<T>) -> Option<T> {
+    STACK.try_with(f).ok().flatten()
+}
+
+impl Stack {
+    /// NOTE: a slice of what is there now. Whoever holds it may call `pop`, after which the last
+    /// place stays as it is until the next `push`; `push` and `remove` come after its last use.
+    #[inline(always)]
+    fn all(&self) -> &[Work] {
+        let (first, end) = (self.first.get(), self.end.get());
+        if first == end {
+            return &[];
+        }
+        // SAFETY: from `first` to `end` all places are initialised and of one block of memory, and
+        // only this thread touches them. See above for how long.
+        unsafe { std::slice::from_raw_parts(first, end.offset_from_unsigned(first)) }
+    }
+
+    /// The work whose segment counts for `unit`.
+    ///
+    /// PERF: by pointers: the length of a slice is a division.
+    #[inline(always)]
+    fn counting(&self, unit: UnitRef) -> Option<&Work> {
+        let mut at = self.first.get();
+        while at != self.end.get() {
+            // SAFETY: between `first` and `end`, as in `all`.
+            let work = unsafe { &*at };
+            if work.unit == unit && work.counts {
+                return Some(work);
+            }
+            // SAFETY: at most one past the last.
+            at = unsafe { at.add(1) };
+        }
+        None
+    }
+
+    /// The last one goes.
+    #[inline(always)]
+    fn pop(&self) {
+        // SAFETY: there is a last one, so this stays inside the stack's memory.
+        self.end.set(unsafe { self.end.get().sub(1) });
+    }
+
+    #[cold]
+    fn remove(&self, id: u64) -> Option<Work> {
+        let index = self.all().iter().rposition(|work| work.id == id)?;
+        let work = self.all()[index];
+        let above = self.all().len() - index - 1;
+        // SAFETY: both ranges lie inside the initialised part.
+        unsafe {
+            let at = self.first.get().add(index);
+            ptr::copy(at.add(1), at, above);
+        }
+        self.pop();
+        Some(work)
+    }
+
+    #[cold]
+    fn hand_over(&self, heir: usize, of: Work) {
+        let mut work = self.all()[heir];
+        work.base = of.base;
+        work.segment = of.segment;
+        work.counts = true;
+        // SAFETY: `all` has an element at `heir`: the place is inside the stack's memory.
+        unsafe { self.first.get().add(heir).write(work) };
+    }
+
+    /// If the thread is ending and `release_stack` has been.
+    #[inline(always)]
+    fn free_if_detached(&self) {
+        if self.first.get() == self.end.get() && block::with(|block| block.is_detached()) {
+            self.free();
+        }
+    }
+
+    /// Doubles the capacity; false if the system has no memory, or nothing is tracked.
+    #[cold]
+    fn grow(&self) -> bool {
+        if !super::is_installed() {
+            return false;
+        }
+        // So that `release_stack` is called, even if this thread never allocates.
+        block::with(|block| block.attach_if_new());
+        let len = self.all().len();
+        let capacity = if len == 0 { FIRST_CAPACITY } else { len * 2 };
+        let (Ok(old), Ok(new)) = (Layout::array::<Work>(len), Layout::array::<Work>(capacity))
+        else {
+            return false;
+        };
+        let first = if len == 0 {
+            // SAFETY: the size is not zero.
+            unsafe { System.alloc(new) }
+        } else {
+            // SAFETY: the stack is full, so `first` came from `System` with `old`; the new size is
+            // not zero and, as `new` exists, within the limits of `isize`.
+            unsafe { System.realloc(self.first.get().cast(), old, new.size()) }
+        };
+        if first.is_null() {
+            return false;
+        }
+        let first = first.cast::<Work>();
+        self.first.set(first);
+        // SAFETY: `len` and `capacity` are within the fresh memory.
+        unsafe {
+            self.end.set(first.add(len));
+            self.limit.set(first.add(capacity));
+        }
+        true
+    }
+
+    fn free(&self) {
+        let first = self.first.replace(ptr::null_mut());
+        let limit = self.limit.replace(ptr::null_mut());
+        self.end.set(ptr::null_mut());
+        if first.is_null() {
+            return;
+        }
+        // SAFETY: both belong to the block of memory that `grow` made.
+        let capacity = unsafe { limit.offset_from_unsigned(first) };
+        if let Ok(layout) = Layout::array::<Work>(capacity) {
+            // SAFETY: `first` came from `System` with this layout and is forgotten above.
+            unsafe { System.dealloc(first.cast(), layout) };
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! A unit that has ended, as data.
+
+use super::KindId;
+use crate::boundary::BoundaryId;
+use crate::system::SystemCosts;
+use std::ops::Deref;
+
+/// Boundary cells of a unit. The last is for what the others have no room for.
+pub(crate) const BOUNDARIES_PER_UNIT: usize = 8;
+
+/// A unit that has ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Finished {
+    pub(crate) kind: KindId,
+    pub(crate) error: bool,
+    pub(crate) wall: u64,
+    pub(crate) busy: u64,
+    pub(crate) wakeups: u64,
+    pub(crate) retries: u64,
+    /// `None` where nothing is tracked.
+    pub(crate) usage: Option<(u64, u64, u64)>,
+    /// What telemetry itself took, if that was timed.
+    pub(crate) telemetry_ns: Option<u64>,
+    /// What the system says, if it was asked and knows.
+    pub(crate) system: Option<SystemCosts>,
+    pub(crate) boundaries: Boundaries,
+}
+
+/// The boundaries that a unit crossed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Boundaries {
+    len: usize,
+    crossed: [FinishedBoundary; BOUNDARIES_PER_UNIT],
+}
+
+impl Boundaries {
+    /// Past the most that a unit tells apart, it is ignored; nobody hands in more.
+    pub(crate) fn push(&mut self, boundary: FinishedBoundary) {
+        if let Some(place) = self.crossed.get_mut(self.len) {
+            *place = boundary;
+            self.len += 1;
+        }
+    }
+}
+
+impl Deref for Boundaries {
+    type Target = [FinishedBoundary];
+
+    fn deref(&self) -> &[FinishedBoundary] {
+        &self.crossed[..self.len]
+    }
+}
+
+impl PartialEq for Boundaries {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct FinishedBoundary {
+    pub(crate) id: BoundaryId,
+    pub(crate) calls: u64,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+}
+
+impl Default for FinishedBoundary {
+    fn default() -> Self {
+        FinishedBoundary {
+            id: BoundaryId::OTHER,
+            calls: 0,
+            sent: 0,
+            received: 0,
+        }
+    }
+}

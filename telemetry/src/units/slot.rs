@@ -1,0 +1,313 @@
+//! What one unit in progress has cost so far.
+
+use super::KindId;
+use super::finished::{BOUNDARIES_PER_UNIT, Boundaries, Finished, FinishedBoundary};
+use crate::boundary::BoundaryId;
+use crate::system::{Io, Sampled, SystemCosts};
+use alloc_tracker::raw::UnitId;
+use alloc_tracker::{Unit, Usage};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+const NOT_SAMPLED: u8 = 0;
+const WITHOUT_IO: u8 = 1;
+const WITH_IO: u8 = 2;
+
+/// What one unit has cost so far. Times are nanoseconds of the instance's clock.
+///
+/// All accesses are relaxed: sums stand for themselves, and the unit's end is ordered after its
+/// work by the span handles that were passed around (their counts release and acquire).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Slot {
+    /// The [`SlotRef`](super::SlotRef) of the unit in this slot; 0 when free.
+    pub(super) owner: AtomicU64,
+    pub(super) generation: AtomicU64,
+    pub(super) next_free: AtomicU32,
+    kind: AtomicU32,
+    error: AtomicBool,
+    /// This unit's own telemetry cost is being timed.
+    timed: AtomicBool,
+    /// The number of the thread that began the unit.
+    thread: AtomicU64,
+    /// The account in which its allocations are. Kept from one unit of the slot to the next.
+    unit: AtomicU64,
+    started: AtomicU64,
+    last_exit: Figure,
+    busy: Figure,
+    wakeups: Figure,
+    retries: AtomicU64,
+    telemetry_ns: AtomicU64,
+    /// What the system is asked about the unit: a [`Sampled`] as a number.
+    sampled: AtomicU8,
+    /// The answers: CPU time, voluntary and involuntary switches, calls and bytes of input and output.
+    system: [AtomicU64; 5],
+    boundaries: [BoundaryCell; BOUNDARIES_PER_UNIT],
+}
+
+#[derive(Debug, Default)]
+struct BoundaryCell {
+    /// The boundary's number plus one; 0 while unused.
+    id: AtomicU32,
+    calls: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+/// A figure to which any thread may add.
+///
+/// PERF: most units are worked for by the thread that began them. What that one adds takes no locked
+/// instruction, as it has a word of its own.
+#[derive(Debug, Default)]
+struct Figure {
+    own: AtomicU64,
+    others: AtomicU64,
+}
+
+impl Figure {
+    fn add(&self, n: u64, by_owner: bool) {
+        if by_owner {
+            self.own.store(self.own.load(Relaxed) + n, Relaxed);
+        } else {
+            self.others.fetch_add(n, Relaxed);
+        }
+    }
+
+    fn sum(&self) -> u64 {
+        self.own.load(Relaxed) + self.others.load(Relaxed)
+    }
+
+    /// For a figure that is a moment: it only moves forward.
+    fn reach(&self, moment: u64, by_owner: bool) {
+        if by_owner {
+            self.own.store(moment, Relaxed);
+        } else {
+            self.others.fetch_max(moment, Relaxed);
+        }
+    }
+
+    fn latest(&self) -> u64 {
+        self.own.load(Relaxed).max(self.others.load(Relaxed))
+    }
+
+    fn clear(&self) {
+        self.own.store(0, Relaxed);
+        self.others.store(0, Relaxed);
+    }
+}
+
+impl Slot {
+    pub(super) fn new() -> Self {
+        let slot = Slot::default();
+        slot.unit.store(UnitId::leak(Unit::new()).0, Relaxed);
+        slot
+    }
+
+    /// The thread with this number starts to work for the unit.
+    pub(crate) fn enter(&self, thread: u64) -> alloc_tracker::raw::Segment {
+        self.wakeups.add(1, self.is_owner(thread));
+        UnitId(self.unit.load(Relaxed)).open()
+    }
+
+    /// It stops, at `now`, after having started at `entered`.
+    pub(crate) fn exit(&self, entered: u64, now: u64, thread: u64) {
+        let by_owner = self.is_owner(thread);
+        self.busy.add(now.saturating_sub(entered), by_owner);
+        self.last_exit.reach(now, by_owner);
+    }
+
+    /// What the system is to be asked at each entry and exit.
+    #[inline]
+    pub(crate) fn sampled(&self) -> Sampled {
+        match self.sampled.load(Relaxed) {
+            NOT_SAMPLED => Sampled::No,
+            WITH_IO => Sampled::UseAndIo,
+            _ => Sampled::Use,
+        }
+    }
+
+    pub(crate) fn add_system_costs(&self, costs: SystemCosts) {
+        let io = costs.io.unwrap_or_default();
+        let figures = [
+            costs.cpu,
+            costs.voluntary,
+            costs.involuntary,
+            io.calls,
+            io.bytes,
+        ];
+        for (sum, n) in self.system.iter().zip(figures) {
+            sum.fetch_add(n, Relaxed);
+        }
+        if costs.io.is_none() {
+            // The kernel does not say: unknown, not none.
+            self.sampled.store(WITHOUT_IO, Relaxed);
+        }
+    }
+
+    fn system_costs(&self) -> Option<SystemCosts> {
+        let sampled = self.sampled();
+        if sampled == Sampled::No || self.wakeups.sum() == 0 {
+            return None;
+        }
+        let [cpu, voluntary, involuntary, calls, bytes] =
+            std::array::from_fn(|i| self.system[i].load(Relaxed));
+        Some(SystemCosts {
+            cpu,
+            voluntary,
+            involuntary,
+            io: (sampled == Sampled::UseAndIo).then_some(Io { calls, bytes }),
+        })
+    }
+
+    fn is_owner(&self, thread: u64) -> bool {
+        self.thread.load(Relaxed) == thread
+    }
+
+    pub(crate) fn mark_error(&self) {
+        if !self.error.load(Relaxed) {
+            self.error.store(true, Relaxed);
+        }
+    }
+
+    pub(crate) fn add_telemetry_ns(&self, ns: u64) {
+        self.telemetry_ns.fetch_add(ns, Relaxed);
+    }
+
+    pub(crate) fn retried(&self) {
+        self.retries.fetch_add(1, Relaxed);
+    }
+
+    /// Adds to the figures of one boundary.
+    pub(crate) fn cross(&self, boundary: BoundaryId, calls: u64, sent: u64, received: u64) {
+        let cell = self.boundary(boundary);
+        for (sum, n) in [
+            (&cell.calls, calls),
+            (&cell.sent, sent),
+            (&cell.received, received),
+        ] {
+            if n > 0 {
+                sum.fetch_add(n, Relaxed);
+            }
+        }
+    }
+
+    fn boundary(&self, boundary: BoundaryId) -> &BoundaryCell {
+        let (last, cells) = (&self.boundaries[BOUNDARIES_PER_UNIT - 1], &self.boundaries);
+        // What has no name of its own goes to the last cell, where the ninth boundary goes too.
+        let named = if boundary == BoundaryId::OTHER {
+            0
+        } else {
+            BOUNDARIES_PER_UNIT - 1
+        };
+        for cell in &cells[..named] {
+            let id = boundary.0 + 1;
+            let found = match cell.id.load(Relaxed) {
+                0 => match cell.id.compare_exchange(0, id, Relaxed, Relaxed) {
+                    Ok(_) => id,
+                    Err(winner) => winner,
+                },
+                found => found,
+            };
+            if found == id {
+                return cell;
+            }
+        }
+        last.id.store(BoundaryId::OTHER.0 + 1, Relaxed);
+        last
+    }
+
+    pub(super) fn take(&self, now: u64) -> Finished {
+        let started = self.started.load(Relaxed);
+        let last_exit = self.last_exit.latest();
+        let usage = Some(self.usage()).filter(Usage::is_tracked);
+        let timed = self.timed.load(Relaxed);
+        let mut finished = Finished {
+            kind: KindId(self.kind.load(Relaxed)),
+            error: self.error.load(Relaxed),
+            // A close can come long after the work: the last exit tells the truth, if there was
+            // one. A unit that was never entered lasted until now.
+            wall: (if last_exit == 0 { now } else { last_exit }).saturating_sub(started),
+            busy: self.busy.sum(),
+            wakeups: self.wakeups.sum(),
+            retries: self.retries.load(Relaxed),
+            usage: usage.map(|u| (u.allocs, u.alloc_bytes, u.peak_bytes)),
+            telemetry_ns: timed.then(|| self.telemetry_ns.load(Relaxed)),
+            system: self.system_costs(),
+            boundaries: Boundaries::default(),
+        };
+        for cell in &self.boundaries {
+            if let Some(id) = cell.id.load(Relaxed).checked_sub(1) {
+                finished.boundaries.push(FinishedBoundary {
+                    id: BoundaryId(id),
+                    calls: cell.calls.load(Relaxed),
+                    sent: cell.sent.load(Relaxed),
+                    received: cell.received.load(Relaxed),
+                });
+            }
+        }
+        finished
+    }
+
+    /// What the unit allocated, and the account made ready for the next one.
+    fn usage(&self) -> Usage {
+        let (usage, next) = UnitId(self.unit.load(Relaxed)).exchange();
+        self.unit.store(next.0, Relaxed);
+        usage
+    }
+
+    pub(super) fn reset(&self, start: Start) {
+        let Start {
+            kind,
+            timed,
+            sampled,
+            now,
+            thread,
+        } = start;
+        self.kind.store(kind.0, Relaxed);
+        let sampled = match sampled {
+            Sampled::No => NOT_SAMPLED,
+            Sampled::Use => WITHOUT_IO,
+            Sampled::UseAndIo => WITH_IO,
+        };
+        self.sampled.store(sampled, Relaxed);
+        if sampled != NOT_SAMPLED {
+            self.system.iter().for_each(|sum| sum.store(0, Relaxed));
+        }
+        self.error.store(false, Relaxed);
+        self.timed.store(timed, Relaxed);
+        self.thread.store(thread, Relaxed);
+        self.started.store(now, Relaxed);
+        self.last_exit.clear();
+        self.busy.clear();
+        self.wakeups.clear();
+        self.retries.store(0, Relaxed);
+        self.telemetry_ns.store(0, Relaxed);
+        for cell in &self.boundaries {
+            if cell.id.load(Relaxed) == 0 {
+                continue;
+            }
+            cell.id.store(0, Relaxed);
+            cell.calls.store(0, Relaxed);
+            cell.sent.store(0, Relaxed);
+            cell.received.store(0, Relaxed);
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let _last = UnitId(*self.unit.get_mut()).reclaim();
+    }
+}
+
+/// A unit that starts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    pub(crate) kind: KindId,
+    /// What telemetry itself takes for it is timed.
+    pub(crate) timed: bool,
+    pub(crate) sampled: Sampled,
+    /// The time.
+    pub(crate) now: u64,
+    /// The number of the thread.
+    pub(crate) thread: u64,
+}
