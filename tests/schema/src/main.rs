@@ -1,0 +1,159 @@
+//! Holds every line of some files against `docs/records.schema.json`, and each ledger against the
+//! identity that a schema cannot state.
+//!
+//! `cargo run --manifest-path tests/schema/Cargo.toml -- RECORDS.jsonl ..`
+
+use jsonschema::Validator;
+use serde_json::Value;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let schema = schema();
+    let (mut records, mut wrong) = (0, 0);
+    let files: Vec<String> = std::env::args().skip(1).collect();
+    for file in &files {
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) => {
+                eprintln!("{file}: {error}");
+                return ExitCode::from(2);
+            }
+        };
+        for (number, line) in text.lines().enumerate() {
+            records += 1;
+            for fault in faults(&schema, line) {
+                wrong += 1;
+                eprintln!("{file}:{}: {fault}", number + 1);
+            }
+        }
+    }
+    println!("{records} records in {} files, {wrong} faults", files.len());
+    // Nothing to look at is no proof.
+    if records == 0 || wrong > 0 {
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn schema() -> Validator {
+    let text = include_str!("../../../docs/records.schema.json");
+    let schema = serde_json::from_str(text).expect("the schema is JSON");
+    jsonschema::validator_for(&schema).expect("the schema is a schema")
+}
+
+fn faults(schema: &Validator, line: &str) -> Vec<String> {
+    let record: Value = match serde_json::from_str(line) {
+        Ok(record) => record,
+        Err(error) => return vec![error.to_string()],
+    };
+    let mut faults: Vec<String> = schema.iter_errors(&record).map(|e| e.to_string()).collect();
+    if record["type"] == "ledger" {
+        let streams = ["units", "events", "exemplars", "records"];
+        let broken = streams.iter().filter(|name| !adds_up(&record[**name]));
+        faults.extend(broken.map(|name| format!("the ledger of {name} does not add up")));
+    }
+    faults
+}
+
+/// `seen = kept + sampled_out + rate_limited + dropped`.
+fn adds_up(stream: &Value) -> bool {
+    let figure = |name: &str| stream[name].as_u64();
+    let dropped = || -> Option<u64> {
+        let reasons = stream["dropped"].as_object()?.values();
+        reasons.map(Value::as_u64).sum()
+    };
+    let sum = || -> Option<u64> {
+        Some(figure("kept")? + figure("sampled_out")? + figure("rate_limited")? + dropped()?)
+    };
+    figure("seen").is_some() && figure("seen") == sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn distribution(unit: &str) -> Value {
+        json!({ "unit": unit, "p50": 1, "p90": 2, "p99": 2, "p999": 2, "max": 2, "sum": 3, "count": 2 })
+    }
+
+    fn unit() -> Value {
+        let (ns, bytes, count) = (
+            distribution("ns"),
+            distribution("bytes"),
+            distribution("count"),
+        );
+        let mut cpu = ns.clone();
+        cpu["sampled"] = json!(1);
+        json!({
+            "type": "unit", "v": 1, "ts": "2026-11-21T15:32:38.684Z", "service": "shop",
+            "seconds": 10.5, "unit": "request", "target": "shop::http", "count": 2, "errors": 0,
+            "in_flight": 0, "in_flight_max": 1,
+            "metrics": {
+                "wall": ns, "busy": ns, "wakeups": count, "retries": count, "allocs": count,
+                "alloc_bytes": bytes, "peak_bytes": null, "cpu": cpu,
+                "context_switches_voluntary": null, "context_switches_involuntary": null,
+                "io_calls": null, "io_bytes": null,
+            },
+            "boundaries": {
+                "db.query": { "calls": count, "bytes_sent": bytes, "bytes_received": bytes },
+            },
+        })
+    }
+
+    fn ledger() -> Value {
+        let stream = json!({
+            "seen": 7, "kept": 3, "sampled_out": 0, "rate_limited": 1, "dropped": { "full": 3 },
+        });
+        json!({
+            "type": "ledger", "v": 1, "ts": "2026-11-21T15:32:38.684Z", "service": "shop",
+            "units": stream, "events": stream, "exemplars": stream, "records": stream,
+            "cost": { "cpu_seconds": 0.5, "bytes": 12, "ns_per_unit": null },
+        })
+    }
+
+    #[test]
+    fn what_is_right_passes() {
+        for record in [unit(), ledger()] {
+            assert_eq!(faults(&schema(), &record.to_string()), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn each_of_these_makes_a_record_wrong() {
+        for (what, mut record, at, value) in [
+            ("another type", unit(), "/type", json!("units")),
+            ("another version", unit(), "/v", json!(2)),
+            ("a local time", unit(), "/ts", json!("2026-11-21 15:32:38")),
+            ("no units", unit(), "/count", json!(0)),
+            ("a negative figure", unit(), "/errors", json!(-1)),
+            ("an unknown wall time", unit(), "/metrics/wall", Value::Null),
+            ("time in bytes", unit(), "/metrics/cpu/unit", json!("bytes")),
+            ("a fraction", unit(), "/metrics/wall/p50", json!(1.5)),
+            (
+                "bytes as calls",
+                unit(),
+                "/boundaries/db.query/calls/unit",
+                json!("bytes"),
+            ),
+            ("no stream", ledger(), "/units", json!({})),
+            (
+                "a stream that does not add up",
+                ledger(),
+                "/events/kept",
+                json!(4),
+            ),
+            ("text for a cost", ledger(), "/cost/bytes", json!("12")),
+        ] {
+            *record.pointer_mut(at).expect("it is there") = value;
+            assert!(
+                !faults(&schema(), &record.to_string()).is_empty(),
+                "{what} passes"
+            );
+        }
+        let mut more = unit();
+        more["surprise"] = json!(1);
+        assert!(!faults(&schema(), &more.to_string()).is_empty());
+        assert!(!faults(&schema(), "{").is_empty());
+    }
+}
