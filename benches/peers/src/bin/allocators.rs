@@ -1,6 +1,7 @@
 //! Every allocator beside System, in one run: instructions by callgrind, times in turn.
 //!
-//! `cargo run --release --manifest-path benches/peers/Cargo.toml [-- --smoke]`
+//! `cargo build --release --manifest-path benches/peers/Cargo.toml`, which builds the others, then
+//! `cargo run` with the same arguments `[-- --smoke]`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -67,7 +68,12 @@ fn main() {
 
 fn program(binary: &str) -> PathBuf {
     let me = std::env::current_exe().expect("this program's path");
-    me.with_file_name(binary)
+    let path = me.with_file_name(binary);
+    assert!(
+        path.exists(),
+        "{binary} is not built: `cargo build` before `cargo run`"
+    );
+    path
 }
 
 fn arguments(case: &str, times: u64, threads: u64) -> [String; 6] {
