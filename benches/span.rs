@@ -51,6 +51,78 @@ fn failed_unit(times: u64) {
     }
 }
 
+/// 512 kinds of unit: as many call sites.
+mod kinds {
+    use super::{black_box, info_span};
+
+    macro_rules! site {
+        ($a:literal $b:literal $c:literal) => {
+            || info_span!(concat!("kind ", $a, $b, $c)).in_scope(|| black_box(()))
+        };
+    }
+    macro_rules! eight {
+        ($a:literal $b:literal) => {
+            [
+                site!($a $b "0"), site!($a $b "1"), site!($a $b "2"), site!($a $b "3"),
+                site!($a $b "4"), site!($a $b "5"), site!($a $b "6"), site!($a $b "7"),
+            ]
+        };
+    }
+    macro_rules! sixty_four {
+        ($a:literal) => {
+            [
+                eight!($a "0"), eight!($a "1"), eight!($a "2"), eight!($a "3"),
+                eight!($a "4"), eight!($a "5"), eight!($a "6"), eight!($a "7"),
+            ]
+        };
+    }
+
+    type Site = fn();
+    static SITES: [[[Site; 8]; 8]; 8] = [
+        sixty_four!("0"),
+        sixty_four!("1"),
+        sixty_four!("2"),
+        sixty_four!("3"),
+        sixty_four!("4"),
+        sixty_four!("5"),
+        sixty_four!("6"),
+        sixty_four!("7"),
+    ];
+
+    /// Units of so many kinds, in turns.
+    pub(super) fn run<const KINDS: usize>(times: u64) {
+        let sites = SITES.as_flattened().as_flattened();
+        for n in 0..times as usize {
+            sites[n % KINDS]();
+        }
+    }
+}
+
+/// Spans inside each other, so many deep; one repetition is one span.
+fn nested<const DEPTH: u64>(times: u64) {
+    fn down(depth: u64) {
+        if depth > 0 {
+            info_span!("span").in_scope(|| down(depth - 1));
+        }
+    }
+    for _ in 0..times.div_ceil(DEPTH) {
+        down(DEPTH);
+    }
+}
+
+/// Units on so many threads; one repetition is one unit on each of as many threads as there are
+/// cores, so that more threads do not look slower for waiting.
+fn on_threads<const THREADS: u64>(times: u64) {
+    let dispatch = tracing::dispatcher::get_default(Clone::clone);
+    let cores = std::thread::available_parallelism().map_or(2, |n| n.get() as u64);
+    let each = times * cores.min(THREADS) / THREADS;
+    std::thread::scope(|threads| {
+        for _ in 0..THREADS {
+            threads.spawn(|| tracing::dispatcher::with_default(&dispatch, || unit(each)));
+        }
+    });
+}
+
 fn with_registry(work: fn(u64), times: u64) {
     with_default(registry(), || support::counted(work, times));
 }
@@ -148,6 +220,27 @@ fn main() {
         &mut everywhere(&bare),
         &mut everywhere(&with),
     );
+
+    header(
+        "As the work grows, per unit or span",
+        "Registry",
+        "with layer",
+    );
+    for (name, work) in [
+        ("1 thread", on_threads::<1> as fn(u64)),
+        ("2 threads", on_threads::<2>),
+        ("8 threads", on_threads::<8>),
+        ("64 threads", on_threads::<64>),
+        ("1 kind", kinds::run::<1>),
+        ("8 kinds", kinds::run::<8>),
+        ("64 kinds", kinds::run::<64>),
+        ("512 kinds", kinds::run::<512>),
+        ("nested 1 deep", nested::<1>),
+        ("nested 8 deep", nested::<8>),
+        ("nested 64 deep", nested::<64>),
+    ] {
+        compare(name, &mut under(&bare, work), &mut under(&with, work));
+    }
 
     println!("\nHeap allocations, telemetry's own included");
     let units = if support::smoke() { 20_000 } else { 1_000_000 };

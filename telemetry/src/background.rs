@@ -204,6 +204,11 @@ impl Worker {
 
     fn flush(&mut self, last: bool) {
         self.core.counters.note_own_cpu();
+        if self.exporters.is_empty() {
+            // Nobody reads the interval: it need not become a text of some hundred names.
+            self.core.discard_interval();
+            return;
+        }
         let interval = self.core.take_interval();
         let units = self.core.counters.ledger().units;
         if interval.is_none() && !last && units == self.told {

@@ -183,6 +183,13 @@ impl Core {
         interval
     }
 
+    /// As [`Core::take_interval`], for nobody.
+    pub(crate) fn discard_interval(&self) {
+        let mut totals = self.collect();
+        totals.interval_start = self.clock.now();
+        totals.interval.clear();
+    }
+
     /// A unit is not counted. The ledger has that to say, even if no unit ever ends.
     pub(crate) fn drop_unit(&self, why: UnitDrop) {
         self.counters.unit_dropped(why);

@@ -127,7 +127,8 @@ pub(crate) fn enter(core: &Arc<Core>, span: u64, member: Membership, now: u64) {
         if all.frames.len() == all.frames.capacity() {
             alloc_tracker::excluded(|| all.frames.reserve(64));
         }
-        let inside = all.frames.iter().any(|f| f.is_for(core, member.slot));
+        // PERF: from the innermost on: a child finds its unit at once, however deep it is nested.
+        let inside = all.frames.iter().rev().any(|f| f.is_for(core, member.slot));
         let thread = all.thread();
         let work = core.slots.get(member.slot).filter(|_| !inside);
         all.frames.push(Frame {
