@@ -223,7 +223,7 @@ mod tests {
         ] {
             assert_eq!(of(users, file), Origin::User, "{users} in {file}");
         }
-        let registry = "/home/me/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f";
+        let registry = "/home/me/.cargo/registry/src/index.example-0123456789abcdef";
         for (package, origin) in [
             ("serde-1.0", Origin::Dependency),
             ("backtrace-0.3.77", Origin::Runtime),
