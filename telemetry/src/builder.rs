@@ -65,7 +65,8 @@ impl Builder {
 
     /// For which share of the units the system is asked, at every entry and exit, for CPU time and
     /// context switches, and for one in eight of those for input and output too. Default: 1 in 64.
-    /// 0: none; 1: all units, and input and output of each.
+    /// 0: none; 1: all units, and input and output of each. In between it is rounded to one in a
+    /// whole number, as each unit of the sample stands for as many.
     ///
     /// An entry and exit of such a unit takes 1 to 2 µs more, with input and output 4 to 5 µs.
     /// Known on Linux only.

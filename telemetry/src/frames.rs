@@ -3,7 +3,7 @@
 
 use crate::core::Core;
 use crate::ring::Ring;
-use crate::system::{Sampled, Started};
+use crate::system::{RANDOM_BITS, Sampled, Started};
 use crate::units::{Finished, FreeSlot, KindId, Membership, SlotRef, Start};
 use alloc_tracker::raw::Segment;
 use std::cell::{Cell, RefCell};
@@ -263,7 +263,7 @@ pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished) {
 }
 
 impl Frames {
-    /// Xorshift; seeded by the thread's number, which differs.
+    /// [`RANDOM_BITS`] of xorshift, seeded by the thread's number, which differs.
     #[inline]
     fn random(&mut self) -> u64 {
         if self.random == 0 {
@@ -275,7 +275,7 @@ impl Frames {
         random ^= random << 17;
         self.random = random;
         // Its low bits are the weaker ones.
-        random >> 8
+        random >> (u64::BITS - RANDOM_BITS)
     }
 
     #[inline]

@@ -28,7 +28,14 @@ pub(crate) struct Io {
 pub(crate) struct Sampling {
     /// One in so many; 0: none.
     every: u32,
+    /// A random number below this is drawn for one in so many.
+    ///
+    /// PERF: compared at every unit, where a remainder would be a division.
+    below: u64,
 }
+
+/// Bits of the random numbers.
+pub(crate) const RANDOM_BITS: u32 = 56;
 
 /// Input and output takes a multiple of the rest to ask for: of one in so many of the sample.
 const IO_EVERY: u32 = 8;
@@ -52,16 +59,21 @@ impl Sampling {
         } else {
             (1.0 / probability).round()
         };
+        let every = every as u32;
+        let below = (1u64 << RANDOM_BITS).checked_div(u64::from(every));
         Some(Sampling {
-            every: every as u32,
+            every,
+            below: below.unwrap_or(0),
         })
     }
 
-    /// Decides, with a random number, before the unit starts.
+    /// Decides, with a random number of [`RANDOM_BITS`], before the unit starts.
+    #[inline]
     pub(crate) fn decide(self, random: u64) -> Sampled {
-        if self.every == 0 || !random.is_multiple_of(u64::from(self.every)) {
+        if random >= self.below {
             Sampled::No
-        } else if (random / u64::from(self.every)).is_multiple_of(self.io_of_sample()) {
+        } else if random.is_multiple_of(self.io_of_sample()) {
+            // The low bits, on which being below a bound does not depend.
             Sampled::UseAndIo
         } else {
             Sampled::Use
@@ -225,7 +237,7 @@ mod tests {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            match sampling.decide(random) {
+            match sampling.decide(random >> (u64::BITS - RANDOM_BITS)) {
                 Sampled::No => {}
                 Sampled::Use => sampled += 1,
                 Sampled::UseAndIo => (sampled, io) = (sampled + 1, io + 1),

@@ -108,7 +108,9 @@ fn push(unit: UnitRef, seen: bool) -> UnitSegment {
         Some(UnitSegment { id })
     })
     .unwrap_or_else(|| {
-        unit.lose_track();
+        if unit.follows() {
+            unit.lose_track();
+        }
         UnitSegment { id: 0 }
     })
 }
