@@ -1,9 +1,11 @@
 //! Histograms of every cost, per kind of unit and per boundary.
 
 use crate::boundary::BoundaryId;
+use crate::budgets::{Limit, Over};
 use crate::costs::Costs;
 use crate::system::Sampling;
 use crate::units::{Finished, FinishedBoundary, KindId};
+use hdrhistogram::Counter;
 
 /// The figures of a unit that always have a histogram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +82,7 @@ impl Metric {
     }
 
     /// `None` where it is unknown.
-    fn of(self, unit: &Finished) -> Option<u64> {
+    pub(crate) fn of(self, unit: &Finished) -> Option<u64> {
         match self {
             Metric::Wall => Some(unit.wall),
             Metric::Busy => Some(unit.busy),
@@ -100,23 +102,25 @@ impl Metric {
 
 /// The costs of one kind of unit over some time.
 #[derive(Clone, Debug)]
-pub(crate) struct KindCosts {
+pub(crate) struct KindCosts<C: Counter> {
     pub(crate) count: u64,
     pub(crate) errors: u64,
-    metrics: [Costs; Metric::ALL.len()],
-    pub(crate) boundaries: Vec<BoundaryCosts>,
+    metrics: [Costs<C>; Metric::ALL.len()],
+    pub(crate) boundaries: Vec<BoundaryCosts<C>>,
+    /// How the units kept each limit of their budget.
+    pub(crate) over: Vec<Over>,
 }
 
 /// The costs of one boundary over the units of a kind. A unit that did not cross it counts as 0.
 #[derive(Clone, Debug)]
-pub(crate) struct BoundaryCosts {
+pub(crate) struct BoundaryCosts<C: Counter> {
     pub(crate) id: BoundaryId,
-    pub(crate) calls: Costs,
-    pub(crate) sent: Costs,
-    pub(crate) received: Costs,
+    pub(crate) calls: Costs<C>,
+    pub(crate) sent: Costs<C>,
+    pub(crate) received: Costs<C>,
 }
 
-impl BoundaryCosts {
+impl<C: Counter> BoundaryCosts<C> {
     /// As if `units` units had been recorded that did not cross it.
     fn new(id: BoundaryId, units: u64) -> Self {
         let mut costs = BoundaryCosts {
@@ -136,21 +140,29 @@ impl BoundaryCosts {
     }
 }
 
-impl KindCosts {
+impl<C: Counter> KindCosts<C> {
     pub(crate) fn new() -> Self {
         KindCosts {
             count: 0,
             errors: 0,
             metrics: std::array::from_fn(|_| Costs::new()),
             boundaries: Vec::new(),
+            over: Vec::new(),
         }
     }
 
-    pub(crate) fn metric(&self, metric: Metric) -> &Costs {
+    pub(crate) fn metric(&self, metric: Metric) -> &Costs<C> {
         &self.metrics[metric as usize]
     }
 
-    fn record(&mut self, unit: &Finished, sampling: Sampling) {
+    /// Counts a unit, whose kind has these limits.
+    pub(crate) fn record(&mut self, unit: &Finished, sampling: Sampling, limits: &[Limit]) {
+        if self.over.len() < limits.len() {
+            self.over.resize(limits.len(), Over::default());
+        }
+        for (over, limit) in self.over.iter_mut().zip(limits) {
+            over.record(limit, unit, sampling);
+        }
         for metric in Metric::ALL {
             if let Some(value) = metric.of(unit) {
                 self.metrics[metric as usize].record(value, metric.weight(sampling));
@@ -171,7 +183,13 @@ impl KindCosts {
         self.errors += u64::from(unit.error);
     }
 
-    fn merge(&mut self, other: &KindCosts) {
+    pub(crate) fn merge<D: Counter>(&mut self, other: &KindCosts<D>) {
+        if self.over.len() < other.over.len() {
+            self.over.resize(other.over.len(), Over::default());
+        }
+        for (mine, theirs) in self.over.iter_mut().zip(&other.over) {
+            mine.merge(theirs);
+        }
         for (mine, theirs) in self.metrics.iter_mut().zip(&other.metrics) {
             mine.merge(theirs);
         }
@@ -195,48 +213,37 @@ impl KindCosts {
         self.errors += other.errors;
     }
 
-    fn clear(&mut self) {
+    /// Forgets the figures and keeps the memory.
+    pub(crate) fn clear(&mut self) {
         self.count = 0;
         self.errors = 0;
+        self.over.clear();
         self.metrics.iter_mut().for_each(Costs::clear);
         self.boundaries.clear();
     }
 }
 
 /// The costs of all kinds over some time.
-#[derive(Debug, Default)]
-pub(crate) struct Aggregate {
-    kinds: Vec<Option<Box<KindCosts>>>,
+#[derive(Debug)]
+pub(crate) struct Aggregate<C: Counter> {
+    kinds: Vec<Option<Box<KindCosts<C>>>>,
 }
 
-impl Aggregate {
-    pub(crate) fn record(&mut self, unit: &Finished, sampling: Sampling) {
-        self.at(unit.kind).record(unit, sampling);
+impl<C: Counter> Default for Aggregate<C> {
+    fn default() -> Self {
+        Aggregate { kinds: Vec::new() }
+    }
+}
+
+impl<C: Counter> Aggregate<C> {
+    /// The costs of a kind; `None` if it had no units.
+    pub(crate) fn of(&self, kind: KindId) -> Option<&KindCosts<C>> {
+        let costs = self.kinds.get(kind.0 as usize)?.as_deref()?;
+        (costs.count > 0).then_some(costs)
     }
 
-    pub(crate) fn merge(&mut self, other: &Aggregate) {
-        for (kind, costs) in other.kinds() {
-            self.at(kind).merge(costs);
-        }
-    }
-
-    /// Forgets the figures and keeps the memory.
-    pub(crate) fn clear(&mut self) {
-        self.kinds
-            .iter_mut()
-            .flatten()
-            .for_each(|kind| kind.clear());
-    }
-
-    /// The kinds that had units.
-    pub(crate) fn kinds(&self) -> impl Iterator<Item = (KindId, &KindCosts)> {
-        let kinds = self.kinds.iter().enumerate();
-        kinds
-            .filter_map(|(n, costs)| Some((KindId(n as u32), costs.as_deref()?)))
-            .filter(|(_, costs)| costs.count > 0)
-    }
-
-    fn at(&mut self, kind: KindId) -> &mut KindCosts {
+    /// The costs of a kind, which may be about to have its first unit.
+    pub(crate) fn at(&mut self, kind: KindId) -> &mut Box<KindCosts<C>> {
         let index = kind.0 as usize;
         if index >= self.kinds.len() {
             self.kinds.resize_with(index + 1, || None);
@@ -265,6 +272,7 @@ mod tests {
             telemetry_ns: None,
             system: None,
             boundaries: Default::default(),
+            exemplar: Default::default(),
         };
         if n.is_multiple_of(2) {
             unit.boundaries.push(FinishedBoundary {
@@ -279,35 +287,30 @@ mod tests {
     /// Count, errors, wall sum and median; count, sum and median of each boundary's calls.
     type Figures = ([u64; 4], Vec<[u64; 3]>);
 
-    fn figures(aggregate: &Aggregate) -> Vec<Figures> {
-        aggregate
-            .kinds()
-            .map(|(_, costs)| {
-                let wall = costs.metric(Metric::Wall);
-                let boundaries = costs.boundaries.iter().map(|b| &b.calls);
-                (
-                    [costs.count, costs.errors, wall.sum(), wall.quantile(0.5)],
-                    boundaries
-                        .map(|c| [c.count(), c.sum(), c.quantile(0.5)])
-                        .collect(),
-                )
-            })
-            .collect()
+    fn figures(costs: &KindCosts<u64>) -> Figures {
+        let wall = costs.metric(Metric::Wall);
+        let boundaries = costs.boundaries.iter().map(|b| &b.calls);
+        (
+            [costs.count, costs.errors, wall.sum(), wall.quantile(0.5)],
+            boundaries
+                .map(|c| [c.count(), c.sum(), c.quantile(0.5)])
+                .collect(),
+        )
     }
 
     #[test]
     fn intervals_merged_are_the_whole() {
-        let mut whole = Aggregate::default();
-        let mut merged = Aggregate::default();
-        let mut interval = Aggregate::default();
+        let mut whole = KindCosts::<u64>::new();
+        let mut merged = KindCosts::<u64>::new();
+        let mut interval = KindCosts::<u32>::new();
         for n in 1..=1000 {
-            let unit = unit((n % 3) as u32, n);
-            whole.record(&unit, all());
-            interval.record(&unit, all());
+            let unit = unit(0, n);
+            whole.record(&unit, all(), &[]);
+            interval.record(&unit, all(), &[]);
             if n % 70 == 0 {
                 merged.merge(&interval);
                 interval.clear();
-                assert_eq!(interval.kinds().count(), 0);
+                assert_eq!(interval.count, 0);
             }
         }
         merged.merge(&interval);
@@ -315,12 +318,23 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_that_did_not_cross_a_boundary_counts_as_zero_there() {
-        let mut aggregate = Aggregate::default();
-        for n in [1, 3, 5, 8] {
-            aggregate.record(&unit(0, n), all());
+    fn kinds_are_kept_apart() {
+        let mut aggregate = Aggregate::<u32>::default();
+        for n in 1..=10 {
+            let unit = unit((n % 3) as u32 * 5, n);
+            aggregate.at(unit.kind).record(&unit, all(), &[]);
         }
-        let (_, costs) = aggregate.kinds().next().unwrap();
+        let count = |kind| aggregate.of(KindId(kind)).map(|costs| costs.count);
+        assert_eq!([0, 5, 10].map(count), [Some(3), Some(4), Some(3)]);
+        assert_eq!([1, 20].map(count), [None, None]);
+    }
+
+    #[test]
+    fn a_unit_that_did_not_cross_a_boundary_counts_as_zero_there() {
+        let mut costs = KindCosts::<u64>::new();
+        for n in [1, 3, 5, 8] {
+            costs.record(&unit(0, n), all(), &[]);
+        }
         let calls = &costs.boundaries[0].calls;
         assert_eq!((calls.count(), calls.sum(), calls.max()), (4, 8, 8));
         assert_eq!(calls.quantile(0.5), 0);

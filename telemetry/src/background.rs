@@ -12,10 +12,10 @@
 //! So a service at work wakes the thread twice per interval, an idle one never.
 
 use crate::core::Core;
-use crate::export::{Exporter, Record};
+use crate::export::Exporter;
 use crate::frames;
 use crate::ledger::Stream;
-use crate::snapshot::Snapshot;
+use crate::output::{OutputLimit, Writer};
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -69,8 +69,10 @@ impl Background {
         core: &Arc<Core>,
         exporters: Vec<Box<dyn Exporter>>,
         flush_every: Duration,
+        output: OutputLimit,
     ) -> io::Result<()> {
         let worker = Worker {
+            writer: Writer::new(output, flush_every, core.clock.now()),
             core: Arc::clone(core),
             exporters,
             flush_every,
@@ -116,6 +118,12 @@ impl Background {
         self.stop.load(Relaxed)
     }
 
+    /// Whether the thread has ended, and reads nothing any more.
+    pub(crate) fn has_stopped(&self) -> bool {
+        let progress = self.progress.lock();
+        progress.unwrap_or_else(PoisonError::into_inner).stopped
+    }
+
     fn wake(&self) {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
@@ -144,6 +152,7 @@ struct Worker {
     core: Arc<Core>,
     exporters: Vec<Box<dyn Exporter>>,
     flush_every: Duration,
+    writer: Writer,
     /// The ledger's account of units as it was last written.
     told: Stream,
 }
@@ -203,19 +212,19 @@ impl Worker {
     }
 
     fn flush(&mut self, last: bool) {
-        self.core.counters.note_own_cpu();
+        let core = &self.core;
+        core.counters.note_own_cpu();
+        let interval = core.end_interval();
         if self.exporters.is_empty() {
-            // Nobody reads the interval: it need not become a text of some hundred names.
-            self.core.discard_interval();
             return;
         }
-        let interval = self.core.take_interval();
-        let units = self.core.counters.ledger().units;
-        if interval.is_none() && !last && units == self.told {
+        let mut records = self.writer.records(core, interval);
+        let units = core.ledger_so_far().units;
+        if records.is_empty() && !last && units == self.told {
             return;
         }
         self.told = units;
-        let records = Record::of(interval.unwrap_or_else(|| Snapshot::empty(&self.core)));
+        records.push(self.writer.ledger(core));
         for exporter in &mut self.exporters {
             // An exporter is the user's code: its panic is counted, and ends nothing.
             let result = catch_unwind(AssertUnwindSafe(|| exporter.export(&records)));

@@ -28,6 +28,26 @@ impl BoundaryId {
         let names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
         names.get(self.0 as usize - 1).copied().unwrap_or("other")
     }
+
+    /// The boundary of this name, which is not known at compile time; `None` if there are too many.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        // As many are leaked as there are boundaries at the most.
+        register(name, |name| name.to_owned().leak())
+    }
+}
+
+fn register(name: &str, keep: impl FnOnce(&str) -> &'static str) -> Option<BoundaryId> {
+    alloc_tracker::excluded(|| {
+        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+        match names.iter().position(|known| *known == name) {
+            Some(known) => Some(BoundaryId(known as u32 + 1)),
+            None if names.len() < MAX_BOUNDARIES => {
+                names.push(keep(name));
+                Some(BoundaryId(names.len() as u32))
+            }
+            None => None,
+        }
+    })
 }
 
 /// A kind of outside call, such as a query or a request to another service. A `static`, made by
@@ -68,17 +88,7 @@ impl Boundary {
 
     #[cold]
     fn register(&self) -> BoundaryId {
-        let id = alloc_tracker::excluded(|| {
-            let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-            match names.iter().position(|name| *name == self.name) {
-                Some(known) => BoundaryId(known as u32 + 1),
-                None if names.len() < MAX_BOUNDARIES => {
-                    names.push(self.name);
-                    BoundaryId(names.len() as u32)
-                }
-                None => BoundaryId::OTHER,
-            }
-        });
+        let id = register(self.name, |_| self.name).unwrap_or(BoundaryId::OTHER);
         // Relaxed: whoever registers the same boundary at the same time finds the same number.
         self.id.store(id.0 + 1, Relaxed);
         id

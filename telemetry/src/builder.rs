@@ -1,12 +1,17 @@
 //! Configuration, checked before anything starts.
 
 use crate::background::Background;
-use crate::core::{Bounds, Core};
+use crate::budgets::Budgets;
+use crate::core::{Bounds, Core, Setup};
+use crate::events::Events;
+use crate::exemplars::HeadSample;
 use crate::export::Exporter;
+use crate::filter::{EventFilter, Interest, ParseFilterError, UnitFilter};
 use crate::layer::TelemetryLayer;
+use crate::output::OutputLimit;
+use crate::rate::Rate;
 use crate::system::Sampling;
 use crate::telemetry::Telemetry;
-use crate::units::{Interest, ParseUnitFilterError, UnitFilter};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -17,7 +22,13 @@ use std::time::Duration;
 #[must_use = "nothing happens until `build`"]
 pub struct Builder {
     service: String,
-    units: Result<UnitFilter, ParseUnitFilterError>,
+    units: Result<UnitFilter, ParseFilterError>,
+    budgets: Budgets,
+    events: Result<EventFilter, ParseFilterError>,
+    event_rate: (f64, u32),
+    error_rate: (f64, u32),
+    trace_sample: f64,
+    output: OutputLimit,
     flush_every: Duration,
     system_sample: f64,
     exporters: Vec<Box<dyn Exporter>>,
@@ -29,6 +40,15 @@ impl Builder {
         Builder {
             service: String::from("service"),
             units: Ok(UnitFilter::default()),
+            budgets: Budgets::default(),
+            events: Ok(EventFilter::default()),
+            event_rate: (10.0, 20),
+            error_rate: (10.0, 100),
+            trace_sample: 0.001,
+            output: OutputLimit {
+                records_per_second: 200.0,
+                bytes_per_second: 262_144.0,
+            },
             flush_every: Duration::from_secs(10),
             system_sample: 1.0 / 64.0,
             exporters: Vec::new(),
@@ -36,6 +56,7 @@ impl Builder {
                 kinds: 512,
                 spans: 1 << 14,
                 units: 1 << 13,
+                detail: 64 << 10,
             },
         }
     }
@@ -51,9 +72,78 @@ impl Builder {
     pub fn units<F>(mut self, filter: F) -> Self
     where
         F: TryInto<UnitFilter>,
-        ParseUnitFilterError: From<F::Error>,
+        ParseFilterError: From<F::Error>,
     {
-        self.units = filter.try_into().map_err(ParseUnitFilterError::from);
+        self.units = filter.try_into().map_err(ParseFilterError::from);
+        self
+    }
+
+    /// What the kinds of unit may cost. Checked as units end: those that cost more are kept as
+    /// exemplars, and a budget that does not hold for a flush interval is a `finding` record.
+    /// Default: none.
+    pub fn budgets(mut self, budgets: Budgets) -> Self {
+        self.budgets = budgets;
+        self
+    }
+
+    /// Which events are written, by level and target, as far as their limits allow. Default: INFO
+    /// and above. A text is parsed as an [`EventFilter`]; if it is wrong,
+    /// [`build`](Builder::build) says so. Without an exporter none is.
+    ///
+    /// An ERROR event makes its unit count as failed whether it is written or not.
+    pub fn events<F>(mut self, filter: F) -> Self
+    where
+        F: TryInto<EventFilter>,
+        ParseFilterError: From<F::Error>,
+    {
+        self.events = filter.try_into().map_err(ParseFilterError::from);
+        self
+    }
+
+    /// How many events of one call site are written: so many a second, and so many at once.
+    /// Default: 10 a second, 20 at once. What is over it is counted exactly and reported in
+    /// `suppressed` records. ERROR events have [a limit of their own](Builder::error_rate).
+    pub fn event_rate(mut self, per_second: f64, burst: u32) -> Self {
+        self.event_rate = (per_second, burst);
+        self
+    }
+
+    /// The same for call sites of ERROR events. Default: 10 a second, 100 at once.
+    pub fn error_rate(mut self, per_second: f64, burst: u32) -> Self {
+        self.error_rate = (per_second, burst);
+        self
+    }
+
+    /// The share of units that is written in detail whatever comes of them. Default: 0.001. Units
+    /// with an error, over budget, slower than 99 % of their kind, or of a rare kind are kept
+    /// besides, some a second for each reason and kind; every exemplar says why it was kept and for
+    /// how many it stands.
+    pub fn trace_sample(mut self, probability: f64) -> Self {
+        self.trace_sample = probability;
+        self
+    }
+
+    /// How much detail each thread remembers for units that may be kept, in bytes: a power of two,
+    /// or 0 for none. Default: 64 KiB, some 800 spans. Exemplars then have no spans or events, and
+    /// a span inside a unit costs less.
+    pub fn detail(mut self, bytes_per_thread: usize) -> Self {
+        self.bounds.detail = bytes_per_thread;
+        self
+    }
+
+    /// The most that is written, over all: records and bytes a second, to each exporter. Default:
+    /// 200 and 256 KiB; what one flush writes at once is what is allowed in a flush interval, and
+    /// 4,096 events and exemplars at the most.
+    ///
+    /// Events may take half of it: when more pass their limits, a share of them is drawn that fits,
+    /// each event says of how many it is an example, and the ledger which share it was. Records that
+    /// sum up (of units, findings, suppressed events and the ledger) are always written; what they
+    /// take is missing to the rest.
+    pub fn max_output(mut self, records_per_second: f64, bytes_per_second: f64) -> Self {
+        self.output = OutputLimit {
+            records_per_second,
+            bytes_per_second,
+        };
         self
     }
 
@@ -128,12 +218,48 @@ impl Builder {
                 return Err(BuildError::Bound { name, value, most });
             }
         }
+        let detail = self.bounds.detail;
+        if detail != 0 && !(detail.is_power_of_two() && (1 << 10..=1 << 30).contains(&detail)) {
+            return Err(BuildError::Detail(detail));
+        }
+        let OutputLimit {
+            records_per_second,
+            bytes_per_second,
+        } = self.output;
+        for (name, rate, burst) in [
+            ("event_rate", self.event_rate.0, self.event_rate.1),
+            ("error_rate", self.error_rate.0, self.error_rate.1),
+            ("max_output", records_per_second, 1),
+            ("max_output", bytes_per_second, 1),
+        ] {
+            Rate::new(rate, burst).ok_or(BuildError::Rate { name, rate, burst })?;
+        }
+        let rate = |(per_second, burst)| Rate::new(per_second, burst);
+        let (Some(event_rate), Some(error_rate)) = (rate(self.event_rate), rate(self.error_rate))
+        else {
+            unreachable!("checked above");
+        };
+        let probability = |name, value| BuildError::Probability { name, value };
         let sampling = Sampling::new(self.system_sample)
-            .ok_or(BuildError::SystemSample(self.system_sample))?;
-        let core = Core::new(self.service, units.clone(), self.bounds, sampling);
-        let core = Arc::new(core);
-        Background::start(&core, self.exporters, self.flush_every).map_err(BuildError::Thread)?;
-        let layer = TelemetryLayer::new(Arc::clone(&core), Interest::new(units));
+            .ok_or_else(|| probability("system_sample", self.system_sample))?;
+        let head_sample = HeadSample::new(self.trace_sample)
+            .ok_or_else(|| probability("trace_sample", self.trace_sample))?;
+        let has_exporters = !self.exporters.is_empty();
+        let events = self.events.map_err(BuildError::Events)?;
+        let interest = Interest::new(units.clone(), has_exporters.then_some(events));
+        let core = Arc::new(Core::new(Setup {
+            service: self.service,
+            units,
+            budgets: self.budgets,
+            events: Events::new(interest.clone(), event_rate, error_rate),
+            sampling,
+            head_sample,
+            has_exporters,
+            bounds: self.bounds,
+        }));
+        Background::start(&core, self.exporters, self.flush_every, self.output)
+            .map_err(BuildError::Thread)?;
+        let layer = TelemetryLayer::new(Arc::clone(&core), interest);
         Ok((layer, Telemetry::new(core)))
     }
 }
@@ -143,6 +269,12 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("service", &self.service)
             .field("units", &self.units)
+            .field("budgets", &self.budgets)
+            .field("events", &self.events)
+            .field("event_rate", &self.event_rate)
+            .field("error_rate", &self.error_rate)
+            .field("trace_sample", &self.trace_sample)
+            .field("max_output", &self.output)
             .field("flush_every", &self.flush_every)
             .field("system_sample", &self.system_sample)
             .field("exporters", &self.exporters.len())
@@ -156,11 +288,29 @@ impl fmt::Debug for Builder {
 #[non_exhaustive]
 pub enum BuildError {
     /// The unit filter does not parse.
-    Units(ParseUnitFilterError),
+    Units(ParseFilterError),
     /// The flush interval is zero.
     FlushEvery,
-    /// The share of units to ask the system about is no probability.
-    SystemSample(f64),
+    /// The event filter does not parse.
+    Events(ParseFilterError),
+    /// A share is no probability.
+    Probability {
+        /// The builder's method.
+        name: &'static str,
+        /// What it was given.
+        value: f64,
+    },
+    /// A rate is not above zero, or more than a billion, or its burst is zero.
+    Rate {
+        /// The builder's method.
+        name: &'static str,
+        /// What it was given, per second.
+        rate: f64,
+        /// What it was given, at once.
+        burst: u32,
+    },
+    /// The ring of details is not a power of two from 1 KiB to 1 GiB, and not 0.
+    Detail(usize),
     /// A bound is zero or too large.
     Bound {
         /// The builder's method.
@@ -180,9 +330,19 @@ impl fmt::Display for BuildError {
         match self {
             BuildError::Units(error) => error.fmt(f),
             BuildError::FlushEvery => f.write_str("flush_every is zero; give it a second or more"),
-            BuildError::SystemSample(p) => {
-                write!(f, "system_sample is {p}; it must be from 0 to 1")
+            BuildError::Events(error) => error.fmt(f),
+            BuildError::Probability { name, value } => {
+                write!(f, "{name} is {value}; it must be from 0 to 1")
             }
+            BuildError::Rate { name, rate, burst } => write!(
+                f,
+                "{name} has a rate of {rate} a second and a burst of {burst}; the rate must be above \
+                 0 and at most 1e9, the burst at least 1"
+            ),
+            BuildError::Detail(bytes) => write!(
+                f,
+                "detail is {bytes} bytes; it must be 0 or a power of two from 1024 to 1073741824"
+            ),
             BuildError::Bound { name, value, most } => {
                 write!(f, "{name} is {value}; it must be from 1 to {most}")
             }
@@ -196,9 +356,13 @@ impl fmt::Display for BuildError {
 impl Error for BuildError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            BuildError::Units(error) => Some(error),
+            BuildError::Units(error) | BuildError::Events(error) => Some(error),
             BuildError::Thread(error) => Some(error),
-            BuildError::FlushEvery | BuildError::SystemSample(_) | BuildError::Bound { .. } => None,
+            BuildError::FlushEvery
+            | BuildError::Probability { .. }
+            | BuildError::Rate { .. }
+            | BuildError::Detail(_)
+            | BuildError::Bound { .. } => None,
         }
     }
 }

@@ -1,16 +1,23 @@
 //! The state that the layer, the handle and the background thread share.
 
-use crate::aggregate::Aggregate;
+use crate::aggregate::{Aggregate, KindCosts, Metric};
 use crate::background::Background;
+use crate::budgets::{Budgets, Over};
+use crate::callsites::CallSites;
 use crate::clock::Clock;
+use crate::events::{Events, SuppressedSite};
+use crate::exemplars::{self, Chooser, HeadSample, Kept};
+use crate::filter::UnitFilter;
 use crate::ledger::{Counters, Ledger, UnitDrop};
-use crate::ring::Ring;
-use crate::snapshot::Snapshot;
+use crate::output::Queue;
+use crate::shard::Shard;
+use crate::snapshot::{Snapshot, UnitSnapshot};
 use crate::system::Sampling;
-use crate::units::{Finished, KindId, Kinds, Slots, SpanTable, UnitFilter};
+use crate::units::{Ended, Finished, KindId, Kinds, Slots, SpanTable};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(crate) struct Core {
     /// Tells instances apart in the thread-locals.
@@ -18,27 +25,45 @@ pub(crate) struct Core {
     pub(crate) service: String,
     pub(crate) clock: Clock,
     pub(crate) sampling: Sampling,
+    pub(crate) callsites: CallSites,
     pub(crate) kinds: Kinds,
     pub(crate) spans: SpanTable,
     pub(crate) slots: Slots,
+    pub(crate) events: Events,
+    pub(crate) head_sample: HeadSample,
+    /// Somebody reads what is written: exemplars and events are not for nobody.
+    pub(crate) has_exporters: bool,
+    pub(crate) queue: Queue,
     pub(crate) counters: Counters,
     pub(crate) background: Background,
-    rings: Mutex<Vec<Arc<Ring>>>,
-    /// What came in since it was last collected. Held for as long as it takes to read one ring or
-    /// to swap it out, never for a report.
-    incoming: Mutex<Aggregate>,
+    detail_words: usize,
+    exemplar_ids: AtomicU64,
+    shards: Mutex<Vec<Arc<Shard>>>,
+    /// What came in since the last flush. Held for as long as it takes to read one ring, or one
+    /// kind's histograms; never for a report.
+    incoming: Mutex<Aggregate<u32>>,
     totals: Mutex<Totals>,
 }
 
-#[derive(Debug, Default)]
 struct Totals {
-    /// Since the start.
-    all: Aggregate,
-    /// Since the last export.
-    interval: Aggregate,
-    /// Empty, and swapped with `incoming`.
-    spare: Aggregate,
+    /// All before the last flush.
+    flushed: Aggregate<u64>,
+    /// Empty: what takes the place of a kind that is flushed.
+    spare: Box<KindCosts<u32>>,
     interval_start: u64,
+}
+
+/// What an instance is made of; see the builder.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) service: String,
+    pub(crate) units: UnitFilter,
+    pub(crate) budgets: Budgets,
+    pub(crate) events: Events,
+    pub(crate) sampling: Sampling,
+    pub(crate) head_sample: HeadSample,
+    pub(crate) has_exporters: bool,
+    pub(crate) bounds: Bounds,
 }
 
 /// Bounds on memory; see the builder.
@@ -47,79 +72,142 @@ pub(crate) struct Bounds {
     pub(crate) kinds: usize,
     pub(crate) spans: usize,
     pub(crate) units: usize,
+    /// Bytes of detail per thread.
+    pub(crate) detail: usize,
+}
+
+/// What the units that ended between two flushes cost.
+#[derive(Debug)]
+pub(crate) struct Interval {
+    pub(crate) seconds: f64,
+    /// The kinds that had units, the one with the most wall time in all first.
+    pub(crate) units: Vec<UnitSnapshot>,
+    pub(crate) broken: Vec<Broken>,
+}
+
+/// A limit that did not hold for an interval.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    pub(crate) kind: KindId,
+    /// Its place in the kind's budget.
+    pub(crate) limit: usize,
+    pub(crate) over: Over,
 }
 
 impl Core {
-    pub(crate) fn new(
-        service: String,
-        units: UnitFilter,
-        bounds: Bounds,
-        sampling: Sampling,
-    ) -> Self {
+    pub(crate) fn new(setup: Setup) -> Self {
         static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
+        let Setup { bounds, .. } = setup;
         Core {
             id: NEXT_ID.fetch_add(1, Relaxed),
-            service,
+            service: setup.service,
             clock: Clock::new(),
-            sampling,
-            kinds: Kinds::new(units, bounds.kinds),
+            sampling: setup.sampling,
+            callsites: CallSites::new(),
+            kinds: Kinds::new(setup.units, setup.budgets, bounds.kinds),
             spans: SpanTable::new(bounds.spans),
             slots: Slots::new(bounds.units),
+            events: setup.events,
+            head_sample: setup.head_sample,
+            has_exporters: setup.has_exporters,
+            queue: Queue::new(),
             counters: Counters::default(),
             background: Background::new(),
-            rings: Mutex::default(),
+            // Nobody would read it.
+            detail_words: if setup.has_exporters {
+                bounds.detail / 8
+            } else {
+                0
+            },
+            exemplar_ids: AtomicU64::new(first_exemplar_id()),
+            shards: Mutex::default(),
             incoming: Mutex::default(),
-            totals: Mutex::default(),
+            totals: Mutex::new(Totals {
+                flushed: Aggregate::default(),
+                spare: Box::new(KindCosts::new()),
+                interval_start: 0,
+            }),
         }
     }
 
-    /// A ring for a thread that is new here.
-    pub(crate) fn new_ring(&self) -> Arc<Ring> {
-        let ring = Arc::new(Ring::new(self.kinds.most()));
-        lock(&self.rings).push(Arc::clone(&ring));
-        ring
+    /// What is known of a unit that is kept: its entries in the rings of all threads.
+    pub(crate) fn capture(&self, ended: &Ended, kept: Kept) -> exemplars::Captured {
+        let mut entries = Vec::new();
+        let mut whole = self.keeps_details();
+        for shard in &self.shards() {
+            let details = &shard.details;
+            whole &= details.entries_of(ended.reference, ended.started, &mut entries);
+        }
+        exemplars::Captured {
+            id: self.exemplar_ids.fetch_add(1, Relaxed),
+            kept,
+            unit: ended.unit,
+            ended: SystemTime::now(),
+            started: ended.started,
+            entries,
+            whole,
+        }
     }
 
-    /// The thread of a ring ends: what is in the ring is kept, the ring is not.
-    pub(crate) fn retire(&self, ring: &Arc<Ring>) {
-        self.drain(ring);
-        let mut rings = lock(&self.rings);
+    /// Whether spans and events of units leave entries in the rings.
+    #[inline]
+    pub(crate) fn keeps_details(&self) -> bool {
+        self.detail_words > 0
+    }
+
+    /// A shard for a thread that is new here.
+    pub(crate) fn new_shard(&self) -> Arc<Shard> {
+        let shard = Arc::new(Shard::new(self.kinds.most(), self.detail_words));
+        lock(&self.shards).push(Arc::clone(&shard));
+        shard
+    }
+
+    /// The thread of a shard ends: what is in the shard is kept, the shard is not.
+    pub(crate) fn retire(&self, shard: &Arc<Shard>) {
+        self.drain(shard);
+        let mut shards = lock(&self.shards);
         for (id, kind) in self.kinds.all() {
-            kind.add_elsewhere(ring.in_flight(id));
+            kind.add_elsewhere(shard.in_flight(id));
         }
-        rings.retain(|other| !Arc::ptr_eq(other, ring));
+        self.events.retire_shard(&self.callsites, shard);
+        shards.retain(|other| !Arc::ptr_eq(other, shard));
     }
 
     /// Units of a kind in progress: now, and the most that were seen.
     pub(crate) fn in_flight(&self, kind: KindId) -> (u64, u64) {
-        self.in_flight_of(kind, &lock(&self.rings))
+        self.in_flight_of(kind, &lock(&self.shards))
     }
 
     /// A thread has more units of a kind in progress than ever: perhaps all threads together have.
     #[cold]
     pub(crate) fn look_at_in_flight(&self, kind: KindId) {
         // Somebody else is looking: at a figure that is as good.
-        if let Ok(rings) = self.rings.try_lock() {
-            self.in_flight_of(kind, &rings);
+        if let Ok(shards) = self.shards.try_lock() {
+            self.in_flight_of(kind, &shards);
         }
     }
 
-    fn in_flight_of(&self, kind: KindId, rings: &[Arc<Ring>]) -> (u64, u64) {
-        let in_rings = rings.iter().map(|ring| ring.in_flight(kind)).sum();
-        self.kinds.get(kind).in_flight(in_rings)
+    fn in_flight_of(&self, kind: KindId, shards: &[Arc<Shard>]) -> (u64, u64) {
+        let in_shards = shards.iter().map(|shard| shard.in_flight(kind)).sum();
+        self.kinds.get(kind).in_flight(in_shards)
     }
 
-    /// Moves what is in one ring into the histograms.
-    pub(crate) fn drain(&self, ring: &Ring) {
-        self.drain_into(ring, &mut lock(&self.incoming));
+    /// The shards that there are now.
+    pub(crate) fn shards(&self) -> Vec<Arc<Shard>> {
+        lock(&self.shards).clone()
+    }
+
+    /// Moves what is in one shard's ring into the histograms.
+    pub(crate) fn drain(&self, shard: &Shard) {
+        self.drain_into(shard, &mut lock(&self.incoming));
     }
 
     /// The same, unless somebody else is at the histograms.
-    pub(crate) fn drain_if_free(&self, ring: &Ring) {
+    pub(crate) fn drain_if_free(&self, shard: &Shard) {
         match self.incoming.try_lock() {
-            Ok(mut incoming) => self.drain_into(ring, &mut incoming),
+            Ok(mut incoming) => self.drain_into(shard, &mut incoming),
             Err(TryLockError::Poisoned(poisoned)) => {
-                self.drain_into(ring, &mut poisoned.into_inner());
+                self.drain_into(shard, &mut poisoned.into_inner());
             }
             Err(TryLockError::WouldBlock) => {}
         }
@@ -131,63 +219,112 @@ impl Core {
         alloc_tracker::excluded(|| self.count(unit, &mut incoming));
     }
 
-    fn drain_into(&self, ring: &Ring, incoming: &mut Aggregate) {
+    fn drain_into(&self, shard: &Shard, incoming: &mut Aggregate<u32>) {
         // A histogram that grows allocates: not at the expense of a unit around this one.
-        alloc_tracker::excluded(|| ring.drain(|unit| self.count(unit, incoming)));
+        alloc_tracker::excluded(|| shard.units.drain(|unit| self.count(unit, incoming)));
     }
 
-    fn count(&self, unit: &Finished, incoming: &mut Aggregate) {
-        incoming.record(unit, self.sampling);
-        self.counters.unit_kept(unit.telemetry_ns);
+    fn count(&self, unit: &Finished, incoming: &mut Aggregate<u32>) {
+        let limits = self.kinds.get(unit.kind).limits();
+        incoming.at(unit.kind).record(unit, self.sampling, limits);
+        self.counters.unit_kept(unit);
     }
 
-    /// Brings the totals up to date.
-    fn collect(&self) -> MutexGuard<'_, Totals> {
-        let mut totals = lock(&self.totals);
-        let rings = lock(&self.rings).clone();
+    /// Brings the histograms up to date.
+    fn collect(&self) {
+        let shards = self.shards();
         // Ring by ring: a thread that waits for the histograms does not wait for all rings.
-        for ring in &rings {
-            self.drain(ring);
+        for shard in &shards {
+            self.drain(shard);
         }
         for (kind, _) in self.kinds.all() {
-            self.in_flight_of(kind, &rings);
+            self.in_flight_of(kind, &shards);
         }
-        std::mem::swap(&mut *lock(&self.incoming), &mut totals.spare);
-        let Totals {
-            all,
-            interval,
-            spare,
-            ..
-        } = &mut *totals;
-        all.merge(spare);
-        interval.merge(spare);
-        spare.clear();
-        totals
     }
 
     /// Everything since the start.
     pub(crate) fn snapshot(&self) -> Snapshot {
         // Bringing up to date is telemetry's expense; the snapshot is the caller's.
-        let totals = alloc_tracker::excluded(|| self.collect());
-        Snapshot::of(self, &totals.all, self.clock.now()).with_units_in_progress(self, &totals.all)
+        alloc_tracker::excluded(|| self.collect());
+        let totals = lock(&self.totals);
+        let units = self.kinds.all().filter_map(|(id, _)| {
+            let costs = alloc_tracker::excluded(|| self.costs_of(id, &totals.flushed));
+            let unit = costs
+                .as_ref()
+                .map(|costs| UnitSnapshot::of(self, id, costs));
+            alloc_tracker::excluded(|| drop(costs));
+            // Or none has ended, and some are in progress.
+            unit.or_else(|| {
+                (self.in_flight(id).0 > 0)
+                    .then(|| UnitSnapshot::of(self, id, &KindCosts::<u64>::new()))
+            })
+        });
+        Snapshot::new(self, units.collect(), self.clock.now())
     }
 
-    /// What came since the last call of this; `None` if there was nothing.
-    pub(crate) fn take_interval(&self) -> Option<Snapshot> {
-        let mut totals = self.collect();
+    /// What a kind has cost since the start; `None` if it had no units.
+    fn costs_of(&self, kind: KindId, flushed: &Aggregate<u64>) -> Option<KindCosts<u64>> {
+        let incoming = lock(&self.incoming).of(kind).cloned();
+        let mut costs = match flushed.of(kind) {
+            Some(flushed) => flushed.clone(),
+            None => KindCosts::new(),
+        };
+        if let Some(incoming) = incoming {
+            costs.merge(&incoming);
+        }
+        (costs.count > 0).then_some(costs)
+    }
+
+    /// Ends an interval; `None` if it had no units, or nobody to be told of.
+    pub(crate) fn end_interval(&self) -> Option<Interval> {
+        self.collect();
+        let mut totals = lock(&self.totals);
+        let totals = &mut *totals;
         let now = self.clock.now();
         let lasted = now.saturating_sub(std::mem::replace(&mut totals.interval_start, now));
-        let any = totals.interval.kinds().next().is_some();
-        let interval = any.then(|| Snapshot::of(self, &totals.interval, lasted));
-        totals.interval.clear();
-        interval
+        let mut interval = Interval {
+            seconds: lasted as f64 / 1e9,
+            units: Vec::new(),
+            broken: Vec::new(),
+        };
+        let mut counts = Vec::new();
+        for (id, kind) in self.kinds.all() {
+            {
+                let mut incoming = lock(&self.incoming);
+                if incoming.of(id).is_none() {
+                    counts.push(0);
+                    continue;
+                }
+                std::mem::swap(incoming.at(id), &mut totals.spare);
+            }
+            let (costs, flushed) = (&totals.spare, totals.flushed.at(id));
+            flushed.merge(costs);
+            counts.push(costs.count);
+            if let Some(p99) = p99(costs).or_else(|| p99(flushed)) {
+                kind.chooser.learn_p99(p99);
+            }
+            if self.has_exporters {
+                interval.units.push(UnitSnapshot::of(self, id, costs));
+                let limits = kind.limits().iter().zip(&costs.over).enumerate();
+                let broken = limits.filter(|(_, (limit, over))| over.breaks(limit));
+                interval.broken.extend(broken.map(|(n, (_, over))| Broken {
+                    kind: id,
+                    limit: n,
+                    over: *over,
+                }));
+            }
+            totals.spare.clear();
+        }
+        self.kinds.learn_shares(&counts);
+        UnitSnapshot::sort(&mut interval.units);
+        (!interval.units.is_empty()).then_some(interval)
     }
 
-    /// As [`Core::take_interval`], for nobody.
-    pub(crate) fn discard_interval(&self) {
-        let mut totals = self.collect();
-        totals.interval_start = self.clock.now();
-        totals.interval.clear();
+    /// What each call site of events kept back since this was last called, `most` of them.
+    pub(crate) fn take_suppressed(&self, most: usize) -> Vec<SuppressedSite> {
+        // The lock: a thread that ends moves its counts.
+        let shards = lock(&self.shards);
+        self.events.take_suppressed(&self.callsites, &shards, most)
     }
 
     /// A unit is not counted. The ledger has that to say, even if no unit ever ends.
@@ -197,9 +334,34 @@ impl Core {
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
-        alloc_tracker::excluded(|| drop(self.collect()));
-        self.counters.ledger()
+        alloc_tracker::excluded(|| self.collect());
+        self.ledger_so_far()
     }
+
+    /// The ledger without what is still in the rings.
+    pub(crate) fn ledger_so_far(&self) -> Ledger {
+        let rate_limited = alloc_tracker::excluded(|| {
+            if self.background.has_stopped() {
+                // What was handed over too late: nobody writes it any more.
+                for item in self.queue.drain() {
+                    self.counters.shut_down(&item);
+                }
+            }
+            let shards = lock(&self.shards);
+            self.events.rate_limited(&self.callsites, &shards)
+        });
+        self.counters.ledger(&self.events, rate_limited)
+    }
+}
+
+/// Ids of exemplars count up from here: a process that starts later has other ones.
+fn first_exemplar_id() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_epoch.unwrap_or_default().as_millis() as u64 * 1000
+}
+
+fn p99<C: hdrhistogram::Counter>(costs: &KindCosts<C>) -> Option<u64> {
+    Chooser::is_enough(costs.count).then(|| costs.metric(Metric::Wall).quantile(0.99))
 }
 
 /// A panic while a lock is held leaves figures that are a unit short, not broken ones.

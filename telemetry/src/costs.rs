@@ -1,14 +1,15 @@
 //! The distribution of one cost over units.
 
-use hdrhistogram::Histogram;
+use hdrhistogram::{Counter, Histogram};
 
 /// A histogram that keeps sum and maximum exactly, and percentiles within 1 %.
 ///
-/// It has two significant digits and grows with the largest value it was given: 2 KiB for values
-/// to 1,000, 30 KiB for a minute in nanoseconds.
+/// It has two significant digits and grows with the largest value it was given: 4 KiB for values
+/// to 1,000, 30 KiB for a minute in nanoseconds; half of that with `u32` counters, which are enough
+/// for an interval.
 #[derive(Clone, Debug)]
-pub(crate) struct Costs {
-    histogram: Histogram<u64>,
+pub(crate) struct Costs<C: Counter> {
+    histogram: Histogram<C>,
     sum: u128,
     max: u64,
     /// The last value, and how often in a row: not yet in the rest.
@@ -19,7 +20,7 @@ pub(crate) struct Costs {
     in_a_row: u64,
 }
 
-impl Costs {
+impl<C: Counter> Costs<C> {
     pub(crate) fn new() -> Self {
         Costs {
             histogram: empty_histogram(),
@@ -44,16 +45,26 @@ impl Costs {
         if times == 0 {
             return;
         }
-        // It resizes itself to any value, so this cannot fail; if it did, count and sum would
-        // still be told apart in the snapshot.
-        let _ = self.histogram.record_n(value, times);
+        self.record_n(value, times);
         self.sum += u128::from(value) * u128::from(times);
         self.max = self.max.max(value);
     }
 
+    fn record_n(&mut self, value: u64, times: u64) {
+        // Narrow counters saturate, as they do when they add.
+        let most = || C::from_u64(u64::from(u32::MAX));
+        if let Some(times) = C::from_u64(times).or_else(most) {
+            // It resizes itself to any value, so this cannot fail; if it did, count and sum would
+            // still be told apart in the snapshot.
+            let _ = self.histogram.record_n(value, times);
+        }
+    }
+
     /// What is merged into is settled, and so may be read.
-    pub(crate) fn merge(&mut self, other: &Costs) {
-        let _ = self.histogram.add(&other.histogram);
+    pub(crate) fn merge<D: Counter>(&mut self, other: &Costs<D>) {
+        for step in other.histogram.iter_recorded() {
+            self.record_n(step.value_iterated_to(), step.count_at_value().as_u64());
+        }
         self.sum += other.sum;
         self.max = self.max.max(other.max);
         self.record(other.last, other.in_a_row);
@@ -94,7 +105,7 @@ impl Costs {
     }
 }
 
-fn empty_histogram() -> Histogram<u64> {
+fn empty_histogram<C: Counter>() -> Histogram<C> {
     match Histogram::new(2) {
         Ok(histogram) => histogram,
         Err(_) => unreachable!("two significant digits are within 0..=5"),
@@ -107,7 +118,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_within_one_percent_and_the_maximum_is_exact() {
-        let mut costs = Costs::new();
+        let mut costs = Costs::<u64>::new();
         for n in 0..100_000u64 {
             costs.record(n * 977, 1);
         }

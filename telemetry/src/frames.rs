@@ -1,8 +1,10 @@
 //! What each thread is working on: a thread-local stack of the spans it has entered that belong to
-//! a unit, and the rings through which it hands on the units that it ends.
+//! a unit, and its shard of each instance.
 
+use crate::callsites::SiteId;
 use crate::core::Core;
-use crate::ring::Ring;
+use crate::details::DetailRing;
+use crate::shard::Shard;
 use crate::system::{RANDOM_BITS, Sampled, Started};
 use crate::units::{Finished, FreeSlot, KindId, Membership, SlotRef, Start};
 use alloc_tracker::raw::Segment;
@@ -39,7 +41,9 @@ impl Frame {
 struct Link {
     id: usize,
     core: Weak<Core>,
-    ring: Arc<Ring>,
+    shard: Arc<Shard>,
+    /// When a span was last entered or left here, by the instance's clock.
+    looked_at: u64,
     /// Slots of units that this thread ended, for the next ones that it begins.
     slots: Vec<FreeSlot>,
 }
@@ -53,7 +57,7 @@ impl Drop for Link {
             for slot in self.slots.drain(..) {
                 core.slots.give_back(slot);
             }
-            core.retire(&self.ring);
+            core.retire(&self.shard);
         }
     }
 }
@@ -103,11 +107,11 @@ fn with<T>(f: impl FnOnce(&mut Frames) -> T) -> Option<T> {
         .flatten()
 }
 
-/// What a child of the innermost span that this thread has entered in `core` belongs to.
-pub(crate) fn current_in(core: &Core) -> Option<Membership> {
+/// The innermost span that this thread has entered in `core`, and what a child of it belongs to.
+pub(crate) fn current_in(core: &Core) -> Option<(u64, Membership)> {
     with(|all| {
         let frame = all.frames.iter().rfind(|f| f.core == core.id)?;
-        Some(frame.member.of_child())
+        Some((frame.span, frame.member.of_child()))
     })?
 }
 
@@ -123,7 +127,11 @@ pub(crate) fn current_unit() -> Option<(Arc<Core>, SlotRef)> {
 /// A span that is a member of a unit is entered at `now`.
 pub(crate) fn enter(core: &Arc<Core>, span: u64, member: Membership, now: u64) {
     with(|all| {
-        all.link(core);
+        let link = all.link(core);
+        link.looked_at = now;
+        if core.keeps_details() {
+            link.shard.details.enter(now, member.slot, span);
+        }
         if all.frames.len() == all.frames.capacity() {
             alloc_tracker::excluded(|| all.frames.reserve(64));
         }
@@ -155,6 +163,12 @@ pub(crate) fn exit(core: &Core, span: u64, now: u64) -> Option<Membership> {
         } else {
             all.frames.remove(at)
         };
+        if let Some(link) = all.links.iter_mut().find(|link| link.id == core.id) {
+            link.looked_at = now;
+            if core.keeps_details() {
+                link.shard.details.exit(now, frame.member.slot, span);
+            }
+        }
         let Some(work) = frame.work else {
             return Some(frame.member);
         };
@@ -190,13 +204,15 @@ pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membersh
         let start = Start {
             kind,
             timed,
+            drawn: core.has_exporters && core.head_sample.draws(all.random()),
             sampled: core.sampling.decide(all.random()),
             now,
             thread,
         };
         let link = all.link(core);
+        link.looked_at = now;
         let slot = core.slots.begin(start, link.slots.pop())?;
-        if link.ring.in_flight_changes(kind, 1) {
+        if link.shard.in_flight_changes(kind, 1) {
             core.look_at_in_flight(kind);
         }
         Some((slot, timed))
@@ -206,6 +222,7 @@ pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membersh
         let start = Start {
             kind,
             timed: false,
+            drawn: false,
             sampled: Sampled::No,
             now,
             thread: NO_THREAD,
@@ -229,7 +246,7 @@ pub(crate) fn ended(core: &Arc<Core>, kind: KindId, slot: FreeSlot) {
     let mut slot = Some(slot);
     let counted = with(|all| {
         let link = all.link(core);
-        link.ring.in_flight_changes(kind, -1);
+        link.shard.in_flight_changes(kind, -1);
         if link.slots.len() < SLOTS_AT_HAND {
             link.slots.extend(slot.take());
         }
@@ -245,14 +262,14 @@ pub(crate) fn ended(core: &Arc<Core>, kind: KindId, slot: FreeSlot) {
 /// Puts an ended unit into the thread's ring, and drains the ring in time.
 pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished) {
     let handed_on = with(|all| {
-        let ring = &all.link(core).ring;
-        if ring.is_half_full() {
-            core.drain_if_free(ring);
+        let shard = &all.link(core).shard;
+        if shard.units.is_half_full() {
+            core.drain_if_free(shard);
         }
-        while !ring.push(unit) {
+        while !shard.units.push(unit) {
             // Full, and others were at the histograms all the while. No unit is lost for
             // that: the thread waits for them, some microseconds as a rule.
-            core.drain(ring);
+            core.drain(shard);
         }
     });
     if handed_on.is_none() {
@@ -260,6 +277,30 @@ pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished) {
         core.take_in(unit);
     }
     core.background.something_happened();
+}
+
+/// Lets `write` leave an entry in the thread's ring of details, at a time: `now`, or when the thread
+/// last looked at the clock. A ring's times never go back.
+#[inline]
+pub(crate) fn detail(core: &Arc<Core>, now: Option<u64>, write: impl FnOnce(&DetailRing, u64)) {
+    with(|all| {
+        let link = all.link(core);
+        link.looked_at = link.looked_at.max(now.unwrap_or(0));
+        write(&link.shard.details, link.looked_at);
+    });
+}
+
+/// The thread keeps back an event of this call site.
+#[inline]
+pub(crate) fn suppress(core: &Arc<Core>, site: SiteId, now: u64) {
+    if with(|all| all.link(core).shard.suppress(site, now)).is_none() {
+        core.events.retire(site, 1, now);
+    }
+}
+
+/// [`RANDOM_BITS`] of a random number.
+pub(crate) fn random() -> u64 {
+    with(Frames::random).unwrap_or(0)
 }
 
 impl Frames {
@@ -295,7 +336,8 @@ impl Frames {
                 self.links.push(Link {
                     id: core.id,
                     core: Arc::downgrade(core),
-                    ring: core.new_ring(),
+                    shard: core.new_shard(),
+                    looked_at: 0,
                     slots: Vec::with_capacity(SLOTS_AT_HAND),
                 });
                 self.links.len() - 1

@@ -10,8 +10,8 @@
 //! only what concerns filtering: registration of call sites, and new spans and events.
 
 use crate::core::Core;
+use crate::filter::Interest;
 use crate::tracker::Tracker;
-use crate::units::Interest;
 use std::any::{Any, TypeId};
 use std::fmt;
 use std::sync::Arc;
@@ -104,8 +104,8 @@ where
 
     // The rest concerns spans that are in our own table, or not: nothing to filter.
 
-    fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
-        self.tracker.record(id, values);
+    fn on_record(&self, id: &Id, values: &Record<'_>, cx: Context<'_, S>) {
+        self.tracker.record(id, values, &cx);
     }
 
     fn on_enter(&self, id: &Id, _: Context<'_, S>) {

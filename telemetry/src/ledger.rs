@@ -1,5 +1,9 @@
 //! The ledger: what became of everything that telemetry has seen, and what telemetry itself cost.
 
+use crate::events::Events;
+use crate::exemplars::Outcome;
+use crate::output::Item;
+use crate::units::Finished;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -12,12 +16,17 @@ use std::sync::{Mutex, PoisonError};
 pub struct Ledger {
     /// Units of work that have ended. Kept: in the histograms.
     pub units: Stream,
-    /// Log events that could be written. None is, in this version.
+    /// Log events of the levels and targets that are asked for, and of none without an exporter.
+    /// Kept: written.
     pub events: Stream,
-    /// Units that could be written in detail. None is, in this version.
+    /// Units that could be written in detail: all that have ended. Kept: written. Sampled out: there
+    /// was no reason to keep them.
     pub exemplars: Stream,
     /// Records handed to exporters, once for each exporter. Kept: written.
     pub records: Stream,
+    /// Which share of the events that passed the limit of their call site is written now, so that
+    /// the output keeps its own limit. `None` without an exporter.
+    pub event_probability: Option<f64>,
     /// What telemetry itself cost.
     pub cost: Cost,
 }
@@ -46,6 +55,16 @@ impl Stream {
             sampled_out: 0,
             rate_limited: 0,
             dropped,
+        }
+    }
+
+    /// The same, with those that were left out on purpose.
+    fn leaving_out(self, sampled_out: u64, rate_limited: u64) -> Self {
+        Stream {
+            seen: self.seen + sampled_out + rate_limited,
+            sampled_out,
+            rate_limited,
+            ..self
         }
     }
 
@@ -95,6 +114,57 @@ impl UnitDrop {
     }
 }
 
+/// Why an event or an exemplar that was to be written was not.
+#[derive(Clone, Copy, Debug)]
+enum Lost {
+    QueueFull,
+    ShutDown,
+}
+
+impl Lost {
+    const ALL: [Lost; 2] = [Lost::QueueFull, Lost::ShutDown];
+
+    fn name(self) -> &'static str {
+        match self {
+            Lost::QueueFull => "queue_full",
+            Lost::ShutDown => "shut_down",
+        }
+    }
+}
+
+/// Something that is written one by one: an event, an exemplar.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    kept: AtomicU64,
+    lost: [AtomicU64; Lost::ALL.len()],
+}
+
+impl Written {
+    pub(crate) fn keep(&self) {
+        self.kept.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn queue_full(&self) {
+        self.lost[Lost::QueueFull as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn shut_down(&self) {
+        self.lost[Lost::ShutDown as usize].fetch_add(1, Relaxed);
+    }
+
+    fn stream(&self) -> Stream {
+        let lost = Lost::ALL.into_iter();
+        let lost = lost.map(|why| (why.name(), self.lost[why as usize].load(Relaxed)));
+        Stream::new(self.kept.load(Relaxed), named(lost))
+    }
+}
+
+/// Without those that did not happen.
+fn named(counts: impl Iterator<Item = (&'static str, u64)>) -> BTreeMap<String, u64> {
+    let counts = counts.filter(|(_, n)| *n > 0);
+    counts.map(|(why, n)| (why.to_owned(), n)).collect()
+}
+
 /// The running sums behind the ledger.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -102,6 +172,10 @@ pub(crate) struct Counters {
     units_dropped: [AtomicU64; UnitDrop::ALL.len()],
     timed_units: AtomicU64,
     timed_ns: AtomicU64,
+    pub(crate) events: Written,
+    pub(crate) exemplars: Written,
+    exemplars_not_chosen: AtomicU64,
+    exemplars_rate_limited: AtomicU64,
     records_kept: AtomicU64,
     records_dropped: Mutex<BTreeMap<String, u64>>,
     bytes: AtomicU64,
@@ -110,11 +184,30 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn unit_kept(&self, telemetry_ns: Option<u64>) {
+    pub(crate) fn unit_kept(&self, unit: &Finished) {
         self.units_kept.fetch_add(1, Relaxed);
-        if let Some(ns) = telemetry_ns {
+        if let Some(ns) = unit.telemetry_ns {
             self.timed_units.fetch_add(1, Relaxed);
             self.timed_ns.fetch_add(ns, Relaxed);
+        }
+        match unit.exemplar {
+            Outcome::NotChosen => drop(self.exemplars_not_chosen.fetch_add(1, Relaxed)),
+            Outcome::RateLimited => self.exemplar_rate_limited(),
+            Outcome::Queued => {}
+            Outcome::QueueFull => self.exemplars.queue_full(),
+            Outcome::ShutDown => self.exemplars.shut_down(),
+        }
+    }
+
+    pub(crate) fn exemplar_rate_limited(&self) {
+        self.exemplars_rate_limited.fetch_add(1, Relaxed);
+    }
+
+    /// What was queued will not be written.
+    pub(crate) fn shut_down(&self, item: &Item) {
+        match item {
+            Item::Event(_) => self.events.shut_down(),
+            Item::Exemplar(_) => self.exemplars.shut_down(),
         }
     }
 
@@ -142,13 +235,11 @@ impl Counters {
         }
     }
 
-    pub(crate) fn ledger(&self) -> Ledger {
-        let units_dropped = UnitDrop::ALL
-            .into_iter()
-            .map(|why| (why, self.units_dropped[why as usize].load(Relaxed)))
-            .filter(|(_, n)| *n > 0)
-            .map(|(why, n)| (why.name().to_owned(), n))
-            .collect();
+    /// `rate_limited`: how many events limits kept back.
+    pub(crate) fn ledger(&self, events: &Events, rate_limited: u64) -> Ledger {
+        let units_dropped = UnitDrop::ALL.into_iter();
+        let units_dropped =
+            units_dropped.map(|why| (why.name(), self.units_dropped[why as usize].load(Relaxed)));
         let records_dropped = self
             .records_dropped
             .lock()
@@ -156,9 +247,13 @@ impl Counters {
             .clone();
         let timed = self.timed_units.load(Relaxed);
         Ledger {
-            units: Stream::new(self.units_kept.load(Relaxed), units_dropped),
-            events: Stream::default(),
-            exemplars: Stream::default(),
+            units: Stream::new(self.units_kept.load(Relaxed), named(units_dropped)),
+            events: (self.events.stream()).leaving_out(events.sampled_out(), rate_limited),
+            exemplars: self.exemplars.stream().leaving_out(
+                self.exemplars_not_chosen.load(Relaxed),
+                self.exemplars_rate_limited.load(Relaxed),
+            ),
+            event_probability: events.are_on().then(|| events.probability()),
             records: Stream::new(self.records_kept.load(Relaxed), records_dropped),
             cost: Cost {
                 cpu_seconds: self

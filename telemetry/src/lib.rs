@@ -63,18 +63,27 @@
 mod aggregate;
 mod background;
 mod boundary;
+mod budgets;
 mod builder;
+mod callsites;
 mod clock;
 mod core;
 mod costs;
+mod details;
 mod error_field;
+mod events;
+mod exemplars;
 pub mod export;
+mod filter;
 mod frames;
 mod human;
 #[allow(unsafe_code)] // forwards the one unsafe method of `tracing_subscriber::Layer`
 mod layer;
 mod ledger;
+mod output;
+mod rate;
 mod ring;
+mod shard;
 mod snapshot;
 mod system;
 mod table;
@@ -83,12 +92,13 @@ mod tracker;
 mod units;
 
 pub use boundary::{Boundary, Call};
+pub use budgets::{Budgets, BudgetsError};
 pub use builder::{BuildError, Builder};
+pub use filter::{EventFilter, ParseFilterError, UnitFilter};
 pub use layer::TelemetryLayer;
 pub use ledger::{Cost, Ledger, Stream};
 pub use snapshot::{BoundarySnapshot, Distribution, Snapshot, UnitSnapshot};
 pub use telemetry::{ShutdownError, Telemetry};
-pub use units::{ParseUnitFilterError, UnitFilter};
 
 /// The README's programs compile.
 #[cfg(doctest)]

@@ -5,10 +5,11 @@
 //! each boundary that it crossed.
 
 use crate::boundary::BoundaryId;
+use crate::exemplars::Outcome;
 use crate::system::{Io, SystemCosts};
 use crate::units::{BOUNDARIES_PER_UNIT, Boundaries, Finished, FinishedBoundary, KindId};
 use std::sync::atomic::{
-    AtomicI64, AtomicU64, AtomicUsize,
+    AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -22,14 +23,6 @@ pub(crate) struct Ring {
     head: AtomicUsize,
     /// Words consumed; only the consumer writes it.
     tail: AtomicUsize,
-    /// For each kind the units begun by the thread less those ended by it; only the thread writes.
-    in_flight: Box<[InFlight]>,
-}
-
-#[derive(Debug, Default)]
-struct InFlight {
-    now: AtomicI64,
-    highest: AtomicI64,
 }
 
 const ERROR: u64 = 1 << 32;
@@ -37,6 +30,8 @@ const TRACKED: u64 = 1 << 33;
 const TIMED: u64 = 1 << 34;
 const SYSTEM: u64 = 1 << 35;
 const IO: u64 = 1 << 36;
+/// An [`Outcome`] as a number, in three bits.
+const EXEMPLAR_SHIFT: u32 = 37;
 const BOUNDARIES_SHIFT: u32 = 40;
 const SYSTEM_WORDS: usize = 5;
 const HEAD_WORDS: usize = 9;
@@ -44,34 +39,12 @@ const BOUNDARY_WORDS: usize = 4;
 const MOST_WORDS: usize = HEAD_WORDS + SYSTEM_WORDS + BOUNDARY_WORDS * BOUNDARIES_PER_UNIT;
 
 impl Ring {
-    pub(crate) fn new(kinds: usize) -> Self {
+    pub(crate) fn new() -> Self {
         Ring {
-            in_flight: (0..kinds).map(|_| InFlight::default()).collect(),
             words: (0..WORDS).map(|_| AtomicU64::new(0)).collect(),
             head: AtomicUsize::new(0),
             tail: AtomicUsize::new(0),
         }
-    }
-
-    /// The thread has begun a unit, or ended one: `change` is 1 or -1. True if it never had as many
-    /// in progress.
-    pub(crate) fn in_flight_changes(&self, kind: KindId, change: i64) -> bool {
-        let Some(in_flight) = self.in_flight.get(kind.0 as usize) else {
-            return false;
-        };
-        let now = in_flight.now.load(Relaxed) + change;
-        in_flight.now.store(now, Relaxed);
-        let is_new = now > in_flight.highest.load(Relaxed);
-        if is_new {
-            in_flight.highest.store(now, Relaxed);
-        }
-        is_new
-    }
-
-    /// May be below zero, for a thread that ends what others begin.
-    pub(crate) fn in_flight(&self, kind: KindId) -> i64 {
-        let in_flight = self.in_flight.get(kind.0 as usize);
-        in_flight.map_or(0, |in_flight| in_flight.now.load(Relaxed))
     }
 
     /// Called by the producer. False if the ring is full; the record is then not in it.
@@ -94,6 +67,7 @@ impl Ring {
             | flag(unit.telemetry_ns.is_some(), TIMED)
             | flag(unit.system.is_some(), SYSTEM)
             | flag(unit.system.is_some_and(|system| system.io.is_some()), IO)
+            | (unit.exemplar as u64) << EXEMPLAR_SHIFT
             | (unit.boundaries.len() as u64) << BOUNDARIES_SHIFT);
         let (allocs, bytes, peak) = unit.usage.unwrap_or_default();
         for word in [
@@ -178,6 +152,10 @@ impl Ring {
                 telemetry_ns: (first & TIMED != 0).then_some(telemetry_ns),
                 system,
                 boundaries: Boundaries::default(),
+                exemplar: Outcome::ALL
+                    .get((first >> EXEMPLAR_SHIFT & 7) as usize)
+                    .copied()
+                    .unwrap_or_default(),
             };
             for _ in 0..first >> BOUNDARIES_SHIFT {
                 unit.boundaries.push(FinishedBoundary {
@@ -219,6 +197,7 @@ mod tests {
                 }),
             }),
             boundaries: Boundaries::default(),
+            exemplar: Outcome::ALL[n as usize % Outcome::ALL.len()],
         };
         for i in 0..n % (BOUNDARIES_PER_UNIT as u64 + 1) {
             unit.boundaries.push(FinishedBoundary {
@@ -233,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_full_ring_refuses_and_what_it_took_comes_out_in_order() {
-        let ring = Ring::new(1);
+        let ring = Ring::new();
         let (mut pushed, mut seen) = (0, 0);
         for round in 0..50 {
             while ring.push(&unit(pushed)) {
@@ -250,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_producer_and_a_consumer_agree() {
-        let ring = Ring::new(1);
+        let ring = Ring::new();
         const UNITS: u64 = 200_000;
         std::thread::scope(|threads| {
             threads.spawn(|| {

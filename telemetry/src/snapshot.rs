@@ -1,11 +1,12 @@
 //! Snapshots: the figures as data.
 
-use crate::aggregate::{Aggregate, KindCosts, Metric};
+use crate::aggregate::{KindCosts, Metric};
 use crate::core::Core;
 use crate::costs::Costs;
 use crate::ledger::Ledger;
 use crate::system::Sampling;
 use crate::units::KindId;
+use hdrhistogram::Counter;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -52,6 +53,9 @@ pub struct UnitSnapshot {
     pub metrics: BTreeMap<String, Option<Distribution>>,
     /// Per boundary that a unit of this kind has crossed.
     pub boundaries: BTreeMap<String, BoundarySnapshot>,
+    /// Per limit of the kind's budget, such as `allocs.p99`: how many units were over it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub over_budget: BTreeMap<String, u64>,
 }
 
 /// What the units of a kind did across one boundary. Units that did not cross it count as 0.
@@ -94,7 +98,7 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    fn of(costs: &Costs, unit: &str) -> Self {
+    fn of<C: Counter>(costs: &Costs<C>, unit: &str) -> Self {
         Distribution {
             unit: unit.to_owned(),
             p50: costs.quantile(0.5),
@@ -125,7 +129,12 @@ impl UnitSnapshot {
 }
 
 impl UnitSnapshot {
-    fn of(core: &Core, id: KindId, costs: &KindCosts) -> Self {
+    /// The kind with the most wall time in all first.
+    pub(crate) fn sort(units: &mut [UnitSnapshot]) {
+        units.sort_by_key(|unit| std::cmp::Reverse(unit.metric("wall").map(|wall| wall.sum)));
+    }
+
+    pub(crate) fn of<C: Counter>(core: &Core, id: KindId, costs: &KindCosts<C>) -> Self {
         let kind = core.kinds.get(id);
         let (in_flight, in_flight_max) = core.in_flight(id);
         UnitSnapshot {
@@ -137,6 +146,12 @@ impl UnitSnapshot {
             in_flight_max,
             metrics: metrics(costs, core.sampling),
             boundaries: boundaries(costs),
+            over_budget: kind
+                .limits()
+                .iter()
+                .zip(&costs.over)
+                .map(|(limit, over)| (limit.key(), over.units))
+                .collect(),
         }
     }
 }
@@ -148,40 +163,28 @@ impl Snapshot {
         self.units.iter().find(|unit| unit.unit == name)
     }
 
-    /// Adds the kinds of which units are in progress and none has ended.
-    pub(crate) fn with_units_in_progress(mut self, core: &Core, aggregate: &Aggregate) -> Self {
-        let known: Vec<KindId> = aggregate.kinds().map(|(id, _)| id).collect();
-        let others = core.kinds.all().filter(|(id, _)| !known.contains(id));
-        let in_progress = others.filter(|(id, _)| core.in_flight(*id).0 > 0);
-        let none = KindCosts::new();
-        self.units
-            .extend(in_progress.map(|(id, _)| UnitSnapshot::of(core, id, &none)));
-        self
-    }
-
-    /// No units, and the ledger.
-    pub(crate) fn empty(core: &Core) -> Self {
-        Snapshot::of(core, &Aggregate::default(), 0)
-    }
-
-    pub(crate) fn of(core: &Core, aggregate: &Aggregate, nanoseconds: u64) -> Self {
-        let mut units: Vec<UnitSnapshot> = aggregate
-            .kinds()
-            .map(|(id, costs)| UnitSnapshot::of(core, id, costs))
-            .collect();
-        units.sort_by_key(|unit| std::cmp::Reverse(unit.metric("wall").map(|wall| wall.sum)));
+    pub(crate) fn new(core: &Core, mut units: Vec<UnitSnapshot>, nanoseconds: u64) -> Self {
+        UnitSnapshot::sort(&mut units);
         Snapshot {
             v: 1,
-            ts: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            ts: timestamp(SystemTime::now()),
             service: core.service.clone(),
             seconds: nanoseconds as f64 / 1e9,
             units,
-            ledger: core.counters.ledger(),
+            ledger: core.ledger_so_far(),
         }
     }
 }
 
-fn metrics(costs: &KindCosts, sampling: Sampling) -> BTreeMap<String, Option<Distribution>> {
+/// RFC 3339, in UTC, with milliseconds.
+pub(crate) fn timestamp(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
+fn metrics<C: Counter>(
+    costs: &KindCosts<C>,
+    sampling: Sampling,
+) -> BTreeMap<String, Option<Distribution>> {
     Metric::ALL
         .into_iter()
         .map(|metric| {
@@ -193,7 +196,7 @@ fn metrics(costs: &KindCosts, sampling: Sampling) -> BTreeMap<String, Option<Dis
         .collect()
 }
 
-fn boundaries(costs: &KindCosts) -> BTreeMap<String, BoundarySnapshot> {
+fn boundaries<C: Counter>(costs: &KindCosts<C>) -> BTreeMap<String, BoundarySnapshot> {
     let boundaries = costs.boundaries.iter();
     boundaries
         .map(|boundary| {

@@ -1,13 +1,18 @@
 //! From spans and events to units.
 
+use crate::callsites::SiteId;
 use crate::core::Core;
+use crate::details::FieldBytes;
 use crate::error_field::ErrorField;
+use crate::events::{self, Verdict};
+use crate::exemplars::{Choice, Kept, Outcome};
 use crate::frames;
 use crate::ledger::UnitDrop;
-use crate::units::{KindId, Membership};
+use crate::output::Item;
+use crate::units::{Ended, KindId, Membership, Slot};
 use std::sync::Arc;
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
@@ -28,10 +33,12 @@ where
         if frames::is_silent() {
             return;
         }
-        let inside = self.of_parent(attributes);
-        let member = inside.or_else(|| self.outside_of_units(attributes, id, &cx));
-        if let Some(member) = member {
-            self.add(attributes, id, member);
+        let site = self.core.callsites.id(attributes.metadata());
+        let place = self
+            .inside_of_parent(attributes)
+            .or_else(|| self.outside_of_units(site, attributes, id, &cx));
+        if let Some(place) = place {
+            self.add(site, attributes, id, place);
         }
     }
 
@@ -39,21 +46,39 @@ where
         if frames::is_silent() {
             return;
         }
-        let explicit = event.parent();
-        let unit = match explicit {
-            Some(parent) => self.core.spans.get(parent.into_u64()).map(|m| m.slot),
-            None if event.is_contextual() => frames::current_in(&self.core).map(|m| m.slot),
-            None => None,
-        };
-        // Between the event and its unit there may be spans that are not ours to follow.
-        let unit = unit.or_else(|| {
-            let mut scope = cx.event_scope(event)?;
-            scope.find_map(|span| Some(self.core.spans.get(span.id().into_u64())?.slot))
-        });
-        if let Some(slot) = unit.and_then(|unit| self.core.slots.get(unit)) {
+        let is_error = *event.metadata().level() == Level::ERROR;
+        let core = &self.core;
+        if !is_error && !core.events.are_on() {
+            return;
+        }
+        // Suppressed by far most often, and then nothing but this need be known.
+        let site = core.callsites.id(event.metadata());
+        let verdict = core
+            .events
+            .decide(site, event.metadata(), || core.clock.now());
+        let place =
+            if is_error || !matches!(verdict, Verdict::Suppressed(_)) || core.keeps_details() {
+                self.place_of_event(event, &cx)
+            } else {
+                None
+            };
+        if is_error && let Some(slot) = place.and_then(|place| core.slots.get(place.member.slot)) {
             slot.mark_error();
         }
+        match verdict {
+            Verdict::NotAsked => {}
+            Verdict::Suppressed(now) => self.suppress(event, site, place, now),
+            Verdict::Passes(now) => self.write(event, site, place, now),
+        }
     }
+}
+
+/// Where a span or an event is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// The span around it; 0 if it is a unit's own span.
+    parent: u64,
+    member: Membership,
 }
 
 impl Tracker {
@@ -68,34 +93,40 @@ impl Tracker {
     /// A span that we did not ask for exists because another layer did: if it is inside a unit, so
     /// is what happens in it.
     pub(crate) fn follow(&self, attributes: &Attributes<'_>, id: &Id) {
-        if let Some(member) = self.of_parent(attributes)
+        if let Some(place) = self.inside_of_parent(attributes)
             && !frames::is_silent()
         {
-            self.add(attributes, id, member);
+            let site = self.core.callsites.id(attributes.metadata());
+            self.add(site, attributes, id, place);
         }
     }
 
-    /// The membership of a span whose parent is in a unit.
-    fn of_parent(&self, attributes: &Attributes<'_>) -> Option<Membership> {
-        match attributes.parent() {
-            Some(parent) => Some(self.core.spans.get(parent.into_u64())?.of_child()),
-            None if attributes.is_contextual() => frames::current_in(&self.core),
-            None => None,
-        }
+    /// The place of a span whose parent is in a unit.
+    fn inside_of_parent(&self, attributes: &Attributes<'_>) -> Option<Place> {
+        let (parent, member) = match attributes.parent() {
+            Some(parent) => {
+                let parent = parent.into_u64();
+                (parent, self.core.spans.get(parent)?.of_child())
+            }
+            None if attributes.is_contextual() => frames::current_in(&self.core)?,
+            None => return None,
+        };
+        Some(Place { parent, member })
     }
 
     /// A span whose parent is in no unit: it may be a unit itself.
     fn outside_of_units<S>(
         &self,
+        site: SiteId,
         attributes: &Attributes<'_>,
         id: &Id,
         cx: &Context<'_, S>,
-    ) -> Option<Membership>
+    ) -> Option<Place>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
         let core = &self.core;
-        let kind = core.kinds.of(attributes.metadata())?;
+        let kind = core.kinds.of(site, attributes.metadata())?;
         // PERF: most units have no parent at all, which the registry tells sooner than who it is.
         if attributes.parent().is_none() && (attributes.is_root() || cx.lookup_current().is_none())
         {
@@ -105,18 +136,101 @@ impl Tracker {
         // that were dropped. What is inside a dropped unit is dropped with it.
         let parent = cx.span(id).and_then(|span| span.parent());
         for ancestor in parent.iter().flat_map(|parent| parent.scope()) {
-            if let Some(member) = core.spans.get(ancestor.id().into_u64()) {
-                return Some(member.of_child());
+            let parent = ancestor.id().into_u64();
+            if let Some(member) = core.spans.get(parent) {
+                let member = member.of_child();
+                return Some(Place { parent, member });
             }
-            if core.kinds.of(ancestor.metadata()).is_some() {
+            let metadata = ancestor.metadata();
+            if core
+                .kinds
+                .of(core.callsites.id(metadata), metadata)
+                .is_some()
+            {
                 return None;
             }
         }
         self.begin(kind)
     }
 
+    /// The span of ours that an event happens in.
+    fn place_of_event<S>(&self, event: &Event<'_>, cx: &Context<'_, S>) -> Option<Place>
+    where
+        S: Subscriber + for<'span> LookupSpan<'span>,
+    {
+        let spans = &self.core.spans;
+        let in_span = |parent: u64| {
+            let member = spans.get(parent)?;
+            Some(Place { parent, member })
+        };
+        let direct = match event.parent() {
+            Some(parent) => in_span(parent.into_u64()),
+            None if event.is_contextual() => {
+                let current = frames::current_in(&self.core);
+                current.map(|(parent, member)| Place { parent, member })
+            }
+            None => None,
+        };
+        // Between the event and its unit there may be spans that are not ours to follow.
+        direct.or_else(|| {
+            let mut scope = cx.event_scope(event)?;
+            scope.find_map(|span| in_span(span.id().into_u64()))
+        })
+    }
+
+    /// An event is over its limit. In a unit of the sample it is there in full all the same; in
+    /// another one, that it happened.
+    fn suppress(&self, event: &Event<'_>, site: SiteId, place: Option<Place>, now: u64) {
+        let core = &self.core;
+        frames::suppress(core, site, now);
+        if let Some(Place { parent, member }) = place
+            && core.keeps_details()
+        {
+            let is_drawn = core.slots.get(member.slot).is_some_and(Slot::is_drawn);
+            let fields = is_drawn.then(|| FieldBytes::of(|visit| event.record(visit)));
+            let fields = fields.as_ref().map_or(&[][..], FieldBytes::as_bytes);
+            frames::detail(core, Some(now), |details, at| {
+                details.event(at, member.slot, parent, site, fields);
+            });
+        }
+    }
+
+    /// An event is within its limit.
+    fn write(&self, event: &Event<'_>, site: SiteId, place: Option<Place>, now: u64) {
+        let core = &self.core;
+        let metadata = event.metadata();
+        let fields = FieldBytes::of(|visit| event.record(visit));
+        if let Some(Place { parent, member }) = place
+            && core.keeps_details()
+        {
+            frames::detail(core, Some(now), |details, at| {
+                details.event(at, member.slot, parent, site, fields.as_bytes());
+            });
+        }
+        if !(core.events).is_drawn(site, *metadata.level(), frames::random(), now) {
+            return;
+        }
+        let unit = place.and_then(|place| core.slots.get(place.member.slot));
+        let weight = match *metadata.level() {
+            Level::ERROR => 1.0,
+            _ => 1.0 / core.events.probability(),
+        };
+        alloc_tracker::excluded(|| {
+            let unit = unit.map(Slot::kind);
+            let captured = events::Captured::new((site, metadata), now, &fields, unit, weight);
+            if core.background.is_stopping() {
+                core.counters.events.shut_down();
+                core.events.keep_back(site, now);
+            } else if core.queue.push(Item::Event(Box::new(captured))).is_err() {
+                core.counters.events.queue_full();
+                core.events.keep_back(site, now);
+            }
+        });
+        core.background.something_happened();
+    }
+
     /// Starts a unit.
-    fn begin(&self, kind: KindId) -> Option<Membership> {
+    fn begin(&self, kind: KindId) -> Option<Place> {
         let core = &self.core;
         if core.background.is_stopping() {
             core.drop_unit(UnitDrop::ShutDown);
@@ -128,21 +242,31 @@ impl Tracker {
             return None;
         };
         self.time(member, now);
-        Some(member)
+        Some(Place { parent: 0, member })
     }
 
     /// Remembers whose unit a span belongs to.
-    fn add(&self, attributes: &Attributes<'_>, id: &Id, member: Membership) {
+    fn add(&self, site: SiteId, attributes: &Attributes<'_>, id: &Id, place: Place) {
         let core = &self.core;
+        let Place { parent, member } = place;
         if !core.spans.insert(id.into_u64(), member) {
             // A child without a place is no loss but for its own threads; a root is its unit.
             if member.is_root {
                 core.drop_unit(UnitDrop::TooManySpans);
-                if let Some((unit, slot)) = core.slots.finish(member.slot, core.clock.now()) {
-                    frames::ended(core, unit.kind, slot);
+                if let Some(ended) = core.slots.finish(member.slot, || core.clock.now()) {
+                    frames::ended(core, ended.unit.kind, ended.slot);
                 }
             }
             return;
+        }
+        if core.keeps_details() {
+            let fields = FieldBytes::of(|visit| attributes.record(visit));
+            // PERF: a thread inside the unit has looked at the clock when it entered.
+            let now = attributes.parent().map(|_| core.clock.now());
+            frames::detail(core, now, |details, at| {
+                let ids = (id.into_u64(), parent);
+                details.begin(at, member.slot, ids, site, fields.as_bytes());
+            });
         }
         if ErrorField::in_attributes(attributes)
             && let Some(slot) = core.slots.get(member.slot)
@@ -171,12 +295,27 @@ impl Tracker {
         }
     }
 
-    pub(crate) fn record(&self, id: &Id, values: &Record<'_>) {
-        if let Some(member) = self.core.spans.get(id.into_u64())
-            && ErrorField::in_record(values)
-            && let Some(slot) = self.core.slots.get(member.slot)
+    pub(crate) fn record<S>(&self, id: &Id, values: &Record<'_>, cx: &Context<'_, S>)
+    where
+        S: Subscriber + for<'span> LookupSpan<'span>,
+    {
+        let core = &self.core;
+        let Some(member) = core.spans.get(id.into_u64()) else {
+            return;
+        };
+        if ErrorField::in_record(values)
+            && let Some(slot) = core.slots.get(member.slot)
         {
             slot.mark_error();
+        }
+        if core.keeps_details()
+            && let Some(metadata) = cx.metadata(id)
+        {
+            let site = core.callsites.id(metadata);
+            let fields = FieldBytes::of(|visit| values.record(visit));
+            frames::detail(core, Some(core.clock.now()), |details, at| {
+                details.record(at, member.slot, id.into_u64(), site, fields.as_bytes());
+            });
         }
     }
 
@@ -188,19 +327,53 @@ impl Tracker {
         if !member.is_root {
             return;
         }
-        let now = core.clock.now();
-        let Some((mut unit, slot)) = core.slots.finish(member.slot, now) else {
+        let start = member.timed.then(|| core.clock.now());
+        let Some(mut ended) = core.slots.finish(member.slot, || core.clock.now()) else {
             return;
         };
+        ended.unit.exemplar = self.keep(&ended);
+        let Ended { mut unit, slot, .. } = ended;
         frames::ended(core, unit.kind, slot);
-        if let Some(ns) = &mut unit.telemetry_ns {
-            *ns += core.clock.now().saturating_sub(now);
+        if let (Some(ns), Some(start)) = (&mut unit.telemetry_ns, start) {
+            *ns += core.clock.now().saturating_sub(start);
         }
         if core.background.is_stopping() {
             core.drop_unit(UnitDrop::ShutDown);
         } else {
             frames::hand_on(core, &unit);
         }
+    }
+
+    /// Keeps an ended unit in detail, if there is a reason to.
+    #[inline]
+    fn keep(&self, ended: &Ended) -> Outcome {
+        let core = &self.core;
+        if !core.has_exporters || core.background.is_stopping() {
+            return Outcome::NotChosen;
+        }
+        let kind = core.kinds.get(ended.unit.kind);
+        let (sample, now) = (core.head_sample, || core.clock.now());
+        let limits = kind.limits();
+        match (kind.chooser).choose(&ended.unit, limits, sample, ended.is_drawn, now) {
+            Choice::No => Outcome::NotChosen,
+            Choice::RateLimited => Outcome::RateLimited,
+            Choice::Keep(kept) => self.capture(ended, kept),
+        }
+    }
+
+    #[cold]
+    fn capture(&self, ended: &Ended, kept: Kept) -> Outcome {
+        let core = &self.core;
+        alloc_tracker::excluded(|| {
+            let captured = core.capture(ended, kept);
+            match core.queue.push(Item::Exemplar(Box::new(captured))) {
+                Ok(()) => Outcome::Queued,
+                Err(_) => {
+                    core.kinds.get(ended.unit.kind).chooser.lose(&kept);
+                    Outcome::QueueFull
+                }
+            }
+        })
     }
 
     /// Adds what telemetry itself took since `start`, if the unit is one of those that are timed.

@@ -135,7 +135,13 @@ fn a_share_that_is_no_probability_is_refused() {
             .system_sample(wrong)
             .build()
             .unwrap_err();
-        assert!(matches!(error, BuildError::SystemSample(_)));
+        assert!(matches!(
+            error,
+            BuildError::Probability {
+                name: "system_sample",
+                ..
+            }
+        ));
         assert!(error.to_string().contains("system_sample is"), "{error}");
     }
 }

@@ -8,7 +8,10 @@ mod json_lines;
 mod record;
 
 pub use json_lines::{JsonLines, OpenFileError, json_lines, json_lines_file};
-pub use record::{LedgerRecord, Record, UnitRecord};
+pub use record::{
+    BoundaryCost, BrokenBudget, EventRecord, ExemplarEvent, ExemplarRecord, ExemplarSpan,
+    FindingRecord, LedgerRecord, Record, SuppressedRecord, UnitRecord,
+};
 
 use std::io;
 

@@ -1,8 +1,10 @@
 //! The records that exporters are given.
 
 use crate::ledger::Ledger;
-use crate::snapshot::{Snapshot, UnitSnapshot};
+use crate::snapshot::UnitSnapshot;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// One record. Serialised, it is one object with `v`, `type`, `ts` and `service`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,6 +13,14 @@ use serde::{Deserialize, Serialize};
 pub enum Record {
     /// What the units of one kind cost in one interval.
     Unit(UnitRecord),
+    /// One unit in detail.
+    Exemplar(ExemplarRecord),
+    /// A log event.
+    Event(EventRecord),
+    /// How many events of one call site were not written.
+    Suppressed(SuppressedRecord),
+    /// Something to act upon.
+    Finding(FindingRecord),
     /// What became of everything, since the start.
     Ledger(LedgerRecord),
 }
@@ -47,33 +57,188 @@ pub struct LedgerRecord {
     pub ledger: Ledger,
 }
 
-impl Record {
-    /// The records of an interval: one for each kind, and the ledger.
-    pub(crate) fn of(interval: Snapshot) -> Vec<Record> {
-        let Snapshot {
-            v,
-            ts,
-            service,
-            seconds,
-            units,
-            ledger,
-        } = interval;
-        let unit = |figures| {
-            Record::Unit(UnitRecord {
-                v,
-                ts: ts.clone(),
-                service: service.clone(),
-                seconds,
-                figures,
-            })
-        };
-        let mut records: Vec<Record> = units.into_iter().map(unit).collect();
-        records.push(Record::Ledger(LedgerRecord {
-            v,
-            ts,
-            service,
-            ledger,
-        }));
-        records
-    }
+/// One unit in detail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ExemplarRecord {
+    /// The version of the format: 1.
+    pub v: u32,
+    /// When the unit ended, RFC 3339 in UTC.
+    pub ts: String,
+    /// The name of the service.
+    pub service: String,
+    /// Names the exemplar, in this process.
+    pub id: String,
+    /// The name of the unit's span.
+    pub unit: String,
+    /// The target of the span's call site.
+    pub target: String,
+    /// Why it was kept: `sample`, `error`, `over_budget`, `slow`, `rare`; the first one counts.
+    pub why: Vec<String>,
+    /// Kept as a `sample`: how many units of its kind it stands for. For another reason: how many
+    /// with this first reason, itself and those that the reason's limit left out before it.
+    pub weight: f64,
+    /// Whether the unit failed.
+    pub error: bool,
+    /// What it cost, per metric; `None` where it is unknown. Times are nanoseconds.
+    pub costs: BTreeMap<String, Option<u64>>,
+    /// What it did across each boundary.
+    pub boundaries: BTreeMap<String, BoundaryCost>,
+    /// Its spans in the order in which they began, at most 128. The first is the unit itself, unless
+    /// its beginning was overwritten.
+    pub spans: Vec<ExemplarSpan>,
+    /// What was logged in it, at most 128.
+    pub events: Vec<ExemplarEvent>,
+    /// Whether all its spans and events are here: the oldest may have been overwritten.
+    pub complete: bool,
+}
+
+/// What one unit did across one boundary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BoundaryCost {
+    /// Calls.
+    pub calls: u64,
+    /// Bytes out.
+    pub bytes_sent: u64,
+    /// Bytes in.
+    pub bytes_received: u64,
+}
+
+/// One span of an exemplar. Times are nanoseconds since the unit began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ExemplarSpan {
+    /// Names it in this record.
+    pub id: u64,
+    /// The span around it; `None` for the unit's own.
+    pub parent: Option<u64>,
+    /// Its name.
+    pub name: String,
+    /// Its target.
+    pub target: String,
+    /// Its first entry; `None` if it was never entered.
+    pub start_ns: Option<u64>,
+    /// Its last exit.
+    pub end_ns: Option<u64>,
+    /// The time inside it, on all threads.
+    pub busy_ns: u64,
+    /// How often it was entered.
+    pub entries: u64,
+    /// Its fields; texts are cut at 256 bytes, all of them together at a kibibyte.
+    pub fields: Map<String, Value>,
+}
+
+/// One event of an exemplar.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ExemplarEvent {
+    /// When, in nanoseconds since the unit began.
+    pub at_ns: u64,
+    /// Its level: `ERROR` to `TRACE`.
+    pub level: String,
+    /// Its target.
+    pub target: String,
+    /// The line in its file, which tells call sites apart.
+    pub line: Option<u32>,
+    /// The span that it happened in.
+    pub span: Option<u64>,
+    /// Its text; `None` as well if it was over its limit and the unit not in the sample.
+    pub message: Option<String>,
+    /// Its fields; the same.
+    pub fields: Map<String, Value>,
+}
+
+/// A log event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct EventRecord {
+    /// The version of the format: 1.
+    pub v: u32,
+    /// When it happened, RFC 3339 in UTC.
+    pub ts: String,
+    /// The name of the service.
+    pub service: String,
+    /// Its level: `ERROR` to `TRACE`.
+    pub level: String,
+    /// Its target.
+    pub target: String,
+    /// The file and line of its call site.
+    pub location: Option<String>,
+    /// Its text.
+    pub message: Option<String>,
+    /// Its fields; texts are cut at 256 bytes, all of them together at a kibibyte.
+    pub fields: Map<String, Value>,
+    /// The unit that it happened in.
+    pub unit: Option<String>,
+    /// Of how many events that passed their limit it is an example: more than 1 while the output is
+    /// over its own limit.
+    pub weight: f64,
+}
+
+/// How many events of one call site were not written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SuppressedRecord {
+    /// The version of the format: 1.
+    pub v: u32,
+    /// When this was found, RFC 3339 in UTC.
+    pub ts: String,
+    /// The name of the service.
+    pub service: String,
+    /// The level of the events.
+    pub level: String,
+    /// Their target.
+    pub target: String,
+    /// The file and line of the call site; `None` for all that found no room among 4,096.
+    pub location: Option<String>,
+    /// How many, since the record before: exact.
+    pub count: u64,
+    /// When the first of them was, RFC 3339 in UTC.
+    pub first: String,
+    /// When the last of them was.
+    pub last: String,
+}
+
+/// Something to act upon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FindingRecord {
+    /// The version of the format: 1.
+    pub v: u32,
+    /// When it was found, RFC 3339 in UTC.
+    pub ts: String,
+    /// The name of the service.
+    pub service: String,
+    /// What it is about: `over_budget`, or `unknown_unit` for a budget of a unit that nobody saw.
+    pub finding: String,
+    /// The name of the unit.
+    pub unit: String,
+    /// For people.
+    pub message: String,
+    /// The budget that does not hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BrokenBudget>,
+    /// The id of an exemplar that shows it, if one was kept.
+    pub exemplar: Option<String>,
+}
+
+/// A budget that did not hold for one interval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BrokenBudget {
+    /// The metric, as in `budgets.toml`.
+    pub metric: String,
+    /// What about it: `p50` to `p999`, `max` or `rate`.
+    pub statistic: String,
+    /// What `limit` and `worst` count: `ns`, `bytes` or `count`.
+    pub unit_of_measure: String,
+    /// The most it may be; of a rate: the share.
+    pub limit: f64,
+    /// The most that one unit had.
+    pub worst: u64,
+    /// How many units were over it: exact, but for metrics that are taken of a sample.
+    pub over: u64,
+    /// Of how many.
+    pub of: u64,
 }

@@ -2,6 +2,7 @@
 
 use super::KindId;
 use crate::boundary::BoundaryId;
+use crate::exemplars::Outcome;
 use crate::system::SystemCosts;
 use std::ops::Deref;
 
@@ -24,6 +25,8 @@ pub(crate) struct Finished {
     /// What the system says, if it was asked and knows.
     pub(crate) system: Option<SystemCosts>,
     pub(crate) boundaries: Boundaries,
+    /// Whether it was kept in detail.
+    pub(crate) exemplar: Outcome,
 }
 
 /// The boundaries that a unit crossed.

@@ -1,17 +1,19 @@
 //! Kinds of unit: one for each span call site that has been one; call sites of the same name and
 //! target share theirs.
 
-use super::UnitFilter;
-use std::ptr;
+use crate::budgets::{Budgets, Limit};
+use crate::callsites::SiteId;
+use crate::exemplars::Chooser;
+use crate::filter::UnitFilter;
 use std::sync::atomic::{
-    AtomicI64, AtomicU32, AtomicU64, AtomicUsize,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    AtomicI64, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
 };
 use std::sync::{Mutex, OnceLock, PoisonError};
 use tracing::Metadata;
 
 /// A kind's number. 0 is `other`, where the units go whose call site found no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct KindId(pub(crate) u32);
 
 impl KindId {
@@ -22,6 +24,10 @@ impl KindId {
 #[derive(Debug, Default)]
 pub(crate) struct Kind {
     site: OnceLock<&'static Metadata<'static>>,
+    /// Its budget.
+    limits: OnceLock<Box<[Limit]>>,
+    /// Which of its units are kept.
+    pub(crate) chooser: Chooser,
     /// Units begun less units ended by threads that have no ring, or none any more.
     elsewhere: AtomicI64,
     in_flight_max: AtomicU64,
@@ -34,6 +40,15 @@ impl Kind {
 
     pub(crate) fn target(&self) -> &'static str {
         self.site.get().map_or("", |site| site.target())
+    }
+
+    /// Whether it is a kind of its own, not `other`.
+    pub(crate) fn is_known(&self) -> bool {
+        self.site.get().is_some()
+    }
+
+    pub(crate) fn limits(&self) -> &[Limit] {
+        self.limits.get().map_or(&[], |limits| limits)
     }
 
     pub(crate) fn add_elsewhere(&self, units: i64) {
@@ -51,54 +66,50 @@ impl Kind {
     }
 }
 
-/// All kinds, and a fixed hash table from call sites to them: found without a lock, filled once
-/// per call site.
+/// All kinds, and which call site is of which: found without a lock, filled once per call site.
 #[derive(Debug)]
 pub(crate) struct Kinds {
     filter: UnitFilter,
+    budgets: Budgets,
     kinds: Box<[Kind]>,
     /// How many of `kinds` are taken, `other` included. Changes under `making`.
     len: AtomicU32,
     making: Mutex<()>,
-    sites: Box<[Site]>,
-}
-
-#[derive(Debug, Default)]
-struct Site {
-    /// The address of the call site's metadata, which is static.
-    key: AtomicUsize,
-    /// UNKNOWN, NOT_A_UNIT, or the kind's number plus FIRST_KIND.
-    kind: AtomicU32,
+    /// Units of the last interval.
+    last_interval: AtomicU64,
+    /// By call site: UNKNOWN, NOT_A_UNIT, or the kind's number plus FIRST_KIND.
+    of_sites: Box<[AtomicU32]>,
 }
 
 const UNKNOWN: u32 = 0;
 const NOT_A_UNIT: u32 = 1;
 const FIRST_KIND: u32 = 2;
 
-/// Span call sites that can be remembered, a power of two.
-const SITES: usize = 4096;
-
 impl Kinds {
-    pub(crate) fn new(filter: UnitFilter, max: usize) -> Self {
+    pub(crate) fn new(filter: UnitFilter, budgets: Budgets, max: usize) -> Self {
         Kinds {
             filter,
+            budgets,
             kinds: (0..=max).map(|_| Kind::default()).collect(),
             len: AtomicU32::new(1),
             making: Mutex::new(()),
-            sites: (0..SITES).map(|_| Site::default()).collect(),
+            last_interval: AtomicU64::new(0),
+            of_sites: (0..SiteId::COUNT).map(|_| AtomicU32::new(0)).collect(),
         }
     }
 
     /// The kind of unit that an outermost span of this call site is; `None` if it is none.
-    pub(crate) fn of(&self, metadata: &'static Metadata<'static>) -> Option<KindId> {
-        let Some(site) = self.site(metadata) else {
-            return self.filter.lets_pass(metadata).then_some(KindId::OTHER);
-        };
-        match site.kind.load(Acquire) {
+    #[inline]
+    pub(crate) fn of(&self, site: SiteId, metadata: &'static Metadata<'static>) -> Option<KindId> {
+        match self.of_sites[site.index()].load(Acquire) {
             UNKNOWN => self.classify(site, metadata),
             NOT_A_UNIT => None,
             kind => Some(KindId(kind - FIRST_KIND)),
         }
+    }
+
+    pub(crate) fn budgets(&self) -> &Budgets {
+        &self.budgets
     }
 
     pub(crate) fn get(&self, id: KindId) -> &Kind {
@@ -115,27 +126,24 @@ impl Kinds {
         taken.enumerate().map(|(n, kind)| (KindId(n as u32), kind))
     }
 
-    fn site(&self, metadata: &'static Metadata<'static>) -> Option<&Site> {
-        let key = ptr::from_ref(metadata) as usize;
-        let start = key.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize) >> (usize::BITS - 12);
-        (0..SITES)
-            .map(|step| &self.sites[(start + step) % SITES])
-            .find(|site| {
-                // AcqRel: nothing is published with the key itself; its kind has its own ordering.
-                let found = site.key.load(Acquire);
-                found == key
-                    || (found == 0
-                        && match site.key.compare_exchange(0, key, AcqRel, Acquire) {
-                            Ok(_) => true,
-                            Err(winner) => winner == key,
-                        })
-            })
+    /// How many units each kind had in the last interval.
+    pub(crate) fn learn_shares(&self, counts: &[u64]) {
+        let all = counts.iter().sum();
+        self.last_interval.store(all, Relaxed);
+        for (kind, count) in self.kinds.iter().zip(counts) {
+            kind.chooser.learn_share(*count, all);
+        }
     }
 
     #[cold]
-    fn classify(&self, site: &Site, metadata: &'static Metadata<'static>) -> Option<KindId> {
+    fn classify(&self, site: SiteId, metadata: &'static Metadata<'static>) -> Option<KindId> {
+        if site == SiteId::OTHER {
+            // It stands for many call sites: each is looked at every time.
+            return self.filter.lets_pass(metadata).then_some(KindId::OTHER);
+        }
+        let of_site = &self.of_sites[site.index()];
         if !self.filter.lets_pass(metadata) {
-            site.kind.store(NOT_A_UNIT, Release);
+            of_site.store(NOT_A_UNIT, Release);
             return None;
         }
         // Once per call site: two sites of one kind must not both make it.
@@ -150,6 +158,10 @@ impl Kinds {
             None => match self.kinds.get(len as usize) {
                 Some(fresh) => {
                     let _ = fresh.site.set(metadata);
+                    // A kind that was not there is as rare as can be.
+                    (fresh.chooser).learn_share(0, self.last_interval.load(Relaxed));
+                    let limits = self.budgets.of(metadata.name());
+                    let _ = fresh.limits.set(alloc_tracker::excluded(|| limits.into()));
                     self.len.store(len + 1, Release);
                     KindId(len)
                 }
@@ -157,7 +169,7 @@ impl Kinds {
             },
         };
         // Release the kind's name to whoever finds its number.
-        site.kind.store(kind.0 + FIRST_KIND, Release);
+        of_site.store(kind.0 + FIRST_KIND, Release);
         Some(kind)
     }
 }

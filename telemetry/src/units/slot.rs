@@ -3,6 +3,7 @@
 use super::KindId;
 use super::finished::{BOUNDARIES_PER_UNIT, Boundaries, Finished, FinishedBoundary};
 use crate::boundary::BoundaryId;
+use crate::exemplars::Outcome;
 use crate::system::{Io, Sampled, SystemCosts};
 use alloc_tracker::raw::UnitId;
 use alloc_tracker::{Unit, Usage};
@@ -27,6 +28,8 @@ pub(crate) struct Slot {
     error: AtomicBool,
     /// This unit's own telemetry cost is being timed.
     timed: AtomicBool,
+    /// It was drawn for the sample of exemplars.
+    drawn: AtomicBool,
     /// The number of the thread that began the unit.
     thread: AtomicU64,
     /// The account in which its allocations are. Kept from one unit of the slot to the next.
@@ -215,17 +218,31 @@ impl Slot {
         last
     }
 
-    pub(super) fn take(&self, now: u64) -> Finished {
-        let started = self.started.load(Relaxed);
+    /// Whether it was drawn for the sample of exemplars.
+    pub(crate) fn is_drawn(&self) -> bool {
+        self.drawn.load(Relaxed)
+    }
+
+    pub(crate) fn kind(&self) -> KindId {
+        KindId(self.kind.load(Relaxed))
+    }
+
+    pub(super) fn started(&self) -> u64 {
+        self.started.load(Relaxed)
+    }
+
+    /// What the unit has cost, now that it has ended. `now` is asked if it was never entered.
+    pub(super) fn take(&self, now: impl FnOnce() -> u64) -> Finished {
+        let started = self.started();
         let last_exit = self.last_exit.latest();
         let usage = Some(self.usage()).filter(Usage::is_tracked);
         let timed = self.timed.load(Relaxed);
         let mut finished = Finished {
-            kind: KindId(self.kind.load(Relaxed)),
+            kind: self.kind(),
             error: self.error.load(Relaxed),
             // A close can come long after the work: the last exit tells the truth, if there was
             // one. A unit that was never entered lasted until now.
-            wall: (if last_exit == 0 { now } else { last_exit }).saturating_sub(started),
+            wall: (if last_exit == 0 { now() } else { last_exit }).saturating_sub(started),
             busy: self.busy.sum(),
             wakeups: self.wakeups.sum(),
             retries: self.retries.load(Relaxed),
@@ -233,6 +250,7 @@ impl Slot {
             telemetry_ns: timed.then(|| self.telemetry_ns.load(Relaxed)),
             system: self.system_costs(),
             boundaries: Boundaries::default(),
+            exemplar: Outcome::default(),
         };
         for cell in &self.boundaries {
             if let Some(id) = cell.id.load(Relaxed).checked_sub(1) {
@@ -258,6 +276,7 @@ impl Slot {
         let Start {
             kind,
             timed,
+            drawn,
             sampled,
             now,
             thread,
@@ -274,6 +293,7 @@ impl Slot {
         }
         self.error.store(false, Relaxed);
         self.timed.store(timed, Relaxed);
+        self.drawn.store(drawn, Relaxed);
         self.thread.store(thread, Relaxed);
         self.started.store(now, Relaxed);
         self.last_exit.clear();
@@ -305,6 +325,8 @@ pub(crate) struct Start {
     pub(crate) kind: KindId,
     /// What telemetry itself takes for it is timed.
     pub(crate) timed: bool,
+    /// It is in the sample of exemplars.
+    pub(crate) drawn: bool,
     pub(crate) sampled: Sampled,
     /// The time.
     pub(crate) now: u64,

@@ -35,6 +35,18 @@ impl SlotRef {
 #[derive(Debug)]
 pub(crate) struct FreeSlot(u32);
 
+/// A unit that has ended, and the slot that it leaves.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) unit: Finished,
+    pub(crate) reference: SlotRef,
+    /// By the instance's clock.
+    pub(crate) started: u64,
+    /// It is in the sample of exemplars.
+    pub(crate) is_drawn: bool,
+    pub(crate) slot: FreeSlot,
+}
+
 /// The pool of slots.
 #[derive(Debug)]
 pub(crate) struct Slots {
@@ -79,11 +91,18 @@ impl Slots {
     }
 
     /// Ends a unit. The caller, whose alone the end is, keeps its slot at hand or gives it back.
-    pub(crate) fn finish(&self, reference: SlotRef, now: u64) -> Option<(Finished, FreeSlot)> {
+    /// `now` is asked if the unit was never entered.
+    pub(crate) fn finish(&self, reference: SlotRef, now: impl FnOnce() -> u64) -> Option<Ended> {
         let slot = self.get(reference)?;
-        let finished = slot.take(now);
+        let ended = Ended {
+            unit: slot.take(now),
+            reference,
+            started: slot.started(),
+            is_drawn: slot.is_drawn(),
+            slot: FreeSlot(reference.index() as u32),
+        };
         slot.owner.store(0, Release);
-        Some((finished, FreeSlot(reference.index() as u32)))
+        Some(ended)
     }
 
     pub(crate) fn give_back(&self, slot: FreeSlot) {
@@ -153,6 +172,7 @@ mod tests {
         Start {
             kind: KindId(kind),
             timed,
+            drawn: false,
             sampled: Sampled::No,
             now,
             thread: 1,
@@ -164,12 +184,12 @@ mod tests {
         let slots = Slots::new(1);
         let first = slots.begin(start(1, false, 5), None).unwrap();
         assert!(slots.get(first).is_some());
-        let (finished, free) = slots.finish(first, 9).unwrap();
-        assert_eq!(finished.wall, 4);
-        let second = slots.begin(start(1, false, 10), Some(free)).unwrap();
+        let ended = slots.finish(first, || 9).unwrap();
+        assert_eq!((ended.unit.wall, ended.started), (4, 5));
+        let second = slots.begin(start(1, false, 10), Some(ended.slot)).unwrap();
         assert_eq!(first.index(), second.index());
         assert!(slots.get(first).is_none());
-        assert!(slots.finish(first, 11).is_none());
+        assert!(slots.finish(first, || 11).is_none());
         assert!(slots.get(second).is_some());
     }
 
@@ -180,15 +200,15 @@ mod tests {
         for n in 0..20 {
             slots.get(unit).unwrap().cross(BoundaryId(n + 1), 1, 2, 3);
         }
-        let (finished, free) = slots.finish(unit, 2).unwrap();
-        let calls: u64 = finished.boundaries.iter().map(|b| b.calls).sum();
+        let ended = slots.finish(unit, || 2).unwrap();
+        let calls: u64 = ended.unit.boundaries.iter().map(|b| b.calls).sum();
         assert_eq!(calls, 20);
-        assert_eq!(finished.boundaries[7].id, BoundaryId::OTHER);
-        slots.give_back(free);
+        assert_eq!(ended.unit.boundaries[7].id, BoundaryId::OTHER);
+        slots.give_back(ended.slot);
         let unit = slots.begin(start(1, false, 3), None).unwrap();
-        let (finished, _) = slots.finish(unit, 4).unwrap();
-        assert!(finished.boundaries.is_empty());
-        assert_eq!(finished.telemetry_ns, None);
+        let ended = slots.finish(unit, || 4).unwrap();
+        assert!(ended.unit.boundaries.is_empty());
+        assert_eq!(ended.unit.telemetry_ns, None);
     }
 
     #[test]
@@ -198,8 +218,7 @@ mod tests {
             .map(|_| slots.begin(start(0, false, 1), None).unwrap())
             .collect();
         assert!(slots.begin(start(0, false, 1), None).is_none());
-        let (_, free) = slots.finish(units[3], 2).unwrap();
-        slots.give_back(free);
+        slots.give_back(slots.finish(units[3], || 2).unwrap().slot);
         assert!(slots.begin(start(0, false, 1), None).is_some());
     }
 }

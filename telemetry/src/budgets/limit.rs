@@ -1,0 +1,180 @@
+//! One line of a budget, and what becomes of it.
+
+use super::quantity::Measure;
+use crate::aggregate::Metric;
+use crate::boundary::BoundaryId;
+use crate::system::Sampling;
+use crate::units::Finished;
+
+/// A figure of a unit that may be limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Figure {
+    Metric(Metric),
+    /// Voluntary and involuntary.
+    ContextSwitches,
+    Calls(BoundaryId),
+    /// Sent and received.
+    Bytes(BoundaryId),
+    Errors,
+}
+
+/// What about the figure is limited.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Statistic {
+    /// This share of the units keeps it.
+    Quantile(f64),
+    /// Every unit keeps it.
+    Max,
+    /// At most this share of the units has it.
+    Rate(f64),
+}
+
+/// One line of a budget.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Limit {
+    /// As in the file: `allocs`, `calls."db.query"`.
+    pub(crate) metric: String,
+    /// As in the file: `p99`.
+    pub(crate) name: &'static str,
+    pub(super) figure: Figure,
+    pub(super) statistic: Statistic,
+    /// The most that a unit may have.
+    pub(super) most: u64,
+}
+
+/// How the units of some time kept a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Over {
+    /// Units that are known to be over it; of a sample: how many they stand for.
+    pub(crate) units: u64,
+    /// All units of which it is known; the same.
+    pub(crate) of: u64,
+    /// The most that one had.
+    pub(crate) worst: u64,
+}
+
+impl Figure {
+    pub(super) fn measure(self) -> Measure {
+        match self {
+            Figure::Metric(metric) => match metric.unit() {
+                "ns" => Measure::Nanoseconds,
+                "bytes" => Measure::Bytes,
+                _ => Measure::Count,
+            },
+            Figure::Bytes(_) => Measure::Bytes,
+            Figure::ContextSwitches | Figure::Calls(_) | Figure::Errors => Measure::Count,
+        }
+    }
+
+    /// `None` where it is unknown.
+    fn of(self, unit: &Finished) -> Option<u64> {
+        let crossed = |id| unit.boundaries.iter().find(move |b| b.id == id);
+        match self {
+            Figure::Metric(metric) => metric.of(unit),
+            Figure::ContextSwitches => unit.system.map(|s| s.voluntary + s.involuntary),
+            Figure::Calls(id) => Some(crossed(id).map_or(0, |b| b.calls)),
+            Figure::Bytes(id) => Some(crossed(id).map_or(0, |b| b.sent + b.received)),
+            Figure::Errors => Some(unit.error.into()),
+        }
+    }
+
+    fn weight(self, sampling: Sampling) -> u64 {
+        match self {
+            Figure::Metric(metric) => metric.weight(sampling),
+            Figure::ContextSwitches => sampling.weight(),
+            Figure::Calls(_) | Figure::Bytes(_) | Figure::Errors => 1,
+        }
+    }
+}
+
+impl Limit {
+    /// Whether this one unit costs more than it may. That it failed is no cost.
+    pub(crate) fn is_broken_by(&self, unit: &Finished) -> bool {
+        self.figure != Figure::Errors && self.counts(unit)
+    }
+
+    /// Whether this one unit counts as over the limit.
+    pub(crate) fn counts(&self, unit: &Finished) -> bool {
+        self.figure.of(unit).is_some_and(|n| n > self.most)
+    }
+
+    /// As in the file: `allocs.p99`.
+    pub(crate) fn key(&self) -> String {
+        format!("{}.{}", self.metric, self.name)
+    }
+
+    /// `ns`, `bytes` or `count`.
+    pub(crate) fn unit_of_measure(&self) -> &'static str {
+        self.figure.measure().name()
+    }
+
+    /// The limit, as in the file.
+    pub(crate) fn value(&self) -> f64 {
+        match self.statistic {
+            Statistic::Rate(share) => share,
+            Statistic::Quantile(_) | Statistic::Max => self.most as f64,
+        }
+    }
+}
+
+impl Over {
+    pub(crate) fn record(&mut self, limit: &Limit, unit: &Finished, sampling: Sampling) {
+        let Some(value) = limit.figure.of(unit) else {
+            return;
+        };
+        let weight = limit.figure.weight(sampling);
+        self.of += weight;
+        self.worst = self.worst.max(value);
+        if value > limit.most {
+            self.units += weight;
+        }
+    }
+
+    pub(crate) fn merge(&mut self, other: &Over) {
+        self.units += other.units;
+        self.of += other.of;
+        self.worst = self.worst.max(other.worst);
+    }
+
+    /// Whether so many units are over the limit that it does not hold.
+    pub(crate) fn breaks(&self, limit: &Limit) -> bool {
+        let share = match limit.statistic {
+            Statistic::Max => 0.0,
+            Statistic::Quantile(kept) => 1.0 - kept,
+            Statistic::Rate(share) => share,
+        };
+        // No rounding error makes one of a hundred more than 1 %.
+        self.units as f64 > share * self.of as f64 * (1.0 + 1e-9)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_holds_while_few_enough_are_over() {
+        let mut limit = Limit {
+            metric: "allocs".to_owned(),
+            name: "p99",
+            figure: Figure::Metric(Metric::Allocs),
+            statistic: Statistic::Quantile(0.99),
+            most: 10,
+        };
+        let over = |units, of| Over {
+            units,
+            of,
+            worst: 0,
+        };
+        assert!(!over(0, 0).breaks(&limit));
+        assert!(over(1, 5).breaks(&limit));
+        assert!(!over(10, 1000).breaks(&limit));
+        assert!(over(11, 1000).breaks(&limit));
+        limit.statistic = Statistic::Rate(0.01);
+        assert!(!over(1, 100).breaks(&limit));
+        assert!(over(2, 100).breaks(&limit));
+        limit.statistic = Statistic::Max;
+        assert!(!over(0, 100).breaks(&limit));
+        assert!(over(1, 1_000_000).breaks(&limit));
+    }
+}

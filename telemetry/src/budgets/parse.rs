@@ -1,0 +1,291 @@
+//! From the text of `budgets.toml` to limits.
+
+use super::BudgetsError;
+use super::limit::{Figure, Limit, Statistic};
+use super::quantity::Measure;
+use crate::aggregate::Metric;
+use crate::boundary::BoundaryId;
+use std::collections::BTreeMap;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// The statistics of a figure.
+const STATISTICS: [(&str, Statistic); 5] = [
+    ("p50", Statistic::Quantile(0.5)),
+    ("p90", Statistic::Quantile(0.9)),
+    ("p99", Statistic::Quantile(0.99)),
+    ("p999", Statistic::Quantile(0.999)),
+    ("max", Statistic::Max),
+];
+
+/// The metrics that have a histogram, as the file names them.
+const METRICS: [(&str, Figure); 11] = [
+    ("wall", Figure::Metric(Metric::Wall)),
+    ("busy", Figure::Metric(Metric::Busy)),
+    ("cpu", Figure::Metric(Metric::Cpu)),
+    ("allocs", Figure::Metric(Metric::Allocs)),
+    ("alloc_bytes", Figure::Metric(Metric::AllocBytes)),
+    ("peak_bytes", Figure::Metric(Metric::PeakBytes)),
+    ("wakeups", Figure::Metric(Metric::Wakeups)),
+    ("retries", Figure::Metric(Metric::Retries)),
+    ("io_calls", Figure::Metric(Metric::IoCalls)),
+    ("io_bytes", Figure::Metric(Metric::IoBytes)),
+    ("context_switches", Figure::ContextSwitches),
+];
+
+type BoundaryMetric = (&'static str, fn(BoundaryId) -> Figure);
+
+/// The metrics that there are for each boundary.
+const BOUNDARY_METRICS: [BoundaryMetric; 2] = [("calls", Figure::Calls), ("bytes", Figure::Bytes)];
+
+type Table<'i> = Spanned<DeTable<'i>>;
+type Value<'i> = Spanned<DeValue<'i>>;
+
+pub(super) fn parse(text: &str) -> Result<BTreeMap<String, Vec<Limit>>, BudgetsError> {
+    let document: Table<'_> = DeTable::parse(text).map_err(|error| BudgetsError {
+        line: line_of(text, error.span().map_or(0, |span| span.start)),
+        why: error.message().to_owned(),
+        ..BudgetsError::default()
+    })?;
+    let root = Place::new(text, String::new(), "", 0);
+    let mut units = BTreeMap::new();
+    for (key, value) in root.inside(document.get_ref()) {
+        if key.name != "unit" {
+            return Err(key.error("there is no such table; a budget is [unit.NAME]"));
+        }
+        for (unit, limits) in key.inside(key.table(value)?) {
+            let mut all = Vec::new();
+            for (metric, value) in unit.inside(unit.table(limits)?) {
+                metric.limits(value, &mut all)?;
+            }
+            units.insert(unit.name.to_owned(), all);
+        }
+    }
+    Ok(units)
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    let before = text.as_bytes().get(..at).unwrap_or(text.as_bytes());
+    1 + before.iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// A key in the file.
+struct Place<'a> {
+    text: &'a str,
+    /// All keys that lead to it.
+    path: String,
+    name: &'a str,
+    /// Where it is in the text.
+    at: usize,
+}
+
+impl<'a> Place<'a> {
+    fn new(text: &'a str, path: String, name: &'a str, at: usize) -> Self {
+        Place {
+            text,
+            path,
+            name,
+            at,
+        }
+    }
+
+    fn error(&self, why: impl Into<String>) -> BudgetsError {
+        BudgetsError {
+            line: line_of(self.text, self.at),
+            key: self.path.clone(),
+            why: why.into(),
+            ..BudgetsError::default()
+        }
+    }
+
+    /// The keys in this one's table.
+    fn inside<'v>(&self, table: &'v DeTable<'_>) -> Vec<(Place<'v>, &'v Value<'v>)>
+    where
+        'a: 'v,
+    {
+        let place = |key: &'v Spanned<_>| {
+            let name: &'v str = AsRef::<str>::as_ref(key.get_ref());
+            let quoted = match is_bare(name) {
+                true => name.to_owned(),
+                false => format!("{name:?}"),
+            };
+            let path = match self.path.as_str() {
+                "" => quoted,
+                path => format!("{path}.{quoted}"),
+            };
+            Place::new(self.text, path, name, key.span().start)
+        };
+        table.iter().map(|(key, v)| (place(key), v)).collect()
+    }
+
+    fn table<'v, 'i>(&self, value: &'v Value<'i>) -> Result<&'v DeTable<'i>, BudgetsError> {
+        match value.get_ref() {
+            DeValue::Table(table) => Ok(table),
+            _ => Err(self.error(format!("it needs a key below it, like {}.max", self.name))),
+        }
+    }
+
+    /// This key names a metric: adds its limits.
+    fn limits(&self, value: &Value<'_>, limits: &mut Vec<Limit>) -> Result<(), BudgetsError> {
+        if self.name == "errors" {
+            for (key, value) in self.inside(self.table(value)?) {
+                limits.push(key.rate(value)?);
+            }
+            return Ok(());
+        }
+        if let Some((_, figure)) = METRICS.iter().find(|(name, _)| *name == self.name) {
+            return self.statistics(self.name, *figure, value, limits);
+        }
+        if let Some((_, figure)) = BOUNDARY_METRICS.iter().find(|(name, _)| *name == self.name) {
+            for (boundary, value) in self.inside(self.table(value)?) {
+                let Some(id) = BoundaryId::named(boundary.name) else {
+                    return Err(boundary.error("a process tells 64 boundaries apart, and has them"));
+                };
+                let metric = format!("{}.{:?}", self.name, boundary.name);
+                boundary.statistics(&metric, figure(id), value, limits)?;
+            }
+            return Ok(());
+        }
+        let metrics = METRICS.iter().map(|(name, _)| *name);
+        let boundary_metrics = BOUNDARY_METRICS.iter().map(|(name, _)| *name);
+        let known: Vec<_> = metrics.chain(boundary_metrics).chain(["errors"]).collect();
+        Err(self.error(format!(
+            "there is no such metric; use one of {}",
+            known.join(", ")
+        )))
+    }
+
+    /// This key names a figure: adds the limits on its statistics.
+    fn statistics(
+        &self,
+        metric: &str,
+        figure: Figure,
+        value: &Value<'_>,
+        limits: &mut Vec<Limit>,
+    ) -> Result<(), BudgetsError> {
+        for (key, value) in self.inside(self.table(value)?) {
+            let Some((name, statistic)) = STATISTICS.iter().find(|(name, _)| *name == key.name)
+            else {
+                return Err(key.error("there is no such statistic; use p50, p90, p99, p999 or max"));
+            };
+            limits.push(Limit {
+                metric: metric.to_owned(),
+                name,
+                figure,
+                statistic: *statistic,
+                most: key.amount(figure.measure(), value)?,
+            });
+        }
+        Ok(())
+    }
+
+    fn amount(&self, measure: Measure, value: &Value<'_>) -> Result<u64, BudgetsError> {
+        let amount = match value.get_ref() {
+            DeValue::String(text) => measure.parse(text),
+            // A duration needs its unit.
+            DeValue::Integer(number) if measure != Measure::Nanoseconds => {
+                u64::from_str_radix(number.as_str(), number.radix()).ok()
+            }
+            _ => None,
+        };
+        amount.ok_or_else(|| self.error(format!("it must be {}", measure.form())))
+    }
+
+    fn rate(&self, value: &Value<'_>) -> Result<Limit, BudgetsError> {
+        if self.name != "rate" {
+            return Err(self.error("there is no such statistic; use rate"));
+        }
+        let share = match value.get_ref() {
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            DeValue::Integer(number) => number.as_str().parse().ok(),
+            _ => None,
+        };
+        match share.filter(|share| (0.0..=1.0).contains(share)) {
+            Some(share) => Ok(Limit {
+                metric: "errors".to_owned(),
+                name: "rate",
+                figure: Figure::Errors,
+                statistic: Statistic::Rate(share),
+                most: 0,
+            }),
+            None => Err(self.error("it must be a share from 0 to 1, like 0.01")),
+        }
+    }
+}
+
+fn is_bare(key: &str) -> bool {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !key.is_empty() && key.chars().all(bare)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_becomes_a_limit() {
+        let units = parse(
+            r#"
+            [unit.checkout]
+            allocs.p99 = 120
+            alloc_bytes.p99 = "64 KiB"
+            peak_bytes.max = 1_048_576
+            cpu.p99 = "2 ms"
+            calls."db.query".max = 3
+            context_switches.p99 = 4
+            errors.rate = 0.01
+            [unit."GET /orders/{id}"]
+            wall.p999 = "1 s"
+            "#,
+        )
+        .unwrap();
+        let mut limits: Vec<_> = units["checkout"]
+            .iter()
+            .map(|l| (l.metric.as_str(), l.name, l.value(), l.unit_of_measure()))
+            .collect();
+        limits.sort_by_key(|(metric, ..)| *metric);
+        assert_eq!(
+            limits,
+            [
+                ("alloc_bytes", "p99", 65_536.0, "bytes"),
+                ("allocs", "p99", 120.0, "count"),
+                ("calls.\"db.query\"", "max", 3.0, "count"),
+                ("context_switches", "p99", 4.0, "count"),
+                ("cpu", "p99", 2_000_000.0, "ns"),
+                ("errors", "rate", 0.01, "count"),
+                ("peak_bytes", "max", 1_048_576.0, "bytes"),
+            ]
+        );
+        assert_eq!(units["GET /orders/{id}"].len(), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_line_and_key() {
+        for (line, key, text) in [
+            (2, "", "[unit.a]\nallocs.max = = 3"),
+            (1, "units", "[units.a]\nallocs.max = 3"),
+            (1, "unit", "unit = 3"),
+            (1, "unit.a", "unit.a = 3"),
+            (3, "unit.a.alocs", "[unit.a]\n\nalocs.max = 3"),
+            (2, "unit.a.allocs.p98", "[unit.a]\nallocs.p98 = 3"),
+            (2, "unit.a.allocs", "[unit.a]\nallocs = 3"),
+            (2, "unit.a.allocs.max", "[unit.a]\nallocs.max = -3"),
+            (2, "unit.a.allocs.max", "[unit.a]\nallocs.max = \"3 ms\""),
+            (2, "unit.a.wall.max", "[unit.a]\nwall.max = 3"),
+            (2, "unit.a.wall.max", "[unit.a]\nwall.max = \"3 KiB\""),
+            (2, "unit.a.errors.rate", "[unit.a]\nerrors.rate = 1.5"),
+            (2, "unit.a.errors.max", "[unit.a]\nerrors.max = 1"),
+            (2, "unit.a.calls.max", "[unit.a]\ncalls.max = 1"),
+            (3, "", "[unit.a]\nallocs.max = 3\nallocs.max = 4"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert_eq!(
+                (error.line(), error.key()),
+                (Some(line), key),
+                "{text}\n{error}"
+            );
+            let told = error.to_string();
+            assert!(told.starts_with(&format!("budgets:{line}: ")), "{told}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The call sites of spans and events, numbered: found without a lock, entered once each.
+
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{
+    AtomicUsize,
+    Ordering::{AcqRel, Acquire},
+};
+use tracing::Metadata;
+
+/// A call site's number. The last stands for all that found no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SiteId(u16);
+
+impl SiteId {
+    pub(crate) const OTHER: SiteId = SiteId(CallSites::MOST as u16);
+    /// How many numbers there are.
+    pub(crate) const COUNT: usize = CallSites::MOST + 1;
+
+    #[inline]
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// A number that was packed into a larger one.
+    pub(crate) fn from_index(index: u64) -> Self {
+        SiteId((index as usize).min(CallSites::MOST) as u16)
+    }
+}
+
+/// A fixed hash table of call sites.
+#[derive(Debug)]
+pub(crate) struct CallSites {
+    sites: Box<[Site]>,
+}
+
+#[derive(Debug, Default)]
+struct Site {
+    /// The address of the metadata, which is static.
+    key: AtomicUsize,
+    metadata: OnceLock<&'static Metadata<'static>>,
+}
+
+impl CallSites {
+    /// Call sites that are told apart, a power of two.
+    const MOST: usize = 4096;
+
+    pub(crate) fn new() -> Self {
+        CallSites {
+            sites: (0..CallSites::MOST).map(|_| Site::default()).collect(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn id(&self, metadata: &'static Metadata<'static>) -> SiteId {
+        let key = ptr::from_ref(metadata) as usize;
+        let shift = usize::BITS - CallSites::MOST.trailing_zeros();
+        let home = key.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize) >> shift;
+        // Acquire: what is known of a call site was stored before its key is seen by others.
+        match self.sites.get(home) {
+            Some(site) if site.key.load(Acquire) == key => SiteId(home as u16),
+            _ => self.find_or_enter(home, key, metadata),
+        }
+    }
+
+    #[cold]
+    fn find_or_enter(
+        &self,
+        home: usize,
+        key: usize,
+        metadata: &'static Metadata<'static>,
+    ) -> SiteId {
+        for step in 0..CallSites::MOST {
+            let at = (home + step) % CallSites::MOST;
+            let site = &self.sites[at];
+            let found = match site.key.load(Acquire) {
+                0 => match site.key.compare_exchange(0, key, AcqRel, Acquire) {
+                    Ok(_) => {
+                        let _ = site.metadata.set(metadata);
+                        key
+                    }
+                    Err(winner) => winner,
+                },
+                found => found,
+            };
+            if found == key {
+                return SiteId(at as u16);
+            }
+        }
+        SiteId::OTHER
+    }
+
+    /// `None` for [`SiteId::OTHER`], and while a call site is just being entered by another thread.
+    pub(crate) fn metadata(&self, id: SiteId) -> Option<&'static Metadata<'static>> {
+        self.sites.get(id.index())?.metadata.get().copied()
+    }
+
+    /// The call sites that were seen.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (SiteId, &'static Metadata<'static>)> + '_ {
+        let sites = self.sites.iter().enumerate();
+        sites.filter_map(|(n, site)| Some((SiteId(n as u16), *site.metadata.get()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing::Level;
+    use tracing::callsite::{Callsite, Identifier};
+    use tracing::field::FieldSet;
+
+    struct Nowhere;
+
+    impl Callsite for Nowhere {
+        fn set_interest(&self, _: tracing::subscriber::Interest) {}
+
+        fn metadata(&self) -> &Metadata<'_> {
+            unreachable!("nobody asks")
+        }
+    }
+
+    fn sites(count: usize) -> &'static [Metadata<'static>] {
+        static NOWHERE: Nowhere = Nowhere;
+        let make = |_| {
+            let fields = FieldSet::new(&[], Identifier(&NOWHERE));
+            Metadata::new(
+                "site",
+                "target",
+                Level::INFO,
+                None,
+                None,
+                None,
+                fields,
+                tracing::metadata::Kind::SPAN,
+            )
+        };
+        Vec::leak((0..count).map(make).collect())
+    }
+
+    #[test]
+    fn every_call_site_has_its_own_number_until_there_are_too_many() {
+        let table = CallSites::new();
+        let sites = sites(CallSites::MOST + 3);
+        let ids: Vec<SiteId> = sites.iter().map(|site| table.id(site)).collect();
+        let (told_apart, rest) = ids.split_at(CallSites::MOST);
+        for (site, id) in sites.iter().zip(told_apart) {
+            assert_eq!(table.id(site), *id);
+            assert!(ptr::eq(table.metadata(*id).unwrap(), site));
+        }
+        assert!(rest.iter().all(|id| *id == SiteId::OTHER));
+        assert_eq!(table.metadata(SiteId::OTHER), None);
+        assert_eq!(table.all().count(), CallSites::MOST);
+    }
+}

@@ -1,0 +1,296 @@
+//! The fields of a span or an event, as bytes: written on the application's thread, read by the
+//! background thread.
+//!
+//! Each is the field's number in its call site's list, a tag and the value: numbers and truth values
+//! as they are, texts cut at [`STRING_BYTES`]. What is formatted is formatted just as far.
+
+use serde_json::Value;
+use std::cell::Cell;
+use std::fmt::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tracing::Metadata;
+use tracing::field::{Field, Visit};
+
+/// The longest text that is kept of a field's value, in bytes. What is longer ends with an ellipsis.
+const STRING_BYTES: usize = 256;
+/// The most bytes that the fields of one span or event take. Fields past it are left out.
+const FIELDS_BYTES: usize = 1024;
+
+const UNSIGNED: u8 = 0;
+const SIGNED: u8 = 1;
+const FLOAT: u8 = 2;
+const BOOL: u8 = 3;
+const TEXT: u8 = 4;
+const CUT: u8 = 5;
+/// Number, tag, length of a text.
+const TEXT_HEAD: usize = 4;
+
+thread_local! {
+    /// The bytes of the thread's last span or event, for the next one's.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Takes in fields.
+#[derive(Debug, Default)]
+pub(crate) struct FieldBytes {
+    bytes: Vec<u8>,
+    /// How many of them are fields from end to end.
+    whole: usize,
+}
+
+impl FieldBytes {
+    /// What `record` visits. A panic in the formatting of a user's value ends the fields, and
+    /// nothing else: without us nobody might ever have formatted it.
+    pub(crate) fn of(record: impl FnOnce(&mut dyn Visit)) -> Self {
+        alloc_tracker::excluded(|| {
+            // Empty while a value that is being formatted is itself at a span or an event.
+            let mut bytes = SPARE.try_with(Cell::take).unwrap_or_default();
+            bytes.clear();
+            bytes.reserve(FIELDS_BYTES);
+            let mut fields = FieldBytes { bytes, whole: 0 };
+            let visit = AssertUnwindSafe(|| record(&mut fields));
+            if catch_unwind(visit).is_err() {
+                fields.bytes.truncate(fields.whole);
+            }
+            fields
+        })
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn put(&mut self, field: &Field, tag: u8, value: &[u8]) {
+        let Ok(number) = u8::try_from(field.index()) else {
+            return;
+        };
+        if self.bytes.len() + 2 + value.len() <= FIELDS_BYTES {
+            self.bytes.extend_from_slice(&[number, tag]);
+            self.bytes.extend_from_slice(value);
+            self.whole = self.bytes.len();
+        }
+    }
+
+    fn put_text(&mut self, field: &Field, write: impl FnOnce(&mut Text<'_>) -> fmt::Result) {
+        let Ok(number) = u8::try_from(field.index()) else {
+            return;
+        };
+        let start = self.bytes.len();
+        let room = FIELDS_BYTES.saturating_sub(start + TEXT_HEAD);
+        if room == 0 {
+            return;
+        }
+        self.bytes.extend_from_slice(&[number, TEXT, 0, 0]);
+        let mut text = Text {
+            bytes: &mut self.bytes,
+            room: room.min(STRING_BYTES),
+            cut: false,
+        };
+        let _ = write(&mut text);
+        let cut = text.cut;
+        let len = (self.bytes.len() - start - TEXT_HEAD) as u16;
+        self.bytes[start + 1] = if cut { CUT } else { TEXT };
+        self.bytes[start + 2..start + TEXT_HEAD].copy_from_slice(&len.to_le_bytes());
+        self.whole = self.bytes.len();
+    }
+}
+
+impl Drop for FieldBytes {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        // The thread may be ending: the bytes are dropped then.
+        let _ = SPARE.try_with(|spare| alloc_tracker::excluded(|| spare.set(bytes)));
+    }
+}
+
+impl Visit for FieldBytes {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, FLOAT, &value.to_le_bytes());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, SIGNED, &value.to_le_bytes());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, UNSIGNED, &value.to_le_bytes());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, BOOL, &[u8::from(value)]);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        // What does not fit is cut.
+        self.put_text(field, |text| text.write_str(value));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put_text(field, |text| write!(text, "{value:?}"));
+    }
+}
+
+/// A text that ends where there is no more room.
+struct Text<'a> {
+    bytes: &'a mut Vec<u8>,
+    room: usize,
+    cut: bool,
+}
+
+impl Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.len() <= self.room && !self.cut {
+            self.bytes.extend_from_slice(text.as_bytes());
+            self.room -= text.len();
+            return Ok(());
+        }
+        if !self.cut {
+            let end = (0..=self.room)
+                .rev()
+                .find(|end| text.is_char_boundary(*end));
+            self.bytes
+                .extend_from_slice(&text.as_bytes()[..end.unwrap_or(0)]);
+            self.cut = true;
+        }
+        // The rest need not be formatted.
+        Err(fmt::Error)
+    }
+}
+
+/// Fields, read back.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Fields {
+    /// The field `message`, which is the text of an event.
+    pub(crate) message: Option<String>,
+    pub(crate) others: serde_json::Map<String, Value>,
+}
+
+impl Fields {
+    /// Reads what [`FieldBytes`] wrote for this call site. Of what is not whole, as much as there is.
+    pub(crate) fn read(&mut self, metadata: &Metadata<'_>, mut bytes: &[u8]) {
+        while let Some((number, value)) = next(&mut bytes) {
+            let field = metadata.fields().iter().nth(usize::from(number));
+            match (field.as_ref().map(Field::name), value) {
+                (Some("message"), Value::String(text)) => self.message = Some(text),
+                (Some(name), value) => drop(self.others.insert(name.to_owned(), value)),
+                (None, _) => return,
+            }
+        }
+    }
+}
+
+fn next(bytes: &mut &[u8]) -> Option<(u8, Value)> {
+    let [number, tag] = take(bytes)?;
+    let value = match tag {
+        UNSIGNED => u64::from_le_bytes(take(bytes)?).into(),
+        SIGNED => i64::from_le_bytes(take(bytes)?).into(),
+        FLOAT => match f64::from_le_bytes(take(bytes)?) {
+            finite if finite.is_finite() => finite.into(),
+            // JSON has no such number.
+            other => other.to_string().into(),
+        },
+        BOOL => (take::<1>(bytes)? != [0]).into(),
+        TEXT | CUT => {
+            let len = usize::from(u16::from_le_bytes(take(bytes)?));
+            let (text, rest) = bytes.split_at_checked(len)?;
+            *bytes = rest;
+            let mut text = String::from_utf8_lossy(text).into_owned();
+            if tag == CUT {
+                text.push('…');
+            }
+            text.into()
+        }
+        _ => return None,
+    };
+    Some((number, value))
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (value, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::sync::Mutex;
+    use tracing::span::Attributes;
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+    /// Takes the fields of the spans that it sees.
+    struct Take<'a>(&'a Mutex<Vec<Fields>>);
+
+    impl<S: tracing::Subscriber> Layer<S> for Take<'static> {
+        fn on_new_span(&self, span: &Attributes<'_>, _: &tracing::Id, _: Context<'_, S>) {
+            let bytes = FieldBytes::of(|visit| span.record(visit));
+            let mut fields = Fields::default();
+            fields.read(span.metadata(), bytes.as_bytes());
+            self.0.lock().unwrap().push(fields);
+        }
+    }
+
+    /// The fields of the spans that `make` makes.
+    fn taken(make: impl FnOnce()) -> Vec<serde_json::Value> {
+        let taken: &'static Mutex<Vec<Fields>> = Box::leak(Box::default());
+        let subscriber = tracing_subscriber::registry().with(Take(taken));
+        tracing::subscriber::with_default(subscriber, make);
+        let taken = std::mem::take(&mut *taken.lock().unwrap());
+        taken
+            .into_iter()
+            .map(|fields| fields.others.into())
+            .collect()
+    }
+
+    #[test]
+    fn values_come_back_as_they_were() {
+        let fields = taken(|| {
+            tracing::info_span!(
+                "span",
+                unsigned = u64::MAX,
+                signed = -3,
+                float = 1.5,
+                none = f64::NAN,
+                truth = true,
+                text = "twelve",
+                formatted = ?Some("x"),
+                absent = tracing::field::Empty,
+            );
+        });
+        let expected = json!({
+            "unsigned": u64::MAX, "signed": -3, "float": 1.5, "none": "NaN", "truth": true,
+            "text": "twelve", "formatted": "Some(\"x\")",
+        });
+        assert_eq!(fields, [expected]);
+    }
+
+    #[test]
+    fn long_texts_are_cut_at_a_character_and_many_fields_at_a_kibibyte() {
+        let long = "ä".repeat(1000);
+        let fields = taken(|| {
+            tracing::info_span!("span", long, b = long, c = ?long, d = 1, e = long, f = long, g = 2);
+        });
+        let fields = fields[0].as_object().unwrap();
+        assert_eq!(fields["long"].as_str().unwrap(), "ä".repeat(128) + "…");
+        assert_eq!(fields["c"].as_str().unwrap().chars().next(), Some('"'));
+        assert_eq!(fields["d"], 1);
+        let kept: usize = fields.values().map(|v| v.to_string().len()).sum();
+        assert!(kept < FIELDS_BYTES + 64, "{kept}");
+    }
+
+    #[test]
+    fn a_value_that_panics_when_formatted_ends_the_fields_and_nothing_else() {
+        struct Panics;
+        impl fmt::Debug for Panics {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("begun")?;
+                panic!("a value that cannot be shown");
+            }
+        }
+        let fields = taken(|| {
+            tracing::info_span!("span", first = 1, bad = ?Panics, last = 2);
+        });
+        assert_eq!(fields, [json!({ "first": 1 })]);
+    }
+}

@@ -1,0 +1,48 @@
+//! An event on its way from the application's thread to the background thread.
+
+use crate::callsites::SiteId;
+use crate::details::FieldBytes;
+use crate::units::KindId;
+use std::time::SystemTime;
+use tracing::Metadata;
+
+/// An event that is to be written.
+#[derive(Debug)]
+pub(crate) struct Captured {
+    pub(crate) at: SystemTime,
+    /// The same by the instance's clock.
+    pub(crate) now: u64,
+    pub(crate) site: SiteId,
+    pub(crate) metadata: &'static Metadata<'static>,
+    /// As [`FieldBytes`] writes them.
+    pub(crate) fields: Box<[u8]>,
+    /// The kind of the unit that it happened in.
+    pub(crate) unit: Option<KindId>,
+    /// Of how many events that passed their limit it is an example.
+    pub(crate) weight: f64,
+}
+
+impl Captured {
+    pub(crate) fn new(
+        (site, metadata): (SiteId, &'static Metadata<'static>),
+        now: u64,
+        fields: &FieldBytes,
+        unit: Option<KindId>,
+        weight: f64,
+    ) -> Self {
+        Captured {
+            at: SystemTime::now(),
+            now,
+            site,
+            metadata,
+            fields: fields.as_bytes().into(),
+            unit,
+            weight,
+        }
+    }
+
+    /// Bytes that it takes while it waits.
+    pub(crate) fn size(&self) -> usize {
+        size_of::<Self>() + self.fields.len()
+    }
+}

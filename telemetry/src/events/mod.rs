@@ -1,0 +1,198 @@
+//! Log events: which are written, and exact counts of those that are not.
+//!
+//! ```text
+//!   event ──► limit of its call site ──► share that fits the output ──► queue ──► writer
+//!                 │ over                     │ not drawn                 │ full     │ over the output's limit
+//!                 ▼                          ▼                           ▼          ▼
+//!             rate_limited              sampled_out                   dropped    rate_limited
+//!                 └──────────────┬───────────┴───────────────────────────┴──────────┘
+//!                                ▼
+//!                  `suppressed`, per call site, with first and last time
+//! ```
+
+mod capture;
+mod suppressed;
+
+pub(crate) use capture::Captured;
+pub(crate) use suppressed::SuppressedSite;
+
+use crate::callsites::{CallSites, SiteId};
+use crate::filter::Interest;
+use crate::rate::{Limiter, Rate};
+use crate::system::RANDOM_BITS;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use tracing::{Level, Metadata};
+
+/// The limits of events, and what they kept back.
+#[derive(Debug)]
+pub(crate) struct Events {
+    interest: Interest,
+    rate: Rate,
+    error_rate: Rate,
+    sites: Box<[EventSite]>,
+    /// An event is written if its random number is below this. ERROR events always are.
+    below: AtomicU64,
+    sampled_out: AtomicU64,
+    rate_limited_by_output: AtomicU64,
+}
+
+/// One call site of events.
+#[derive(Debug, Default)]
+struct EventSite {
+    limiter: Limiter,
+    /// UNKNOWN, WRITTEN or NOT_WRITTEN.
+    written: AtomicU8,
+    /// When the first event was kept back since the last report; 0 if none was.
+    first: AtomicU64,
+    /// Kept back by threads that are gone.
+    retired: AtomicU64,
+    /// Kept back not by the site's limit, but later.
+    later: AtomicU64,
+    /// The last time of either.
+    last: AtomicU64,
+    /// What the reports so far said together. Only the background thread writes it.
+    reported: AtomicU64,
+}
+
+const UNKNOWN: u8 = 0;
+const WRITTEN: u8 = 1;
+const NOT_WRITTEN: u8 = 2;
+
+/// What becomes of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Its level or target is not one that is written.
+    NotAsked,
+    /// It may be written, at this time.
+    Passes(u64),
+    /// Its call site is over its limit, at this time.
+    Suppressed(u64),
+}
+
+impl Events {
+    pub(crate) fn new(interest: Interest, rate: Rate, error_rate: Rate) -> Self {
+        Events {
+            interest,
+            rate,
+            error_rate,
+            sites: (0..SiteId::COUNT).map(|_| EventSite::default()).collect(),
+            below: AtomicU64::new(1 << RANDOM_BITS),
+            sampled_out: AtomicU64::new(0),
+            rate_limited_by_output: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether any events are written.
+    pub(crate) fn are_on(&self) -> bool {
+        self.interest.writes_events()
+    }
+
+    /// Whether events of this call site are ever written.
+    #[inline]
+    pub(crate) fn are_written(&self, site: SiteId, metadata: &Metadata<'_>) -> bool {
+        match self.sites[site.index()].written.load(Relaxed) {
+            UNKNOWN => self.classify(site, metadata),
+            written => written == WRITTEN,
+        }
+    }
+
+    #[cold]
+    fn classify(&self, site: SiteId, metadata: &Metadata<'_>) -> bool {
+        let written = self.interest.writes(metadata);
+        if site != SiteId::OTHER {
+            let to_remember = if written { WRITTEN } else { NOT_WRITTEN };
+            self.sites[site.index()].written.store(to_remember, Relaxed);
+        }
+        written
+    }
+
+    /// Decides about an event, before any of its fields is looked at. Who is told that it is
+    /// suppressed counts that in the thread's shard.
+    #[inline]
+    pub(crate) fn decide(
+        &self,
+        site: SiteId,
+        metadata: &Metadata<'_>,
+        now: impl FnOnce() -> u64,
+    ) -> Verdict {
+        if !self.are_written(site, metadata) {
+            return Verdict::NotAsked;
+        }
+        let now = now();
+        let rate = match *metadata.level() {
+            Level::ERROR => self.error_rate,
+            _ => self.rate,
+        };
+        let of_site = &self.sites[site.index()];
+        if of_site.limiter.allows(rate, now) {
+            return Verdict::Passes(now);
+        }
+        of_site.note_first(now);
+        Verdict::Suppressed(now)
+    }
+
+    /// Whether an event that passed is one of the share that fits the output; by a random number of
+    /// [`RANDOM_BITS`].
+    pub(crate) fn is_drawn(&self, site: SiteId, level: Level, random: u64, now: u64) -> bool {
+        let drawn = level == Level::ERROR || random < self.below.load(Relaxed);
+        if !drawn {
+            self.sampled_out.fetch_add(1, Relaxed);
+            self.keep_back(site, now);
+        }
+        drawn
+    }
+
+    /// The share of the events that passed their limit which is written.
+    pub(crate) fn probability(&self) -> f64 {
+        self.below.load(Relaxed) as f64 / (1u64 << RANDOM_BITS) as f64
+    }
+
+    /// Kept between one in a million and one.
+    pub(crate) fn set_probability(&self, probability: f64) {
+        let below = probability.clamp(1e-6, 1.0) * (1u64 << RANDOM_BITS) as f64;
+        self.below.store(below as u64, Relaxed);
+    }
+
+    /// An event that passed its limit is not written after all.
+    pub(crate) fn keep_back(&self, site: SiteId, now: u64) {
+        let of_site = &self.sites[site.index()];
+        of_site.note_first(now);
+        of_site.last.fetch_max(now, Relaxed);
+        of_site.later.fetch_add(1, Relaxed);
+    }
+
+    /// An event is over the limit of the whole output.
+    pub(crate) fn limited_by_output(&self, site: SiteId, now: u64) {
+        self.rate_limited_by_output.fetch_add(1, Relaxed);
+        self.keep_back(site, now);
+    }
+
+    /// A thread that has no shard, or none any more, kept back so many.
+    pub(crate) fn retire(&self, site: SiteId, count: u64, last: u64) {
+        let of_site = &self.sites[site.index()];
+        of_site.last.fetch_max(last, Relaxed);
+        of_site.retired.fetch_add(count, Relaxed);
+    }
+
+    pub(crate) fn sampled_out(&self) -> u64 {
+        self.sampled_out.load(Relaxed)
+    }
+}
+
+impl EventSite {
+    /// PERF: one look as a rule. The line is written once per report.
+    #[inline]
+    fn note_first(&self, now: u64) {
+        if self.first.load(Relaxed) == 0 {
+            let _ = (self.first).compare_exchange(0, now, Relaxed, Relaxed);
+        }
+    }
+}
+
+impl Events {
+    /// The sites that kept events back, with what each thread says of a site.
+    fn known<'a>(&'a self, sites: &'a CallSites) -> impl Iterator<Item = (SiteId, &'a EventSite)> {
+        let known = sites.all().map(|(id, _)| id).chain([SiteId::OTHER]);
+        known.map(|id| (id, &self.sites[id.index()]))
+    }
+}

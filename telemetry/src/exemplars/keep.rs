@@ -1,0 +1,229 @@
+//! Which units are kept, why, and how many each of them stands for.
+
+use crate::budgets::Limit;
+use crate::rate::{Limiter, Rate};
+use crate::system::RANDOM_BITS;
+use crate::units::Finished;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+/// Why a unit is kept. The first that applies is the reason whose limit and weight count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// It was drawn before it began.
+    Sample,
+    Error,
+    OverBudget,
+    /// It took longer than 99 % of its kind.
+    Slow,
+    /// Less than one unit in a hundred is of its kind.
+    Rare,
+}
+
+impl Reason {
+    const ALL: [Reason; 5] = [
+        Reason::Sample,
+        Reason::Error,
+        Reason::OverBudget,
+        Reason::Slow,
+        Reason::Rare,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Reason::Sample => "sample",
+            Reason::Error => "error",
+            Reason::OverBudget => "over_budget",
+            Reason::Slow => "slow",
+            Reason::Rare => "rare",
+        }
+    }
+
+    /// For one kind of unit.
+    const fn rate(self) -> Rate {
+        match self {
+            Reason::Sample => Rate::every(1, 10),
+            Reason::Error | Reason::OverBudget | Reason::Slow => Rate::every(1, 5),
+            Reason::Rare => Rate::every(60, 3),
+        }
+    }
+}
+
+/// All reasons that apply, the most important first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reasons(u8);
+
+impl Reasons {
+    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
+        let applies = move |reason: &Reason| self.0 & 1 << *reason as u8 != 0;
+        Reason::ALL.into_iter().filter(applies).map(Reason::name)
+    }
+}
+
+/// What keeps a unit, and for how many it stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Kept {
+    pub(crate) reasons: Reasons,
+    first: Reason,
+    /// Units with the same first reason that were left out since the last one that was kept.
+    left_out: u64,
+    /// Units that each unit of the sample stands for.
+    per_sampled: f64,
+}
+
+impl Kept {
+    /// How many units of its kind with the same first reason it stands for; of the sample: how many
+    /// of all.
+    pub(crate) fn weight(&self) -> f64 {
+        let each = match self.first {
+            Reason::Sample => self.per_sampled,
+            _ => 1.0,
+        };
+        (self.left_out + 1) as f64 * each
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Choice {
+    /// There is no reason to keep it.
+    No,
+    /// The limit of its reason says no.
+    RateLimited,
+    Keep(Kept),
+}
+
+/// What became of a unit as an exemplar, by the thread that ended it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// There was no reason to keep it, or nobody to write it for.
+    #[default]
+    NotChosen,
+    RateLimited,
+    /// It was handed to the background thread, which counts it.
+    Queued,
+    QueueFull,
+    ShutDown,
+}
+
+impl Outcome {
+    pub(crate) const ALL: [Outcome; 5] = [
+        Outcome::NotChosen,
+        Outcome::RateLimited,
+        Outcome::Queued,
+        Outcome::QueueFull,
+        Outcome::ShutDown,
+    ];
+}
+
+/// The share of units that is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct HeadSample {
+    /// A unit is drawn if its random number is below this.
+    below: u64,
+    probability: f64,
+}
+
+impl HeadSample {
+    /// `None` if it is no probability.
+    pub(crate) fn new(probability: f64) -> Option<Self> {
+        let below = (probability * (1u64 << RANDOM_BITS) as f64) as u64;
+        (0.0..=1.0)
+            .contains(&probability)
+            .then_some(HeadSample { below, probability })
+    }
+
+    /// By a random number of [`RANDOM_BITS`].
+    #[inline]
+    pub(crate) fn draws(self, random: u64) -> bool {
+        random < self.below
+    }
+}
+
+/// Chooses among the units of one kind.
+#[derive(Debug)]
+pub(crate) struct Chooser {
+    /// Wall time in nanoseconds above which a unit is slow.
+    slow_above: AtomicU64,
+    is_rare: AtomicBool,
+    limiters: [Limiter; Reason::ALL.len()],
+    left_out: [AtomicU64; Reason::ALL.len()],
+}
+
+impl Default for Chooser {
+    fn default() -> Self {
+        Chooser {
+            slow_above: AtomicU64::new(u64::MAX),
+            is_rare: AtomicBool::new(false),
+            limiters: Default::default(),
+            left_out: Default::default(),
+        }
+    }
+}
+
+/// Of fewer units nobody can say which are slow.
+const SLOW_IS_KNOWN_FROM: u64 = 100;
+/// A kind that had less than one in so many units of the last interval is rare.
+const RARE_IN: u64 = 100;
+
+impl Chooser {
+    /// Chooses a unit that ended at `now`. `is_drawn`: it is in the sample.
+    #[inline]
+    pub(crate) fn choose(
+        &self,
+        unit: &Finished,
+        limits: &[Limit],
+        sample: HeadSample,
+        is_drawn: bool,
+        now: impl FnOnce() -> u64,
+    ) -> Choice {
+        let reasons = u8::from(is_drawn) << Reason::Sample as u8
+            | u8::from(unit.error) << Reason::Error as u8
+            | u8::from(limits.iter().any(|l| l.is_broken_by(unit))) << Reason::OverBudget as u8
+            | u8::from(unit.wall > self.slow_above.load(Relaxed)) << Reason::Slow as u8
+            | u8::from(self.is_rare.load(Relaxed)) << Reason::Rare as u8;
+        if reasons == 0 {
+            return Choice::No;
+        }
+        self.choose_for(Reasons(reasons), sample, now())
+    }
+
+    #[cold]
+    fn choose_for(&self, reasons: Reasons, sample: HeadSample, now: u64) -> Choice {
+        let Some(first) = Reason::ALL
+            .get(reasons.0.trailing_zeros() as usize)
+            .copied()
+        else {
+            return Choice::No;
+        };
+        let left_out = &self.left_out[first as usize];
+        if !self.limiters[first as usize].allows(first.rate(), now) {
+            left_out.fetch_add(1, Relaxed);
+            return Choice::RateLimited;
+        }
+        Choice::Keep(Kept {
+            reasons,
+            first,
+            left_out: left_out.swap(0, Relaxed),
+            per_sampled: 1.0 / sample.probability,
+        })
+    }
+
+    /// A unit was kept, and yet is not written: the next one stands for it too.
+    pub(crate) fn lose(&self, kept: &Kept) {
+        self.left_out[kept.first as usize].fetch_add(kept.left_out + 1, Relaxed);
+    }
+
+    /// What the last interval says of the kind: how many units it had, of how many of all kinds.
+    pub(crate) fn learn_share(&self, units: u64, of: u64) {
+        self.is_rare.store(units * RARE_IN < of, Relaxed);
+    }
+
+    /// The 99th percentile of the kind's wall time.
+    pub(crate) fn learn_p99(&self, p99: u64) {
+        self.slow_above.store(p99, Relaxed);
+    }
+
+    /// Whether so many units say what is slow.
+    pub(crate) fn is_enough(units: u64) -> bool {
+        units >= SLOW_IS_KNOWN_FROM
+    }
+}

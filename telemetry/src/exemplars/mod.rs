@@ -1,0 +1,46 @@
+//! Exemplars: single units that are written in detail, chosen when they end.
+//!
+//! A small share is drawn before it begins and stands for all units. Besides, a unit is kept for
+//! what came of it: an error, a broken budget, slowness, a kind that is rarely seen. Each reason has
+//! a limit of its own for each kind of unit, so that a storm of one starves no other; and what the
+//! limit leaves out is in the weight of the next that is kept.
+
+mod keep;
+mod tree;
+
+pub(crate) use keep::{Choice, Chooser, HeadSample, Kept, Outcome};
+pub(crate) use tree::tree;
+
+use crate::details::Entry;
+use crate::units::{Finished, KindId};
+use std::time::SystemTime;
+
+/// A kept unit on its way from the thread that ended it to the background thread.
+#[derive(Debug)]
+pub(crate) struct Captured {
+    pub(crate) id: u64,
+    pub(crate) kept: Kept,
+    pub(crate) unit: Finished,
+    /// When the unit ended, and by the instance's clock when it began.
+    pub(crate) ended: SystemTime,
+    pub(crate) started: u64,
+    /// The newest first, thread by thread.
+    pub(crate) entries: Vec<Entry>,
+    /// Whether all entries are there.
+    pub(crate) whole: bool,
+}
+
+impl Captured {
+    pub(crate) fn kind(&self) -> KindId {
+        self.unit.kind
+    }
+
+    /// Bytes that it takes while it waits.
+    pub(crate) fn size(&self) -> usize {
+        let entries = self
+            .entries
+            .iter()
+            .map(|e| size_of::<Entry>() + e.fields().len());
+        size_of::<Self>() + entries.sum::<usize>()
+    }
+}

@@ -1,0 +1,73 @@
+//! The bounded queue from the application's threads to the background thread. Whoever finds it
+//! full goes on without.
+
+use crate::{events, exemplars};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Mutex, PoisonError};
+
+/// The most that wait between two flushes.
+pub(crate) const MOST_ITEMS: usize = 4096;
+/// The most bytes that they take.
+const MOST_BYTES: usize = 2 << 20;
+
+/// What waits to be written.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Event(Box<events::Captured>),
+    Exemplar(Box<exemplars::Captured>),
+}
+
+impl Item {
+    fn size(&self) -> usize {
+        match self {
+            Item::Event(event) => event.size(),
+            Item::Exemplar(exemplar) => exemplar.size(),
+        }
+    }
+}
+
+/// A push neither waits nor locks.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    sender: SyncSender<Item>,
+    receiver: Mutex<Receiver<Item>>,
+    bytes: AtomicUsize,
+}
+
+impl Queue {
+    pub(crate) fn new() -> Self {
+        let (sender, receiver) = sync_channel(MOST_ITEMS);
+        Queue {
+            sender,
+            receiver: Mutex::new(receiver),
+            bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// Gives the item back if there is no room for it.
+    pub(crate) fn push(&self, item: Item) -> Result<(), Item> {
+        let size = item.size();
+        // Relaxed: the bound is one on memory, and may be passed by what threads add at once.
+        if self.bytes.load(Relaxed) + size > MOST_BYTES {
+            return Err(item);
+        }
+        self.bytes.fetch_add(size, Relaxed);
+        self.sender.try_send(item).map_err(|error| {
+            self.bytes.fetch_sub(size, Relaxed);
+            match error {
+                TrySendError::Full(item) | TrySendError::Disconnected(item) => item,
+            }
+        })
+    }
+
+    /// What waits now.
+    pub(crate) fn drain(&self) -> Vec<Item> {
+        let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
+        // No more than fit: an application that adds faster than we take must not hold us here.
+        let items: Vec<Item> = receiver.try_iter().take(MOST_ITEMS).collect();
+        let size = items.iter().map(Item::size).sum();
+        self.bytes.fetch_sub(size, Relaxed);
+        items
+    }
+}
