@@ -5,6 +5,7 @@ use crate::background::Background;
 use crate::budgets::{Budgets, Over};
 use crate::callsites::CallSites;
 use crate::clock::Clock;
+use crate::details::DetailRing;
 use crate::events::{Events, SuppressedSite};
 use crate::exemplars::{self, Chooser, HeadSample, Kept};
 use crate::filter::UnitFilter;
@@ -14,6 +15,7 @@ use crate::shard::Shard;
 use crate::snapshot::{Snapshot, UnitSnapshot};
 use crate::system::Sampling;
 use crate::units::{Ended, Finished, KindId, Kinds, Slots, SpanTable};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -39,6 +41,8 @@ pub(crate) struct Core {
     detail_words: usize,
     exemplar_ids: AtomicU64,
     shards: Mutex<Vec<Arc<Shard>>>,
+    /// The details of threads that have ended: a unit that they worked for may not have.
+    ended_details: Mutex<VecDeque<Arc<DetailRing>>>,
     /// What came in since the last flush. Held for as long as it takes to read one ring, or one
     /// kind's histograms; never for a report.
     incoming: Mutex<Aggregate<u32>>,
@@ -52,6 +56,9 @@ struct Totals {
     spare: Box<KindCosts<u32>>,
     interval_start: u64,
 }
+
+/// Threads that have ended whose details are remembered.
+const MOST_ENDED_DETAILS: usize = 8;
 
 /// What an instance is made of; see the builder.
 #[derive(Debug)]
@@ -121,6 +128,7 @@ impl Core {
             },
             exemplar_ids: AtomicU64::new(first_exemplar_id()),
             shards: Mutex::default(),
+            ended_details: Mutex::default(),
             incoming: Mutex::default(),
             totals: Mutex::new(Totals {
                 flushed: Aggregate::default(),
@@ -134,8 +142,9 @@ impl Core {
     pub(crate) fn capture(&self, ended: &Ended, kept: Kept) -> exemplars::Captured {
         let mut entries = Vec::new();
         let mut whole = self.keeps_details();
-        for shard in &self.shards() {
-            let details = &shard.details;
+        let live = self.shards();
+        let gone = lock(&self.ended_details).clone();
+        for details in live.iter().map(|shard| &shard.details).chain(&gone) {
             whole &= details.entries_of(ended.reference, ended.started, &mut entries);
         }
         exemplars::Captured {
@@ -171,6 +180,14 @@ impl Core {
         }
         self.events.retire_shard(&self.callsites, shard);
         shards.retain(|other| !Arc::ptr_eq(other, shard));
+        drop(shards);
+        if self.keeps_details() {
+            let mut ended = lock(&self.ended_details);
+            if ended.len() == MOST_ENDED_DETAILS {
+                ended.pop_front();
+            }
+            ended.push_back(Arc::clone(&shard.details));
+        }
     }
 
     /// Units of a kind in progress: now, and the most that were seen.

@@ -5,16 +5,17 @@ use crate::callsites::SiteId;
 use crate::details::DetailRing;
 use crate::ring::Ring;
 use crate::units::KindId;
-use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicI64, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
+use std::sync::{Arc, OnceLock};
 
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub(crate) units: Ring,
-    pub(crate) details: DetailRing,
+    /// Outlives the thread for a while.
+    pub(crate) details: Arc<DetailRing>,
     /// For each kind the units begun by the thread less those ended by it.
     in_flight: Box<[InFlight]>,
     /// Events kept back by the limit of their call site, in pages as they are needed.
@@ -59,7 +60,7 @@ impl Shard {
     pub(crate) fn new(kinds: usize, detail_words: usize) -> Self {
         Shard {
             units: Ring::new(),
-            details: DetailRing::new(detail_words),
+            details: Arc::new(DetailRing::new(detail_words)),
             in_flight: (0..kinds).map(|_| InFlight::default()).collect(),
             suppressed: [const { OnceLock::new() }; PAGES],
         }

@@ -1,0 +1,224 @@
+//! Events are written as far as their limits allow; what is not is counted to the last one.
+
+mod written;
+
+use serde_json::json;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+use tracing::{debug, error, info, info_span, warn};
+use written::{builder, sum, written};
+
+#[test]
+fn an_event_is_written_with_its_fields_and_its_unit() {
+    let (written, ledger) = written(
+        |b| b,
+        |_| {
+            info_span!("order").in_scope(|| {
+                warn!(items = 3, total = 9.5, customer = %"c-1", paid = true, "placed {}", "late");
+            });
+            info!("outside");
+        },
+    );
+    let events = written.of("event");
+    assert_eq!(events.len(), 2);
+    assert_eq!(events[0]["message"], "placed late");
+    assert_eq!(events[0]["level"], "WARN");
+    assert_eq!(events[0]["unit"], "order");
+    assert_eq!(events[0]["weight"], 1.0);
+    let fields = json!({ "items": 3, "total": 9.5, "customer": "c-1", "paid": true });
+    assert_eq!(events[0]["fields"], fields);
+    let location = events[0]["location"].as_str().unwrap();
+    assert!(location.contains("events_are_limited") && location.contains(".rs:"));
+    assert_eq!(events[1]["unit"], serde_json::Value::Null);
+    assert_eq!((ledger.events.kept, ledger.events.seen), (2, 2));
+}
+
+#[test]
+fn levels_and_targets_are_chosen_by_a_filter() {
+    let work = |_: &telemetry::Telemetry| {
+        info!(target: "loud", "1");
+        warn!(target: "loud", "2");
+        debug!(target: "quiet", "3");
+        info!(target: "other", "4");
+        error!(target: "off", "5");
+    };
+    let messages = |filter: &'static str| -> Vec<String> {
+        let (written, _) = written(|b| b.events(filter), work);
+        let events = written.of("event");
+        let messages = events
+            .iter()
+            .map(|e| e["message"].as_str().unwrap().to_owned());
+        let mut messages: Vec<_> = messages.collect();
+        messages.sort();
+        messages
+    };
+    assert_eq!(messages("info"), ["1", "2", "4", "5"]);
+    assert_eq!(messages("warn,quiet=debug,off=off"), ["2", "3"]);
+    assert_eq!(messages("off"), Vec::<String>::new());
+}
+
+/// From one call site.
+fn one(n: u64) {
+    info!(n, "one of many");
+}
+
+#[test]
+fn two_million_events_in_a_second_are_some_records_and_an_exact_count() {
+    const EACH: u64 = 1_000_000;
+    let (builder, written) = builder();
+    let (layer, telemetry) = builder.event_rate(10.0, 20).build().unwrap();
+    use tracing_subscriber::prelude::*;
+    let subscriber = tracing_subscriber::registry().with(layer);
+    let start = Instant::now();
+    let elapsed = tracing::subscriber::with_default(subscriber, || {
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        let together = Barrier::new(2);
+        std::thread::scope(|threads| {
+            for _ in 0..2 {
+                threads.spawn(|| {
+                    together.wait();
+                    tracing::dispatcher::with_default(&dispatch, || (0..EACH).for_each(one));
+                });
+            }
+        });
+        start.elapsed()
+    });
+    let ledger = telemetry.shutdown(Duration::from_secs(10)).unwrap();
+    let kept = ledger.events.kept;
+    assert_eq!(ledger.events.seen, 2 * EACH);
+    assert_eq!(ledger.events.rate_limited, 2 * EACH - kept);
+    let allowed = 20.0 + 10.0 * elapsed.as_secs_f64() + 1.0;
+    assert!(
+        (20.0..=allowed).contains(&(kept as f64)),
+        "{kept} in {elapsed:?}"
+    );
+    assert_eq!(written.of("event").len() as u64, kept);
+    let suppressed = written.of("suppressed");
+    assert_eq!(suppressed.len(), 1, "{suppressed:?}");
+    assert_eq!(sum(&suppressed, "count") + kept, 2 * EACH);
+    let time = |name: &str| suppressed[0][name].as_str().unwrap().to_owned();
+    assert!(time("first") <= time("last") && time("last") <= time("ts"));
+    // In a release build this takes a fraction of a second; the bound is not tight.
+    assert!(
+        cfg!(debug_assertions) || elapsed < Duration::from_secs(1),
+        "{elapsed:?}"
+    );
+}
+
+#[test]
+fn suppressed_counts_go_on_from_record_to_record_and_outlive_their_threads() {
+    let (written, ledger) = written(
+        |b| b.event_rate(0.001, 1),
+        |telemetry| {
+            for round in 1..=3 {
+                let dispatch = tracing::dispatcher::get_default(Clone::clone);
+                std::thread::scope(|threads| {
+                    threads.spawn(|| {
+                        let work = || (0..100 * round).for_each(one);
+                        tracing::dispatcher::with_default(&dispatch, work);
+                    });
+                });
+                telemetry.flush();
+            }
+        },
+    );
+    let suppressed = written.of("suppressed");
+    let counts: Vec<_> = suppressed
+        .iter()
+        .map(|s| s["count"].as_u64().unwrap())
+        .collect();
+    assert_eq!(counts, [99, 200, 300]);
+    assert!(suppressed[0]["last"].as_str() <= suppressed[1]["first"].as_str());
+    assert_eq!((ledger.events.kept, ledger.events.rate_limited), (1, 599));
+}
+
+#[test]
+fn a_storm_of_one_call_site_or_level_leaves_the_others_their_share() {
+    let (written, _) = written(
+        |b| b.event_rate(1.0, 5).error_rate(1.0, 50),
+        |_| {
+            info_span!("unit").in_scope(|| {
+                for n in 0..1000 {
+                    one(n);
+                    error!(n, "failed");
+                }
+                info!("still here");
+            });
+        },
+    );
+    let events = written.of("event");
+    let count = |message: &str| events.iter().filter(|e| e["message"] == message).count();
+    assert!((5..=8).contains(&count("one of many")));
+    assert!((50..=53).contains(&count("failed")));
+    assert_eq!(count("still here"), 1);
+    assert_eq!(written.of("unit")[0]["errors"], 1);
+}
+
+#[test]
+fn many_call_sites_together_keep_the_limit_of_the_output_and_say_which_share_it_was() {
+    // Each call site is within its own limit; together they are not.
+    let (written, ledger) = written(
+        |b| b.event_rate(1e9, 1_000_000).max_output(100.0, 1e6),
+        |telemetry| {
+            for _ in 0..4 {
+                let end = Instant::now() + Duration::from_millis(1100);
+                while Instant::now() < end {
+                    (0..20).for_each(one);
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                telemetry.flush();
+            }
+        },
+    );
+    let events = written.of("event");
+    assert_eq!(events.len() as u64, ledger.events.kept);
+    // The first flush may write what is allowed in an interval, which is long here.
+    assert!(ledger.event_probability.unwrap() < 0.2, "{ledger:?}");
+    assert!(ledger.events.sampled_out > 0);
+    let seen: f64 = events.iter().map(|e| e["weight"].as_f64().unwrap()).sum();
+    let unwritten = (ledger.events.rate_limited + ledger.events.dropped_total()) as f64;
+    let estimated = (seen + unwritten) / ledger.events.seen as f64;
+    assert!((0.8..1.2).contains(&estimated), "{estimated} {ledger:?}");
+    let suppressed = sum(&written.of("suppressed"), "count");
+    assert_eq!(suppressed + ledger.events.kept, ledger.events.seen);
+}
+
+#[test]
+fn a_queue_that_is_full_loses_events_with_a_reason() {
+    let (written, ledger) = written(
+        |b| b.event_rate(1e9, 1_000_000),
+        |_| (0..10_000).for_each(one),
+    );
+    assert_eq!(ledger.events.seen, 10_000);
+    assert_eq!(ledger.events.kept, 4096);
+    assert_eq!(ledger.events.dropped["queue_full"], 10_000 - 4096);
+    assert_eq!(sum(&written.of("suppressed"), "count"), 10_000 - 4096);
+}
+
+#[test]
+fn events_after_the_end_are_lost_with_a_reason() {
+    let (builder, _) = builder();
+    let (layer, telemetry) = builder.build().unwrap();
+    use tracing_subscriber::prelude::*;
+    let _guard = tracing_subscriber::registry().with(layer).set_default();
+    telemetry.shutdown(Duration::from_secs(10)).unwrap();
+    info!("too late");
+    let ledger = telemetry.ledger();
+    assert_eq!(ledger.events.dropped["shut_down"], 1);
+    assert_eq!(ledger.events.seen, 1);
+}
+
+#[test]
+fn without_an_exporter_no_event_is_looked_at() {
+    use tracing_subscriber::prelude::*;
+    let (layer, telemetry) = telemetry::Telemetry::builder().build().unwrap();
+    let _guard = tracing_subscriber::registry().with(layer).set_default();
+    info_span!("unit").in_scope(|| {
+        info!("nobody reads this");
+        error!("nor this, but it is counted");
+    });
+    let snapshot = telemetry.snapshot();
+    assert_eq!(snapshot.ledger.events.seen, 0);
+    assert_eq!(snapshot.ledger.event_probability, None);
+    assert_eq!(snapshot.unit("unit").unwrap().errors, 1);
+}
