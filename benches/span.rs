@@ -7,9 +7,9 @@ mod support;
 use alloc_tracker::AllocTracker;
 use std::hint::black_box;
 use support::{Case, compare, compare_instructions, header};
-use telemetry::Telemetry;
+use telemetry::{Telemetry, TelemetryLayer, export};
 use tracing::subscriber::with_default;
-use tracing::{error, info_span};
+use tracing::{error, info, info_span};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry;
 
@@ -127,15 +127,49 @@ fn with_registry(work: fn(u64), times: u64) {
     with_default(registry(), || support::counted(work, times));
 }
 
-fn with_layer(work: fn(u64), times: u64) {
-    let (layer, telemetry) = Telemetry::builder().build().expect("a valid configuration");
+fn event(times: u64) {
+    info_span!("unit").in_scope(|| {
+        for n in 0..times {
+            info!(n, "over its limit");
+        }
+    });
+}
+
+/// What a telemetry does besides counting.
+#[derive(Clone, Copy)]
+enum Setup {
+    /// Every figure that there is of 100 % of the units.
+    Counts,
+    /// And what the system says of 1 unit in 64.
+    Sample,
+    /// And events and exemplars, without detail.
+    Writes,
+    /// And the detail of every span and event: the default with an exporter.
+    All,
+}
+
+fn telemetry(setup: Setup) -> (TelemetryLayer, Telemetry) {
+    let builder = Telemetry::builder();
+    let builder = match setup {
+        Setup::Counts => builder.system_sample(0.0),
+        Setup::Sample => builder,
+        Setup::Writes => builder
+            .export(export::json_lines(std::io::sink()))
+            .detail(0),
+        Setup::All => builder.export(export::json_lines(std::io::sink())),
+    };
+    builder.build().expect("a valid configuration")
+}
+
+fn with_layer(setup: Setup, work: fn(u64), times: u64) {
+    let (layer, telemetry) = telemetry(setup);
     with_default(registry().with(layer), || support::counted(work, times));
     drop(telemetry);
 }
 
 /// Heap allocations, telemetry's own included, of `times` repetitions when all is warm.
 fn allocations(work: fn(u64), times: u64) -> u64 {
-    let (layer, _telemetry) = Telemetry::builder().build().expect("a valid configuration");
+    let (layer, _telemetry) = telemetry(Setup::All);
     with_default(registry().with(layer), || {
         work(10_000);
         let before = alloc_tracker::process_usage();
@@ -147,13 +181,17 @@ fn allocations(work: fn(u64), times: u64) -> u64 {
 fn main() {
     const CASES: &[Case] = &[
         ("unit_registry", |n| with_registry(unit, n)),
-        ("unit_layer", |n| with_layer(unit, n)),
+        ("unit_counts", |n| with_layer(Setup::Counts, unit, n)),
+        ("unit_all", |n| with_layer(Setup::All, unit, n)),
         ("child_registry", |n| with_registry(child, n)),
-        ("child_layer", |n| with_layer(child, n)),
+        ("child_counts", |n| with_layer(Setup::Counts, child, n)),
+        ("child_all", |n| with_layer(Setup::All, child, n)),
         ("reentry_registry", |n| with_registry(reentry, n)),
-        ("reentry_layer", |n| with_layer(reentry, n)),
+        ("reentry_counts", |n| with_layer(Setup::Counts, reentry, n)),
         ("call_registry", |n| with_registry(call, n)),
-        ("call_layer", |n| with_layer(call, n)),
+        ("call_counts", |n| with_layer(Setup::Counts, call, n)),
+        ("event_registry", |n| with_registry(event, n)),
+        ("event_all", |n| with_layer(Setup::All, event, n)),
     ];
     if support::ran_as_case(CASES) {
         return;
@@ -165,61 +203,73 @@ fn main() {
         "with layer",
     );
     for (name, bare, with) in [
+        ("a unit, counted", "unit_registry", "unit_counts"),
+        ("a child span, counted", "child_registry", "child_counts"),
         (
-            "a unit: create, enter, exit, close",
-            "unit_registry",
-            "unit_layer",
+            "entering a unit again",
+            "reentry_registry",
+            "reentry_counts",
         ),
-        (
-            "a child span inside a unit",
-            "child_registry",
-            "child_layer",
-        ),
-        ("entering a unit again", "reentry_registry", "reentry_layer"),
-        (
-            "call!(..).sent(n) inside a unit",
-            "call_registry",
-            "call_layer",
-        ),
+        ("call!(..).sent(n)", "call_registry", "call_counts"),
+        ("an event over its limit", "event_registry", "event_all"),
     ] {
         compare_instructions(name, bare, with);
     }
 
     header("Time per repetition, in turn", "Registry", "with layer");
     let bare = tracing::Dispatch::new(registry());
-    let (layer, telemetry) = Telemetry::builder().build().expect("a valid configuration");
-    let with = tracing::Dispatch::new(registry().with(layer));
     let under = |dispatch: &tracing::Dispatch, work: fn(u64)| {
         let dispatch = dispatch.clone();
         move |n| tracing::dispatcher::with_default(&dispatch, || work(n))
     };
-    for (name, work) in [
-        ("a unit: create, enter, exit, close", unit as fn(u64)),
-        ("a child span inside a unit", child),
-        ("entering a unit again", reentry),
-        ("call!(..).sent(n) inside a unit", call),
-        ("a unit with an error event", failed_unit),
+    for (name, setup, work) in [
+        (
+            "a unit, every figure of 100 %",
+            Setup::Counts,
+            unit as fn(u64),
+        ),
+        ("  and the system's of 1 in 64", Setup::Sample, unit),
+        ("  and exemplars and events", Setup::Writes, unit),
+        ("  and detail (the default)", Setup::All, unit),
+        ("a unit with an error event", Setup::All, failed_unit),
+        ("a child span inside a unit", Setup::Counts, child),
+        ("  and its detail", Setup::All, child),
+        ("entering a unit again", Setup::Counts, reentry),
+        ("  and its detail", Setup::All, reentry),
+        ("call!(..).sent(n) inside a unit", Setup::Counts, call),
+        ("an event over its limit", Setup::Writes, event),
+        ("  and its mark in the detail", Setup::All, event),
     ] {
+        let (layer, telemetry) = telemetry(setup);
+        let with = tracing::Dispatch::new(registry().with(layer));
         compare(name, &mut under(&bare, work), &mut under(&with, work));
+        drop(telemetry);
     }
+    let (layer, telemetry) = telemetry(Setup::Counts);
+    let with = tracing::Dispatch::new(registry().with(layer));
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let everywhere = |dispatch: &tracing::Dispatch| {
-        let work = under(dispatch, unit);
+    let everywhere = |dispatch: &tracing::Dispatch, work: fn(u64)| {
         let dispatch = dispatch.clone();
         move |n| {
+            let work = || tracing::dispatcher::with_default(&dispatch, || work(n));
             std::thread::scope(|threads| {
                 for _ in 1..cores {
-                    threads.spawn(|| tracing::dispatcher::with_default(&dispatch, || unit(n)));
+                    threads.spawn(work);
                 }
-                work(n);
+                work();
             });
         }
     };
-    compare(
-        "a unit, on every core",
-        &mut everywhere(&bare),
-        &mut everywhere(&with),
-    );
+    for (name, work) in [
+        ("a unit, on every core", unit as fn(u64)),
+        ("an event over its limit, on every core", event),
+    ] {
+        compare(
+            name,
+            &mut everywhere(&bare, work),
+            &mut everywhere(&with, work),
+        );
+    }
 
     header(
         "As the work grows, per unit or span",

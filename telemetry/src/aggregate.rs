@@ -267,12 +267,8 @@ mod tests {
             wall: n * 1000,
             busy: n * 500,
             wakeups: 1,
-            retries: 0,
             usage: Some((n, n * 64, n * 8)),
-            telemetry_ns: None,
-            system: None,
-            boundaries: Default::default(),
-            exemplar: Default::default(),
+            ..Finished::blank()
         };
         if n.is_multiple_of(2) {
             unit.boundaries.push(FinishedBoundary {

@@ -9,7 +9,7 @@ use crate::details::DetailRing;
 use crate::events::{Events, SuppressedSite};
 use crate::exemplars::{self, Chooser, HeadSample, Kept};
 use crate::filter::UnitFilter;
-use crate::ledger::{Counters, Ledger, UnitDrop};
+use crate::ledger::{Counters, Ledger, UnitCounts, UnitDrop};
 use crate::output::Queue;
 use crate::shard::Shard;
 use crate::snapshot::{Snapshot, UnitSnapshot};
@@ -139,7 +139,12 @@ impl Core {
     }
 
     /// What is known of a unit that is kept: its entries in the rings of all threads.
-    pub(crate) fn capture(&self, ended: &Ended, kept: Kept) -> exemplars::Captured {
+    pub(crate) fn capture(
+        &self,
+        unit: &Finished,
+        ended: &Ended,
+        kept: Kept,
+    ) -> exemplars::Captured {
         let mut entries = Vec::new();
         let mut whole = self.keeps_details();
         let live = self.shards();
@@ -150,7 +155,7 @@ impl Core {
         exemplars::Captured {
             id: self.exemplar_ids.fetch_add(1, Relaxed),
             kept,
-            unit: ended.unit,
+            unit: *unit,
             ended: SystemTime::now(),
             started: ended.started,
             entries,
@@ -233,18 +238,24 @@ impl Core {
     /// Takes in a unit that ended where no ring can be had.
     pub(crate) fn take_in(&self, unit: &Finished) {
         let mut incoming = lock(&self.incoming);
-        alloc_tracker::excluded(|| self.count(unit, &mut incoming));
+        let mut counts = UnitCounts::default();
+        alloc_tracker::excluded(|| self.record(unit, &mut incoming, &mut counts));
+        self.counters.add(&counts);
     }
 
     fn drain_into(&self, shard: &Shard, incoming: &mut Aggregate<u32>) {
+        let mut counts = UnitCounts::default();
         // A histogram that grows allocates: not at the expense of a unit around this one.
-        alloc_tracker::excluded(|| shard.units.drain(|unit| self.count(unit, incoming)));
+        alloc_tracker::excluded(|| {
+            (shard.units).drain(|unit| self.record(unit, incoming, &mut counts));
+        });
+        self.counters.add(&counts);
     }
 
-    fn count(&self, unit: &Finished, incoming: &mut Aggregate<u32>) {
+    fn record(&self, unit: &Finished, incoming: &mut Aggregate<u32>, counts: &mut UnitCounts) {
         let limits = self.kinds.get(unit.kind).limits();
         incoming.at(unit.kind).record(unit, self.sampling, limits);
-        self.counters.unit_kept(unit);
+        counts.count(unit);
     }
 
     /// Brings the histograms up to date.

@@ -244,14 +244,7 @@ const NO_THREAD: u64 = u64::MAX;
 /// A unit of this kind was ended: it is in progress no more, and its slot is free.
 pub(crate) fn ended(core: &Arc<Core>, kind: KindId, slot: FreeSlot) {
     let mut slot = Some(slot);
-    let counted = with(|all| {
-        let link = all.link(core);
-        link.shard.in_flight_changes(kind, -1);
-        if link.slots.len() < SLOTS_AT_HAND {
-            link.slots.extend(slot.take());
-        }
-    });
-    if counted.is_none() {
+    if with(|all| all.link(core).ended(kind, &mut slot)).is_none() {
         core.kinds.get(kind).add_elsewhere(-1);
     }
     if let Some(slot) = slot {
@@ -259,10 +252,13 @@ pub(crate) fn ended(core: &Arc<Core>, kind: KindId, slot: FreeSlot) {
     }
 }
 
-/// Puts an ended unit into the thread's ring, and drains the ring in time.
-pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished) {
+/// A unit has ended: puts it into the thread's ring, and drains the ring in time.
+pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished, slot: FreeSlot) {
+    let mut slot = Some(slot);
     let handed_on = with(|all| {
-        let shard = &all.link(core).shard;
+        let link = all.link(core);
+        link.ended(unit.kind, &mut slot);
+        let shard = &link.shard;
         if shard.units.is_half_full() {
             core.drain_if_free(shard);
         }
@@ -275,8 +271,23 @@ pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished) {
     if handed_on.is_none() {
         // The thread is ending: straight into the histograms.
         core.take_in(unit);
+        core.kinds.get(unit.kind).add_elsewhere(-1);
+    }
+    if let Some(slot) = slot {
+        core.slots.give_back(slot);
     }
     core.background.something_happened();
+}
+
+impl Link {
+    /// A unit of this kind was ended. Its slot is kept at hand, if there is room.
+    #[inline]
+    fn ended(&mut self, kind: KindId, slot: &mut Option<FreeSlot>) {
+        self.shard.in_flight_changes(kind, -1);
+        if self.slots.len() < SLOTS_AT_HAND {
+            self.slots.extend(slot.take());
+        }
+    }
 }
 
 /// Lets `write` leave an entry in the thread's ring of details, at a time: `now`, or when the thread

@@ -165,6 +165,33 @@ fn named(counts: impl Iterator<Item = (&'static str, u64)>) -> BTreeMap<String, 
     counts.map(|(why, n)| (why.to_owned(), n)).collect()
 }
 
+/// What is counted of units before it goes into the ledger.
+///
+/// PERF: a ring is read at once; two locked additions for each unit in it took 10 ns.
+#[derive(Debug, Default)]
+pub(crate) struct UnitCounts {
+    kept: u64,
+    timed: u64,
+    timed_ns: u64,
+    /// By what became of them as exemplars. Who is queued is counted when it is written.
+    exemplars: [u64; Outcome::ALL.len()],
+}
+
+impl UnitCounts {
+    pub(crate) fn count(&mut self, unit: &Finished) {
+        self.kept += 1;
+        self.exemplars[unit.exemplar as usize] += 1;
+        if let Some(ns) = unit.telemetry_ns {
+            self.timed += 1;
+            self.timed_ns += ns;
+        }
+    }
+
+    fn of(&self, outcome: Outcome) -> u64 {
+        self.exemplars[outcome as usize]
+    }
+}
+
 /// The running sums behind the ledger.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -184,18 +211,22 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn unit_kept(&self, unit: &Finished) {
-        self.units_kept.fetch_add(1, Relaxed);
-        if let Some(ns) = unit.telemetry_ns {
-            self.timed_units.fetch_add(1, Relaxed);
-            self.timed_ns.fetch_add(ns, Relaxed);
-        }
-        match unit.exemplar {
-            Outcome::NotChosen => drop(self.exemplars_not_chosen.fetch_add(1, Relaxed)),
-            Outcome::RateLimited => self.exemplar_rate_limited(),
-            Outcome::Queued => {}
-            Outcome::QueueFull => self.exemplars.queue_full(),
-            Outcome::ShutDown => self.exemplars.shut_down(),
+    /// Units are in the histograms now.
+    pub(crate) fn add(&self, units: &UnitCounts) {
+        for (sum, n) in [
+            (&self.units_kept, units.kept),
+            (&self.timed_units, units.timed),
+            (&self.timed_ns, units.timed_ns),
+            (&self.exemplars_not_chosen, units.of(Outcome::NotChosen)),
+            (&self.exemplars_rate_limited, units.of(Outcome::RateLimited)),
+            (
+                &self.exemplars.lost[Lost::QueueFull as usize],
+                units.of(Outcome::QueueFull),
+            ),
+        ] {
+            if n > 0 {
+                sum.fetch_add(n, Relaxed);
+            }
         }
     }
 

@@ -7,7 +7,7 @@
 use crate::boundary::BoundaryId;
 use crate::exemplars::Outcome;
 use crate::system::{Io, SystemCosts};
-use crate::units::{BOUNDARIES_PER_UNIT, Boundaries, Finished, FinishedBoundary, KindId};
+use crate::units::{BOUNDARIES_PER_UNIT, Finished, FinishedBoundary, KindId};
 use std::sync::atomic::{
     AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
@@ -30,7 +30,7 @@ const TRACKED: u64 = 1 << 33;
 const TIMED: u64 = 1 << 34;
 const SYSTEM: u64 = 1 << 35;
 const IO: u64 = 1 << 36;
-/// An [`Outcome`] as a number, in three bits.
+/// An [`Outcome`] as a number, in two bits.
 const EXEMPLAR_SHIFT: u32 = 37;
 const BOUNDARIES_SHIFT: u32 = 40;
 const SYSTEM_WORDS: usize = 5;
@@ -115,6 +115,8 @@ impl Ring {
         // Acquire the words that the producer released.
         let head = self.head.load(Acquire);
         let mut at = self.tail.load(Relaxed);
+        // PERF: filled in again and again: a blank one is 400 bytes.
+        let mut unit = Finished::blank();
         while at != head {
             let mut next = || {
                 let word = self.words[at % WORDS].load(Relaxed);
@@ -122,17 +124,17 @@ impl Ring {
                 word
             };
             let first = next();
-            let [
-                wall,
-                busy,
-                wakeups,
-                retries,
-                allocs,
-                bytes,
-                peak,
-                telemetry_ns,
-            ] = std::array::from_fn(|_| next());
-            let system = (first & SYSTEM != 0).then(|| {
+            unit.kind = KindId(first as u32);
+            unit.error = first & ERROR != 0;
+            unit.wall = next();
+            unit.busy = next();
+            unit.wakeups = next();
+            unit.retries = next();
+            let usage = (next(), next(), next());
+            unit.usage = (first & TRACKED != 0).then_some(usage);
+            let telemetry_ns = next();
+            unit.telemetry_ns = (first & TIMED != 0).then_some(telemetry_ns);
+            unit.system = (first & SYSTEM != 0).then(|| {
                 let [cpu, voluntary, involuntary, calls, bytes] = std::array::from_fn(|_| next());
                 SystemCosts {
                     cpu,
@@ -141,22 +143,9 @@ impl Ring {
                     io: (first & IO != 0).then_some(Io { calls, bytes }),
                 }
             });
-            let mut unit = Finished {
-                kind: KindId(first as u32),
-                error: first & ERROR != 0,
-                wall,
-                busy,
-                wakeups,
-                retries,
-                usage: (first & TRACKED != 0).then_some((allocs, bytes, peak)),
-                telemetry_ns: (first & TIMED != 0).then_some(telemetry_ns),
-                system,
-                boundaries: Boundaries::default(),
-                exemplar: Outcome::ALL
-                    .get((first >> EXEMPLAR_SHIFT & 7) as usize)
-                    .copied()
-                    .unwrap_or_default(),
-            };
+            let outcome = Outcome::ALL.get((first >> EXEMPLAR_SHIFT & 3) as usize);
+            unit.exemplar = outcome.copied().unwrap_or_default();
+            unit.boundaries.clear();
             for _ in 0..first >> BOUNDARIES_SHIFT {
                 unit.boundaries.push(FinishedBoundary {
                     id: BoundaryId(next() as u32),
@@ -196,8 +185,8 @@ mod tests {
                     bytes: n * 5,
                 }),
             }),
-            boundaries: Boundaries::default(),
             exemplar: Outcome::ALL[n as usize % Outcome::ALL.len()],
+            ..Finished::blank()
         };
         for i in 0..n % (BOUNDARIES_PER_UNIT as u64 + 1) {
             unit.boundaries.push(FinishedBoundary {

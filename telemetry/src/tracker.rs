@@ -9,7 +9,7 @@ use crate::exemplars::{Choice, Kept, Outcome};
 use crate::frames;
 use crate::ledger::UnitDrop;
 use crate::output::Item;
-use crate::units::{Ended, KindId, Membership, Slot};
+use crate::units::{Ended, Finished, KindId, Membership, Slot};
 use std::sync::Arc;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
@@ -253,8 +253,9 @@ impl Tracker {
             // A child without a place is no loss but for its own threads; a root is its unit.
             if member.is_root {
                 core.drop_unit(UnitDrop::TooManySpans);
-                if let Some(ended) = core.slots.finish(member.slot, || core.clock.now()) {
-                    frames::ended(core, ended.unit.kind, ended.slot);
+                let (mut unit, now) = (Finished::blank(), || core.clock.now());
+                if let Some(ended) = core.slots.finish(member.slot, now, &mut unit) {
+                    frames::ended(core, unit.kind, ended.slot);
                 }
             }
             return;
@@ -328,48 +329,47 @@ impl Tracker {
             return;
         }
         let start = member.timed.then(|| core.clock.now());
-        let Some(mut ended) = core.slots.finish(member.slot, || core.clock.now()) else {
+        let mut unit = Finished::blank();
+        let Some(ended) = (core.slots).finish(member.slot, || core.clock.now(), &mut unit) else {
             return;
         };
-        ended.unit.exemplar = self.keep(&ended);
-        let Ended { mut unit, slot, .. } = ended;
-        frames::ended(core, unit.kind, slot);
+        if core.background.is_stopping() {
+            frames::ended(core, unit.kind, ended.slot);
+            core.drop_unit(UnitDrop::ShutDown);
+            return;
+        }
+        unit.exemplar = self.keep(&unit, &ended);
         if let (Some(ns), Some(start)) = (&mut unit.telemetry_ns, start) {
             *ns += core.clock.now().saturating_sub(start);
         }
-        if core.background.is_stopping() {
-            core.drop_unit(UnitDrop::ShutDown);
-        } else {
-            frames::hand_on(core, &unit);
-        }
+        frames::hand_on(core, &unit, ended.slot);
     }
 
     /// Keeps an ended unit in detail, if there is a reason to.
     #[inline]
-    fn keep(&self, ended: &Ended) -> Outcome {
+    fn keep(&self, unit: &Finished, ended: &Ended) -> Outcome {
         let core = &self.core;
-        if !core.has_exporters || core.background.is_stopping() {
+        if !core.has_exporters {
             return Outcome::NotChosen;
         }
-        let kind = core.kinds.get(ended.unit.kind);
+        let kind = core.kinds.get(unit.kind);
         let (sample, now) = (core.head_sample, || core.clock.now());
-        let limits = kind.limits();
-        match (kind.chooser).choose(&ended.unit, limits, sample, ended.is_drawn, now) {
+        match (kind.chooser).choose(unit, kind.limits(), sample, ended.is_drawn, now) {
             Choice::No => Outcome::NotChosen,
             Choice::RateLimited => Outcome::RateLimited,
-            Choice::Keep(kept) => self.capture(ended, kept),
+            Choice::Keep(kept) => self.capture(unit, ended, kept),
         }
     }
 
     #[cold]
-    fn capture(&self, ended: &Ended, kept: Kept) -> Outcome {
+    fn capture(&self, unit: &Finished, ended: &Ended, kept: Kept) -> Outcome {
         let core = &self.core;
         alloc_tracker::excluded(|| {
-            let captured = core.capture(ended, kept);
+            let captured = core.capture(unit, ended, kept);
             match core.queue.push(Item::Exemplar(Box::new(captured))) {
                 Ok(()) => Outcome::Queued,
                 Err(_) => {
-                    core.kinds.get(ended.unit.kind).chooser.lose(&kept);
+                    core.kinds.get(unit.kind).chooser.lose(&kept);
                     Outcome::QueueFull
                 }
             }

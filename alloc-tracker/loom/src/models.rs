@@ -145,7 +145,7 @@ fn who_watches_is_seen_by_a_thread_that_was_about_to_stand_down() {
 fn a_unit_has_every_segment_of_every_thread() {
     model_bounded(3, || {
         let unit = Arc::new(UnitCell::new(0));
-        unit.begin(None);
+        unit.begin(None, 0);
         let workers: Vec<_> = [1, 2]
             .map(|number| {
                 let unit = unit.clone();
@@ -168,7 +168,7 @@ fn a_unit_has_every_segment_of_every_thread() {
 fn a_units_figures_never_go_back_while_it_is_read() {
     loom::model(|| {
         let unit = Arc::new(UnitCell::new(0));
-        unit.begin(None);
+        unit.begin(None, 0);
         let working = {
             let unit = unit.clone();
             thread::spawn(move || {
@@ -188,7 +188,7 @@ fn a_units_figures_never_go_back_while_it_is_read() {
 fn a_unit_ends_once_and_nobody_enters_it_after_that() {
     loom::model(|| {
         let unit = Arc::new(UnitCell::new(0));
-        let generation = unit.begin(None);
+        let generation = unit.begin(None, 0);
         let late = {
             let unit = unit.clone();
             thread::spawn(move || {
@@ -213,7 +213,7 @@ fn a_unit_ends_once_and_nobody_enters_it_after_that() {
 fn a_unit_starts_anew_only_while_nobody_else_has_it() {
     loom::model(|| {
         let unit = Arc::new(UnitCell::new(0));
-        let generation = unit.begin(None);
+        let generation = unit.begin(None, 0);
         let other = {
             let unit = unit.clone();
             thread::spawn(move || {
@@ -226,7 +226,7 @@ fn a_unit_starts_anew_only_while_nobody_else_has_it() {
                 had_it
             })
         };
-        let restarted = unit.restart(generation);
+        let restarted = unit.restart(generation, 0);
         if let Some(next) = restarted {
             assert!(unit.is(next) && unit.counts() == Counts::ZERO);
         }

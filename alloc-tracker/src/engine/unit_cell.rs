@@ -63,10 +63,10 @@ impl UnitCell {
     }
 
     /// Makes a free cell a new unit's with one handle, and returns the generation. The caller has
-    /// the cell to itself.
-    pub(super) fn begin(&self, follow: Option<u64>) -> u32 {
+    /// the cell to itself. `owner`: the thread that is expected to work for it; 0 if none is.
+    pub(super) fn begin(&self, follow: Option<u64>, owner: u64) -> u32 {
         let generation = self.life.load(Relaxed) >> 32;
-        self.owner.store(0, Relaxed);
+        self.owner.store(owner, Relaxed);
         self.owned.store(Counts::ZERO);
         self.shared.store(Counts::ZERO);
         self.peak.store(0, Relaxed);
@@ -83,7 +83,10 @@ impl UnitCell {
 
     /// Ends the unit of the caller, who has its only handle, and begins a plain one. `None` if there
     /// are other handles, or it follows its blocks.
-    pub(super) fn restart(&self, generation: u32) -> Option<u32> {
+    ///
+    /// PERF: the thread that ends a unit begins the next one as a rule, and then need not ask whether
+    /// another one owns it.
+    pub(super) fn restart(&self, generation: u32, owner: u64) -> Option<u32> {
         if self.follows() {
             return None;
         }
@@ -95,7 +98,7 @@ impl UnitCell {
         self.life
             .compare_exchange(only, ended, Acquire, Relaxed)
             .ok()?;
-        Some(self.begin(None))
+        Some(self.begin(None, owner))
     }
 
     /// Adds a handle, if the unit has one.

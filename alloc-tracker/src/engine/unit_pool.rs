@@ -141,7 +141,7 @@ impl UnitHandle {
 
     fn begin(follow: Option<u64>) -> Self {
         let cell = free_list::pop().unwrap_or_else(cells::grow);
-        let generation = cell.begin(follow);
+        let generation = cell.begin(follow, 0);
         UnitHandle {
             unit: UnitRef { cell, generation },
         }
@@ -217,7 +217,8 @@ impl UnitHandle {
         let UnitRef { cell, generation } = handle.unit;
         let tracked = super::is_installed();
         let usage = cell.counts().usage(cell.peak(), tracked);
-        match cell.restart(generation) {
+        let thread = block::with(|block| block.thread());
+        match cell.restart(generation, thread) {
             Some(generation) => {
                 // The reference is the new unit's now.
                 std::mem::forget(handle);

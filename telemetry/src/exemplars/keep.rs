@@ -101,16 +101,14 @@ pub(crate) enum Outcome {
     /// It was handed to the background thread, which counts it.
     Queued,
     QueueFull,
-    ShutDown,
 }
 
 impl Outcome {
-    pub(crate) const ALL: [Outcome; 5] = [
+    pub(crate) const ALL: [Outcome; 4] = [
         Outcome::NotChosen,
         Outcome::RateLimited,
         Outcome::Queued,
         Outcome::QueueFull,
-        Outcome::ShutDown,
     ];
 }
 

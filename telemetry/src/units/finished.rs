@@ -29,6 +29,25 @@ pub(crate) struct Finished {
     pub(crate) exemplar: Outcome,
 }
 
+impl Finished {
+    /// To be filled in.
+    pub(crate) fn blank() -> Self {
+        Finished {
+            kind: KindId::OTHER,
+            error: false,
+            wall: 0,
+            busy: 0,
+            wakeups: 0,
+            retries: 0,
+            usage: None,
+            telemetry_ns: None,
+            system: None,
+            boundaries: Boundaries::default(),
+            exemplar: Outcome::default(),
+        }
+    }
+}
+
 /// The boundaries that a unit crossed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Boundaries {
@@ -37,6 +56,10 @@ pub(crate) struct Boundaries {
 }
 
 impl Boundaries {
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+    }
+
     /// Past the most that a unit tells apart, it is ignored; nobody hands in more.
     pub(crate) fn push(&mut self, boundary: FinishedBoundary) {
         if let Some(place) = self.crossed.get_mut(self.len) {

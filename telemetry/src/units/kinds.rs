@@ -17,7 +17,7 @@ use tracing::Metadata;
 pub(crate) struct KindId(pub(crate) u32);
 
 impl KindId {
-    const OTHER: KindId = KindId(0);
+    pub(crate) const OTHER: KindId = KindId(0);
 }
 
 /// What is known of a kind besides its histograms.

@@ -11,7 +11,7 @@ mod slot;
 mod slots;
 mod spans;
 
-pub(crate) use finished::{BOUNDARIES_PER_UNIT, Boundaries, Finished, FinishedBoundary};
+pub(crate) use finished::{BOUNDARIES_PER_UNIT, Finished, FinishedBoundary};
 pub(crate) use kinds::{KindId, Kinds};
 pub(crate) use slot::{Slot, Start};
 pub(crate) use slots::{Ended, FreeSlot, SlotRef, Slots};

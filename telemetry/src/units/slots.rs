@@ -38,7 +38,6 @@ pub(crate) struct FreeSlot(u32);
 /// A unit that has ended, and the slot that it leaves.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    pub(crate) unit: Finished,
     pub(crate) reference: SlotRef,
     /// By the instance's clock.
     pub(crate) started: u64,
@@ -90,12 +89,17 @@ impl Slots {
         (slot.owner.load(Acquire) == reference.0).then_some(slot)
     }
 
-    /// Ends a unit. The caller, whose alone the end is, keeps its slot at hand or gives it back.
-    /// `now` is asked if the unit was never entered.
-    pub(crate) fn finish(&self, reference: SlotRef, now: impl FnOnce() -> u64) -> Option<Ended> {
+    /// Ends a unit, and fills in what it cost. The caller, whose alone the end is, keeps its slot at
+    /// hand or gives it back. `now` is asked if the unit was never entered.
+    pub(crate) fn finish(
+        &self,
+        reference: SlotRef,
+        now: impl FnOnce() -> u64,
+        unit: &mut Finished,
+    ) -> Option<Ended> {
         let slot = self.get(reference)?;
+        slot.take(now, unit);
         let ended = Ended {
-            unit: slot.take(now),
             reference,
             started: slot.started(),
             is_drawn: slot.is_drawn(),
@@ -184,12 +188,13 @@ mod tests {
         let slots = Slots::new(1);
         let first = slots.begin(start(1, false, 5), None).unwrap();
         assert!(slots.get(first).is_some());
-        let ended = slots.finish(first, || 9).unwrap();
-        assert_eq!((ended.unit.wall, ended.started), (4, 5));
+        let mut unit = Finished::blank();
+        let ended = slots.finish(first, || 9, &mut unit).unwrap();
+        assert_eq!((unit.wall, ended.started), (4, 5));
         let second = slots.begin(start(1, false, 10), Some(ended.slot)).unwrap();
         assert_eq!(first.index(), second.index());
         assert!(slots.get(first).is_none());
-        assert!(slots.finish(first, || 11).is_none());
+        assert!(slots.finish(first, || 11, &mut Finished::blank()).is_none());
         assert!(slots.get(second).is_some());
     }
 
@@ -200,15 +205,16 @@ mod tests {
         for n in 0..20 {
             slots.get(unit).unwrap().cross(BoundaryId(n + 1), 1, 2, 3);
         }
-        let ended = slots.finish(unit, || 2).unwrap();
-        let calls: u64 = ended.unit.boundaries.iter().map(|b| b.calls).sum();
+        let mut finished = Finished::blank();
+        let ended = slots.finish(unit, || 2, &mut finished).unwrap();
+        let calls: u64 = finished.boundaries.iter().map(|b| b.calls).sum();
         assert_eq!(calls, 20);
-        assert_eq!(ended.unit.boundaries[7].id, BoundaryId::OTHER);
+        assert_eq!(finished.boundaries[7].id, BoundaryId::OTHER);
         slots.give_back(ended.slot);
         let unit = slots.begin(start(1, false, 3), None).unwrap();
-        let ended = slots.finish(unit, || 4).unwrap();
-        assert!(ended.unit.boundaries.is_empty());
-        assert_eq!(ended.unit.telemetry_ns, None);
+        slots.finish(unit, || 4, &mut finished).unwrap();
+        assert!(finished.boundaries.is_empty());
+        assert_eq!(finished.telemetry_ns, None);
     }
 
     #[test]
@@ -218,7 +224,8 @@ mod tests {
             .map(|_| slots.begin(start(0, false, 1), None).unwrap())
             .collect();
         assert!(slots.begin(start(0, false, 1), None).is_none());
-        slots.give_back(slots.finish(units[3], || 2).unwrap().slot);
+        let ended = slots.finish(units[3], || 2, &mut Finished::blank());
+        slots.give_back(ended.unwrap().slot);
         assert!(slots.begin(start(0, false, 1), None).is_some());
     }
 }
