@@ -3,10 +3,10 @@
 
 use crate::callsites::SiteId;
 use crate::core::Core;
-use crate::details::DetailRing;
+use crate::details::{DetailRing, FieldBytes};
 use crate::shard::Shard;
 use crate::system::{RANDOM_BITS, Sampled, Started};
-use crate::units::{Finished, FreeSlot, KindId, Membership, SlotRef, Start};
+use crate::units::{Finished, FreeSlot, KindId, Membership, Slot, SlotRef, Start};
 use alloc_tracker::raw::Segment;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -22,13 +22,15 @@ struct Frame {
 }
 
 /// A thread's work for a unit, from its outermost entry on.
+///
+/// PERF: it is copied at every entry and exit. What only sampled units have lies in
+/// [`Frames::samples`].
 #[derive(Clone, Copy)]
 struct Work {
     entered: u64,
     /// What it allocates.
     segment: Segment,
-    /// What the system knew of the thread, if the unit is one of those that it is asked about.
-    started: Option<Started>,
+    is_sampled: bool,
 }
 
 impl Frame {
@@ -42,8 +44,10 @@ struct Link {
     id: usize,
     core: Weak<Core>,
     shard: Arc<Shard>,
-    /// When a span was last entered or left here, by the instance's clock.
+    /// When the thread last looked at the instance's clock.
     looked_at: u64,
+    /// The last span that was made here, which as a rule is entered next.
+    newest: Option<(u64, Membership)>,
     /// Slots of units that this thread ended, for the next ones that it begins.
     slots: Vec<FreeSlot>,
 }
@@ -66,6 +70,8 @@ impl Drop for Link {
 struct Frames {
     frames: Vec<Frame>,
     links: Vec<Link>,
+    /// What the system knew of the thread when it began to work for a unit that it is asked about.
+    samples: Vec<(SlotRef, Started)>,
     /// Units begun on this thread, to time every so many.
     begun: u32,
     /// The thread's number, which no other has or had; 0 until it is asked for.
@@ -76,7 +82,14 @@ struct Frames {
 
 thread_local! {
     static FRAMES: RefCell<Frames> = const {
-        RefCell::new(Frames { frames: Vec::new(), links: Vec::new(), begun: 0, thread: 0, random: 0 })
+        RefCell::new(Frames {
+            frames: Vec::new(),
+            links: Vec::new(),
+            samples: Vec::new(),
+            begun: 0,
+            thread: 0,
+            random: 0,
+        })
     };
 }
 
@@ -124,36 +137,85 @@ pub(crate) fn current_unit() -> Option<(Arc<Core>, SlotRef)> {
     })?
 }
 
-/// A span that is a member of a unit is entered at `now`.
-pub(crate) fn enter(core: &Arc<Core>, span: u64, member: Membership, now: u64) {
+/// A span was made on this thread, for a unit. `detail` may leave an entry, at a time: `now`, or when
+/// the thread last looked at the clock. A ring's times never go back.
+#[inline]
+pub(crate) fn made(
+    core: &Arc<Core>,
+    span: u64,
+    member: Membership,
+    now: Option<u64>,
+    detail: impl FnOnce(&DetailRing, u64),
+) {
     with(|all| {
         let link = all.link(core);
-        link.looked_at = now;
+        link.newest = Some((span, member));
         if core.keeps_details() {
-            link.shard.details.enter(now, member.slot, span);
+            link.looked_at = link.looked_at.max(now.unwrap_or(0));
+            detail(&link.shard.details, link.looked_at);
+        }
+    });
+}
+
+/// A span of a unit was entered or left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passed {
+    pub(crate) member: Membership,
+    /// When this began, if the unit is one of those of which telemetry itself is timed.
+    pub(crate) timed_from: Option<u64>,
+}
+
+impl Passed {
+    #[inline]
+    fn now(core: &Core, member: Membership) -> Self {
+        let timed_from = member.timed.then(|| core.clock.now());
+        Passed { member, timed_from }
+    }
+}
+
+/// A span is entered; `None` if it is not one of ours.
+#[inline]
+pub(crate) fn enter(core: &Arc<Core>, span: u64) -> Option<Passed> {
+    with(|all| {
+        let link = all.link(core);
+        // PERF: an id is never used again before the slot in the membership is another unit's.
+        let member = match link.newest {
+            Some((newest, member)) if newest == span => member,
+            _ => core.spans.get(span)?,
+        };
+        let passed = Passed::now(core, member);
+        // PERF: from the innermost on: a child finds its unit at once, however deep it is nested.
+        let inside = all.frames.iter().rev().any(|f| f.is_for(core, member.slot));
+        let unit = match inside {
+            true => None,
+            false => core.slots.get(member.slot),
+        };
+        let mut work = None;
+        if unit.is_some() || core.keeps_details() {
+            let now = core.clock.now();
+            let link = all.link(core);
+            link.looked_at = now;
+            if core.keeps_details() {
+                link.shard.details.enter(now, member.slot, span);
+            }
+            work = unit.map(|unit| all.begin_work(unit, member.slot, now));
         }
         if all.frames.len() == all.frames.capacity() {
             alloc_tracker::excluded(|| all.frames.reserve(64));
         }
-        // PERF: from the innermost on: a child finds its unit at once, however deep it is nested.
-        let inside = all.frames.iter().rev().any(|f| f.is_for(core, member.slot));
-        let thread = all.thread();
-        let work = core.slots.get(member.slot).filter(|_| !inside);
         all.frames.push(Frame {
             core: core.id,
             span,
             member,
-            work: work.map(|unit| Work {
-                entered: now,
-                started: Started::now(unit.sampled()),
-                segment: unit.enter(thread),
-            }),
+            work,
         });
-    });
+        Some(passed)
+    })?
 }
 
-/// A span is left at `now`. What it belongs to, if this thread had entered it.
-pub(crate) fn exit(core: &Core, span: u64, now: u64) -> Option<Membership> {
+/// A span is left; `None` if this thread had not entered it as one of ours.
+#[inline]
+pub(crate) fn exit(core: &Arc<Core>, span: u64) -> Option<Passed> {
     with(|all| {
         let is_it = |f: &Frame| f.core == core.id && f.span == span;
         let at = all.frames.iter().rposition(is_it)?;
@@ -163,14 +225,18 @@ pub(crate) fn exit(core: &Core, span: u64, now: u64) -> Option<Membership> {
         } else {
             all.frames.remove(at)
         };
-        if let Some(link) = all.links.iter_mut().find(|link| link.id == core.id) {
-            link.looked_at = now;
-            if core.keeps_details() {
-                link.shard.details.exit(now, frame.member.slot, span);
-            }
+        let passed = Passed::now(core, frame.member);
+        if frame.work.is_none() && !core.keeps_details() {
+            return Some(passed);
+        }
+        let now = core.clock.now();
+        let link = all.link(core);
+        link.looked_at = now;
+        if core.keeps_details() {
+            link.shard.details.exit(now, frame.member.slot, span);
         }
         let Some(work) = frame.work else {
-            return Some(frame.member);
+            return Some(passed);
         };
         // Spans may be left in any order: if another span of the unit is still entered here, the
         // thread goes on working for it.
@@ -179,18 +245,46 @@ pub(crate) fn exit(core: &Core, span: u64, now: u64) -> Option<Membership> {
             .find(|f| f.is_for(core, frame.member.slot));
         match still_in {
             Some(other) => other.work = frame.work,
-            None => {
-                work.segment.close();
-                if let Some(unit) = core.slots.get(frame.member.slot) {
-                    unit.exit(work.entered, now, all.thread());
-                    if let Some(costs) = work.started.and_then(Started::elapsed) {
-                        unit.add_system_costs(costs);
-                    }
-                }
+            None => all.end_work(core, frame.member.slot, work, now),
+        }
+        Some(passed)
+    })?
+}
+
+impl Frames {
+    /// The thread starts to work for a unit.
+    #[inline]
+    fn begin_work(&mut self, unit: &Slot, slot: SlotRef, now: u64) -> Work {
+        let started = Started::now(unit.sampled());
+        if let Some(started) = started {
+            alloc_tracker::excluded(|| self.samples.push((slot, started)));
+        }
+        let thread = self.thread();
+        Work {
+            entered: now,
+            is_sampled: started.is_some(),
+            segment: unit.enter(thread),
+        }
+    }
+
+    /// The thread no longer works for a unit.
+    #[inline]
+    fn end_work(&mut self, core: &Core, slot: SlotRef, work: Work, now: u64) {
+        work.segment.close();
+        let thread = self.thread();
+        let unit = core.slots.get(slot);
+        if let Some(unit) = unit {
+            unit.exit(work.entered, now, thread);
+        }
+        if work.is_sampled
+            && let Some(at) = self.samples.iter().rposition(|(of, _)| *of == slot)
+        {
+            let (_, started) = self.samples.remove(at);
+            if let (Some(unit), Some(costs)) = (unit, started.elapsed()) {
+                unit.add_system_costs(costs);
             }
         }
-        Some(frame.member)
-    })?
+    }
 }
 
 /// Begins a unit at `now`. `None` if too many are in progress.
@@ -290,22 +384,54 @@ impl Link {
     }
 }
 
-/// Lets `write` leave an entry in the thread's ring of details, at a time: `now`, or when the thread
-/// last looked at the clock. A ring's times never go back.
+/// Lets `write` leave an entry in the thread's ring of details, at `now` or when the thread last
+/// looked at the clock.
 #[inline]
-pub(crate) fn detail(core: &Arc<Core>, now: Option<u64>, write: impl FnOnce(&DetailRing, u64)) {
+pub(crate) fn detail(core: &Arc<Core>, now: u64, write: impl FnOnce(&DetailRing, u64)) {
     with(|all| {
         let link = all.link(core);
-        link.looked_at = link.looked_at.max(now.unwrap_or(0));
+        link.looked_at = link.looked_at.max(now);
         write(&link.shard.details, link.looked_at);
     });
 }
 
-/// The thread keeps back an event of this call site.
+/// The thread keeps back an event of this call site, which happened in its innermost span or, if it
+/// is not `contextual`, elsewhere. In a unit of the sample it leaves its `fields` in the detail all
+/// the same; in another one a mark.
 #[inline]
-pub(crate) fn suppress(core: &Arc<Core>, site: SiteId, now: u64) {
-    if with(|all| all.link(core).shard.suppress(site, now)).is_none() {
-        core.events.retire(site, 1, now);
+pub(crate) fn suppress(
+    core: &Arc<Core>,
+    site: SiteId,
+    now: u64,
+    contextual: bool,
+    fields: impl FnOnce() -> FieldBytes,
+) {
+    let drawn = with(|all| {
+        let link = all.link(core);
+        link.shard.suppress(site, now);
+        if !core.keeps_details() || !contextual {
+            return None;
+        }
+        let frame = all.frames.iter().rfind(|f| f.core == core.id)?;
+        let (slot, span) = (frame.member.slot, frame.span);
+        let link = all.link(core);
+        link.looked_at = link.looked_at.max(now);
+        if !core.slots.get(slot)?.is_drawn() {
+            (link.shard.details).event(link.looked_at, slot, span, site, &[]);
+            return None;
+        }
+        Some((slot, span))
+    });
+    match drawn {
+        None => core.events.retire(site, 1, now),
+        Some(None) => {}
+        Some(Some((slot, span))) => {
+            // Visited outside: it is the user's code, which may have spans and events of its own.
+            let fields = fields();
+            detail(core, now, |details, at| {
+                details.event(at, slot, span, site, fields.as_bytes());
+            });
+        }
     }
 }
 
@@ -349,6 +475,7 @@ impl Frames {
                     core: Arc::downgrade(core),
                     shard: core.new_shard(),
                     looked_at: 0,
+                    newest: None,
                     slots: Vec::with_capacity(SLOTS_AT_HAND),
                 });
                 self.links.len() - 1

@@ -51,24 +51,24 @@ where
         if !is_error && !core.events.are_on() {
             return;
         }
-        // Suppressed by far most often, and then nothing but this need be known.
         let site = core.callsites.id(event.metadata());
         let verdict = core
             .events
             .decide(site, event.metadata(), || core.clock.now());
-        let place =
-            if is_error || !matches!(verdict, Verdict::Suppressed(_)) || core.keeps_details() {
-                self.place_of_event(event, &cx)
-            } else {
-                None
-            };
-        if is_error && let Some(slot) = place.and_then(|place| core.slots.get(place.member.slot)) {
+        // PERF: what is over its limit, which in a storm is all, need not know where it is.
+        if let Verdict::Suppressed(now) = verdict {
+            let fields = || FieldBytes::of(|visit| event.record(visit));
+            frames::suppress(core, site, now, event.is_contextual(), fields);
+            if !is_error {
+                return;
+            }
+        }
+        let place = self.place_of_event(event, &cx);
+        if is_error && let Some(slot) = place.and_then(|at| core.slots.get(at.member.slot)) {
             slot.mark_error();
         }
-        match verdict {
-            Verdict::NotAsked => {}
-            Verdict::Suppressed(now) => self.suppress(event, site, place, now),
-            Verdict::Passes(now) => self.write(event, site, place, now),
+        if let Verdict::Passes(now) = verdict {
+            self.write(event, site, place, now);
         }
     }
 }
@@ -178,23 +178,6 @@ impl Tracker {
         })
     }
 
-    /// An event is over its limit. In a unit of the sample it is there in full all the same; in
-    /// another one, that it happened.
-    fn suppress(&self, event: &Event<'_>, site: SiteId, place: Option<Place>, now: u64) {
-        let core = &self.core;
-        frames::suppress(core, site, now);
-        if let Some(Place { parent, member }) = place
-            && core.keeps_details()
-        {
-            let is_drawn = core.slots.get(member.slot).is_some_and(Slot::is_drawn);
-            let fields = is_drawn.then(|| FieldBytes::of(|visit| event.record(visit)));
-            let fields = fields.as_ref().map_or(&[][..], FieldBytes::as_bytes);
-            frames::detail(core, Some(now), |details, at| {
-                details.event(at, member.slot, parent, site, fields);
-            });
-        }
-    }
-
     /// An event is within its limit.
     fn write(&self, event: &Event<'_>, site: SiteId, place: Option<Place>, now: u64) {
         let core = &self.core;
@@ -203,7 +186,7 @@ impl Tracker {
         if let Some(Place { parent, member }) = place
             && core.keeps_details()
         {
-            frames::detail(core, Some(now), |details, at| {
+            frames::detail(core, now, |details, at| {
                 details.event(at, member.slot, parent, site, fields.as_bytes());
             });
         }
@@ -241,7 +224,7 @@ impl Tracker {
             core.drop_unit(UnitDrop::TooManyUnits);
             return None;
         };
-        self.time(member, now);
+        self.time(member, member.timed.then_some(now));
         Some(Place { parent: 0, member })
     }
 
@@ -260,15 +243,15 @@ impl Tracker {
             }
             return;
         }
-        if core.keeps_details() {
-            let fields = FieldBytes::of(|visit| attributes.record(visit));
-            // PERF: a thread inside the unit has looked at the clock when it entered.
-            let now = attributes.parent().map(|_| core.clock.now());
-            frames::detail(core, now, |details, at| {
-                let ids = (id.into_u64(), parent);
-                details.begin(at, member.slot, ids, site, fields.as_bytes());
-            });
-        }
+        let has_fields = core.keeps_details() && !attributes.metadata().fields().is_empty();
+        let fields = has_fields.then(|| FieldBytes::of(|visit| attributes.record(visit)));
+        let fields = fields.as_ref().map_or(&[][..], FieldBytes::as_bytes);
+        // PERF: a thread inside the unit has looked at the clock when it entered.
+        let now = attributes.parent().map(|_| core.clock.now());
+        frames::made(core, id.into_u64(), member, now, |details, at| {
+            let ids = (id.into_u64(), parent);
+            details.begin(at, member.slot, ids, site, fields);
+        });
         if ErrorField::in_attributes(attributes)
             && let Some(slot) = core.slots.get(member.slot)
         {
@@ -276,23 +259,22 @@ impl Tracker {
         }
     }
 
+    #[inline]
     pub(crate) fn enter(&self, id: &Id) {
-        let now = self.core.clock.now();
-        if let Some(member) = self.core.spans.get(id.into_u64()) {
-            frames::enter(&self.core, id.into_u64(), member, now);
-            self.time(member, now);
+        if let Some(passed) = frames::enter(&self.core, id.into_u64()) {
+            self.time(passed.member, passed.timed_from);
         }
     }
 
+    #[inline]
     pub(crate) fn exit(&self, id: &Id) {
-        let now = self.core.clock.now();
-        if let Some(member) = frames::exit(&self.core, id.into_u64(), now) {
+        if let Some(passed) = frames::exit(&self.core, id.into_u64()) {
             if std::thread::panicking()
-                && let Some(slot) = self.core.slots.get(member.slot)
+                && let Some(slot) = self.core.slots.get(passed.member.slot)
             {
                 slot.mark_error();
             }
-            self.time(member, now);
+            self.time(passed.member, passed.timed_from);
         }
     }
 
@@ -314,7 +296,7 @@ impl Tracker {
         {
             let site = core.callsites.id(metadata);
             let fields = FieldBytes::of(|visit| values.record(visit));
-            frames::detail(core, Some(core.clock.now()), |details, at| {
+            frames::detail(core, core.clock.now(), |details, at| {
                 details.record(at, member.slot, id.into_u64(), site, fields.as_bytes());
             });
         }
@@ -376,9 +358,10 @@ impl Tracker {
         })
     }
 
-    /// Adds what telemetry itself took since `start`, if the unit is one of those that are timed.
-    fn time(&self, member: Membership, start: u64) {
-        if member.timed
+    /// Adds what telemetry itself took since `start`, if there is one.
+    #[inline]
+    fn time(&self, member: Membership, start: Option<u64>) {
+        if let Some(start) = start
             && let Some(slot) = self.core.slots.get(member.slot)
         {
             slot.add_telemetry_ns(self.core.clock.now().saturating_sub(start));
