@@ -219,6 +219,8 @@ enum Op {
     Resize(usize, usize),
     Free(usize),
     Foreign(usize),
+    /// A block that is made and freed, and charged to nobody.
+    Excluded(usize),
     Enter,
     /// Ends the open scope with this number (modulo), not always the innermost.
     Leave(usize),
@@ -232,6 +234,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (any::<usize>(), 1..9000usize).prop_map(|(i, n)| Op::Resize(i, n)),
         4 => any::<usize>().prop_map(Op::Free),
         1 => (1..5000usize).prop_map(Op::Foreign),
+        1 => (1..9000usize).prop_map(Op::Excluded),
         2 => Just(Op::Enter),
         2 => prop_oneof![Just(usize::MAX), any::<usize>()].prop_map(Op::Leave),
     ]
@@ -255,12 +258,13 @@ proptest! {
             move || sizes.into_iter().map(|n| vec![1u8; n]).collect::<Vec<_>>()
         }).join().unwrap();
         let mut foreign = foreign;
+        let mut hidden = Tally::default();
         let mut blocks: Vec<(usize, Layout)> = Vec::with_capacity(ops.len());
         let mut scopes: Vec<Open> = Vec::with_capacity(ops.len() + 1);
         let mut ended: Vec<(Usage, Tally)> = Vec::with_capacity(2 * ops.len() + 2);
         assert!(alloc_tracker::is_installed());
         oracle::reset();
-        scopes.push(Open { scope: Scope::enter(), start: oracle::tally(), peak: 0 });
+        scopes.push(Open { scope: Scope::enter(), start: seen(hidden), peak: 0 });
         for op in ops {
             match op {
                 Op::Alloc(n) => {
@@ -291,23 +295,28 @@ proptest! {
                     unsafe { std::alloc::dealloc(block as *mut u8, layout) };
                 }
                 Op::Foreign(_) => drop(foreign.pop()),
-                Op::Enter => scopes.push(Open { scope: Scope::enter(), start: oracle::tally(), peak: 0 }),
+                Op::Excluded(n) => {
+                    let before = oracle::tally();
+                    alloc_tracker::excluded(|| drop(black_box(vec![1u8; n])));
+                    hidden = plus(hidden, minus(oracle::tally(), before));
+                }
+                Op::Enter => scopes.push(Open { scope: Scope::enter(), start: seen(hidden), peak: 0 }),
                 Op::Leave(i) if !scopes.is_empty() => {
                     let i = if i == usize::MAX { scopes.len() - 1 } else { i % scopes.len() };
                     let open = scopes.remove(i);
-                    ended.push((open.scope.usage(), account(open.start, open.peak)));
-                    ended.push((open.scope.finish(), account(open.start, open.peak)));
+                    ended.push((open.scope.usage(), account(hidden, open.start, open.peak)));
+                    ended.push((open.scope.finish(), account(hidden, open.start, open.peak)));
                 }
                 _ => {}
             }
             // The naive way to a peak: look after every step.
-            let live = oracle::tally().live();
+            let live = seen(hidden).live();
             for open in &mut scopes {
                 open.peak = open.peak.max(live - open.start.live());
             }
         }
         for open in scopes {
-            ended.push((open.scope.finish(), account(open.start, open.peak)));
+            ended.push((open.scope.finish(), account(hidden, open.start, open.peak)));
         }
         for (block, layout) in blocks {
             // SAFETY: the block is live with this layout.
@@ -319,15 +328,37 @@ proptest! {
     }
 }
 
-fn account(start: Tally, peak: i64) -> Tally {
-    let now = oracle::tally();
+/// What the oracle saw, but for what was excluded.
+fn seen(hidden: Tally) -> Tally {
+    minus(oracle::tally(), hidden)
+}
+
+fn account(hidden: Tally, start: Tally, peak: i64) -> Tally {
     Tally {
-        allocs: now.allocs - start.allocs,
-        reallocs: now.reallocs - start.reallocs,
-        frees: now.frees - start.frees,
-        alloc_bytes: now.alloc_bytes - start.alloc_bytes,
-        freed_bytes: now.freed_bytes - start.freed_bytes,
         peak,
+        ..minus(seen(hidden), start)
+    }
+}
+
+fn minus(a: Tally, b: Tally) -> Tally {
+    Tally {
+        allocs: a.allocs - b.allocs,
+        reallocs: a.reallocs - b.reallocs,
+        frees: a.frees - b.frees,
+        alloc_bytes: a.alloc_bytes - b.alloc_bytes,
+        freed_bytes: a.freed_bytes - b.freed_bytes,
+        peak: 0,
+    }
+}
+
+fn plus(a: Tally, b: Tally) -> Tally {
+    Tally {
+        allocs: a.allocs + b.allocs,
+        reallocs: a.reallocs + b.reallocs,
+        frees: a.frees + b.frees,
+        alloc_bytes: a.alloc_bytes + b.alloc_bytes,
+        freed_bytes: a.freed_bytes + b.freed_bytes,
+        peak: 0,
     }
 }
 

@@ -250,7 +250,13 @@ impl Block {
         let live = self.published.counts().live();
         let peak = self.peaks.close_any(level, live);
         let peak = peak.wrapping_sub(self.excluded.get().live());
-        (self.without_excluded(), peak)
+        let counts = self.without_excluded();
+        // Not while something is being excluded: its mark is in terms of what was before.
+        if sites::suspended() == 0 && self.peaks.may_forget_excluded() {
+            self.excluded.set(Counts::ZERO);
+            sites::skip_to(self.counts());
+        }
+        (counts, peak)
     }
 
     #[cold]

@@ -33,6 +33,8 @@ pub(super) struct Peaks {
     /// One bit for each level below the depth that is closed.
     dead: Cell<u64>,
     outer: [Cell<i64>; LEVELS],
+    /// Open measurements whose peaks are not kept apart.
+    deep: Cell<u32>,
 }
 
 const DEPTH: u32 = 0xFF;
@@ -61,6 +63,7 @@ impl Peaks {
             shape: Cell::new(UNKNOWN),
             dead: Cell::new(0),
             outer: [const { Cell::new(0) }; LEVELS],
+            deep: Cell::new(0),
         }
     }
 
@@ -86,6 +89,20 @@ impl Peaks {
         self.shape.set(self.shape.get() | EXCLUDING);
     }
 
+    /// Once no measurement is open, nobody minds what was excluded before. Returns whether that is
+    /// now.
+    ///
+    /// PERF: measurements are plain again. Otherwise a thread that ever excluded something would
+    /// take 12 ns longer for every entry of a unit.
+    pub(super) fn may_forget_excluded(&self) -> bool {
+        let shape = self.shape.get();
+        let may = shape & EXCLUDING != 0 && shape & DEPTH == 0 && self.deep.get() == 0;
+        if may {
+            self.shape.set(shape & !EXCLUDING);
+        }
+        may
+    }
+
     /// The thread has grown to `live` bytes. Returns the peak.
     #[inline(always)]
     pub(super) fn reached(&self, live: i64) -> i64 {
@@ -108,6 +125,7 @@ impl Peaks {
     pub(super) fn open_any(&self, live: i64) -> Level {
         let depth = self.depth();
         let Some(outer) = self.outer.get(depth) else {
+            self.deep.set(self.deep.get() + 1);
             return Level::DEEP;
         };
         outer.set(self.top.get());
@@ -150,10 +168,12 @@ impl Peaks {
 
     pub(super) fn close_any(&self, level: Level, live: i64) -> i64 {
         if (level.0 as usize) < LEVELS {
-            self.close_out_of_order(level, live)
-        } else {
-            self.top(live)
+            return self.close_out_of_order(level, live);
         }
+        if level == Level::DEEP {
+            self.deep.set(self.deep.get().saturating_sub(1));
+        }
+        self.top(live)
     }
 
     #[cold]
