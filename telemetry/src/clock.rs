@@ -5,6 +5,7 @@
 //! on a very busy machine up to 200. Elsewhere the standard library's clock is used. Counters of
 //! different cores may differ by a little, so every difference of two readings must saturate.
 
+use crate::system;
 use std::time::Instant;
 
 #[derive(Debug)]
@@ -54,6 +55,38 @@ impl Clock {
     }
 }
 
+/// A clock for rate limits: cheaper to read than [`Clock`], and as coarse as the limits allow. Its
+/// readings compare with each other, not with those of the other.
+#[derive(Debug)]
+pub(crate) struct CoarseClock {
+    /// Of the kernel's coarse clock; `None`: the other clock is fine enough, and this one is not.
+    start: Option<u64>,
+}
+
+impl CoarseClock {
+    /// For limits that let one pass in so many nanoseconds.
+    pub(crate) fn new(interval: u64) -> Self {
+        // A tick is a millisecond to ten.
+        let is_fine_enough = system::tick().is_some_and(|tick| interval / 8 >= tick);
+        CoarseClock {
+            start: is_fine_enough.then(system::ticks).flatten(),
+        }
+    }
+
+    /// Nanoseconds, never 0.
+    #[inline]
+    pub(crate) fn now(&self, clock: &Clock) -> u64 {
+        let Some(start) = self.start else {
+            return clock.now();
+        };
+        // PERF: half the time of the time-stamp counter.
+        match system::ticks() {
+            Some(now) => now.saturating_sub(start).max(1),
+            None => 1,
+        }
+    }
+}
+
 /// Whether the kernel keeps its own time by the counter. It stops doing so when it finds that the
 /// counters of the cores disagree or change their pace, of which CPUID says nothing.
 fn kernel_trusts_the_counter() -> bool {
@@ -81,6 +114,17 @@ mod tests {
                 "{measured} of {elapsed}"
             );
             assert!(measured >= 49_500_000, "{measured} of {elapsed}");
+        }
+    }
+
+    #[test]
+    fn the_coarse_clock_follows() {
+        let clock = Clock::new();
+        for coarse in [CoarseClock::new(1), CoarseClock::new(1_000_000_000)] {
+            let before = coarse.now(&clock);
+            std::thread::sleep(Duration::from_millis(100));
+            let measured = coarse.now(&clock).saturating_sub(before);
+            assert!(measured >= 80_000_000, "{measured} {coarse:?}");
         }
     }
 

@@ -31,6 +31,7 @@ impl<C: Counter> Costs<C> {
         }
     }
 
+    #[inline]
     pub(crate) fn record(&mut self, value: u64, times: u64) {
         if value != self.last {
             self.settle();

@@ -415,7 +415,6 @@ pub(crate) fn suppress(
         let frame = all.frames.iter().rfind(|f| f.core == core.id)?;
         let (slot, span) = (frame.member.slot, frame.span);
         let link = all.link(core);
-        link.looked_at = link.looked_at.max(now);
         if !core.slots.get(slot)?.is_drawn() {
             (link.shard.details).event(link.looked_at, slot, span, site, &[]);
             return None;
@@ -428,7 +427,7 @@ pub(crate) fn suppress(
         Some(Some((slot, span))) => {
             // Visited outside: it is the user's code, which may have spans and events of its own.
             let fields = fields();
-            detail(core, now, |details, at| {
+            detail(core, core.clock.now(), |details, at| {
                 details.event(at, slot, span, site, fields.as_bytes());
             });
         }

@@ -27,6 +27,11 @@ impl Rate {
         })
     }
 
+    /// Nanoseconds from one to the next.
+    pub(crate) fn interval(self) -> u64 {
+        self.interval
+    }
+
     /// One in so many seconds, and so many at once.
     pub(crate) const fn every(seconds: u64, burst: u64) -> Self {
         let interval = seconds * 1_000_000_000;

@@ -18,7 +18,8 @@ const WORDS: usize = 4096;
 
 #[derive(Debug)]
 pub(crate) struct Ring {
-    words: Box<[AtomicU64]>,
+    /// PERF: an array, so that a remainder needs no check of the bounds.
+    words: Box<[AtomicU64; WORDS]>,
     /// Words produced; only the producer writes it.
     head: AtomicUsize,
     /// Words consumed; only the consumer writes it.
@@ -41,7 +42,7 @@ const MOST_WORDS: usize = HEAD_WORDS + SYSTEM_WORDS + BOUNDARY_WORDS * BOUNDARIE
 impl Ring {
     pub(crate) fn new() -> Self {
         Ring {
-            words: (0..WORDS).map(|_| AtomicU64::new(0)).collect(),
+            words: Box::new([const { AtomicU64::new(0) }; WORDS]),
             head: AtomicUsize::new(0),
             tail: AtomicUsize::new(0),
         }

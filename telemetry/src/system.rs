@@ -1,6 +1,8 @@
 //! What only the operating system knows of a thread: its CPU time, context switches, input and
-//! output. Asking takes a microsecond, so it is asked for a sample of the units.
+//! output. Asking takes a microsecond, so it is asked for a sample of the units. And its coarse
+//! clock.
 
+pub(crate) use platform::{tick, ticks};
 use std::ops::Sub;
 
 /// What a thread has used since it started, or between two moments.
@@ -170,14 +172,7 @@ mod platform {
     use std::io::Read;
 
     pub(super) fn thread_use() -> Option<SystemCosts> {
-        let mut time = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        // SAFETY: `time` is a valid place for the answer.
-        if unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) } != 0 {
-            return None;
-        }
+        let cpu = read_clock(libc::CLOCK_THREAD_CPUTIME_ID, libc::clock_gettime)?;
         // SAFETY: a structure of integers, for which all zero is valid.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
         // SAFETY: `usage` is a valid place for the answer.
@@ -185,11 +180,36 @@ mod platform {
             return None;
         }
         Some(SystemCosts {
-            cpu: time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64,
+            cpu,
             voluntary: usage.ru_nvcsw as u64,
             involuntary: usage.ru_nivcsw as u64,
             io: None,
         })
+    }
+
+    /// Nanoseconds of a clock that moves with the kernel's ticks: its reading is a load from memory.
+    #[inline]
+    pub(crate) fn ticks() -> Option<u64> {
+        read_clock(libc::CLOCK_MONOTONIC_COARSE, libc::clock_gettime)
+    }
+
+    /// Nanoseconds from tick to tick.
+    pub(crate) fn tick() -> Option<u64> {
+        read_clock(libc::CLOCK_MONOTONIC_COARSE, libc::clock_getres)
+    }
+
+    #[inline]
+    fn read_clock(
+        clock: libc::clockid_t,
+        read: unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> libc::c_int,
+    ) -> Option<u64> {
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: `time` is a valid place for the answer, which is all that both functions ask for.
+        let failed = unsafe { read(clock, &mut time) } != 0;
+        (!failed).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
     }
 
     /// And how many bytes the answer had. `None` where the kernel does not say, or not to us.
@@ -220,6 +240,14 @@ mod platform {
     }
 
     pub(super) fn io() -> Option<(Io, u64)> {
+        None
+    }
+
+    pub(crate) fn ticks() -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn tick() -> Option<u64> {
         None
     }
 }

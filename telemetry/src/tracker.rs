@@ -52,9 +52,7 @@ where
             return;
         }
         let site = core.callsites.id(event.metadata());
-        let verdict = core
-            .events
-            .decide(site, event.metadata(), || core.clock.now());
+        let verdict = core.events.decide(site, event.metadata(), &core.clock);
         // PERF: what is over its limit, which in a storm is all, need not know where it is.
         if let Verdict::Suppressed(now) = verdict {
             let fields = || FieldBytes::of(|visit| event.record(visit));
@@ -186,7 +184,7 @@ impl Tracker {
         if let Some(Place { parent, member }) = place
             && core.keeps_details()
         {
-            frames::detail(core, now, |details, at| {
+            frames::detail(core, core.clock.now(), |details, at| {
                 details.event(at, member.slot, parent, site, fields.as_bytes());
             });
         }

@@ -10,7 +10,7 @@ use tracing::Metadata;
 #[derive(Debug)]
 pub(crate) struct Captured {
     pub(crate) at: SystemTime,
-    /// The same by the instance's clock.
+    /// The same by the clock of events.
     pub(crate) now: u64,
     pub(crate) site: SiteId,
     pub(crate) metadata: &'static Metadata<'static>,

@@ -9,6 +9,8 @@
 //!                                ▼
 //!                  `suppressed`, per call site, with first and last time
 //! ```
+//!
+//! Times here are those of a [`CoarseClock`].
 
 mod capture;
 mod suppressed;
@@ -17,6 +19,7 @@ pub(crate) use capture::Captured;
 pub(crate) use suppressed::SuppressedSite;
 
 use crate::callsites::{CallSites, SiteId};
+use crate::clock::{Clock, CoarseClock};
 use crate::filter::Interest;
 use crate::rate::{Limiter, Rate};
 use crate::system::RANDOM_BITS;
@@ -27,6 +30,7 @@ use tracing::{Level, Metadata};
 #[derive(Debug)]
 pub(crate) struct Events {
     interest: Interest,
+    clock: CoarseClock,
     rate: Rate,
     error_rate: Rate,
     sites: Box<[EventSite]>,
@@ -73,6 +77,7 @@ impl Events {
     pub(crate) fn new(interest: Interest, rate: Rate, error_rate: Rate) -> Self {
         Events {
             interest,
+            clock: CoarseClock::new(rate.interval().min(error_rate.interval())),
             rate,
             error_rate,
             sites: (0..SiteId::COUNT).map(|_| EventSite::default()).collect(),
@@ -80,6 +85,12 @@ impl Events {
             sampled_out: AtomicU64::new(0),
             rate_limited_by_output: AtomicU64::new(0),
         }
+    }
+
+    /// The time by the clock of events, for which [`Clock`] is asked if the limits are too fine.
+    #[inline]
+    pub(crate) fn now(&self, clock: &Clock) -> u64 {
+        self.clock.now(clock)
     }
 
     /// Whether any events are written.
@@ -109,16 +120,11 @@ impl Events {
     /// Decides about an event, before any of its fields is looked at. Who is told that it is
     /// suppressed counts that in the thread's shard.
     #[inline]
-    pub(crate) fn decide(
-        &self,
-        site: SiteId,
-        metadata: &Metadata<'_>,
-        now: impl FnOnce() -> u64,
-    ) -> Verdict {
+    pub(crate) fn decide(&self, site: SiteId, metadata: &Metadata<'_>, clock: &Clock) -> Verdict {
         if !self.are_written(site, metadata) {
             return Verdict::NotAsked;
         }
-        let now = now();
+        let now = self.now(clock);
         let rate = match *metadata.level() {
             Level::ERROR => self.error_rate,
             _ => self.rate,

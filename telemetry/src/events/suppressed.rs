@@ -6,7 +6,7 @@ use crate::shard::Shard;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// What one call site kept back since the last report. Times are those of the instance's clock.
+/// What one call site kept back since the last report. Times are those of the clock of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SuppressedSite {
     pub(crate) site: SiteId,

@@ -133,7 +133,8 @@ pub struct ExemplarSpan {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ExemplarEvent {
-    /// When, in nanoseconds since the unit began.
+    /// When, in nanoseconds since the unit began. Of an event over its limit, when its thread last
+    /// entered or left a span.
     pub at_ns: u64,
     /// Its level: `ERROR` to `TRACE`.
     pub level: String,

@@ -52,7 +52,9 @@ pub(crate) struct Writer {
 struct Batch<'a> {
     core: &'a Core,
     ts: String,
+    /// By the instance's clock, by that of events, and by the calendar.
     now: u64,
+    now_of_events: u64,
     at: SystemTime,
     records: Vec<Record>,
 }
@@ -76,6 +78,7 @@ impl Writer {
             core,
             ts: timestamp(SystemTime::now()),
             now: core.clock.now(),
+            now_of_events: core.events.now(&core.clock),
             at: SystemTime::now(),
             records: Vec::new(),
         };
@@ -345,9 +348,9 @@ impl Batch<'_> {
         })
     }
 
-    /// A time of the instance's clock as one of the calendar.
+    /// A time of the clock of events as one of the calendar.
     fn time_of(&self, moment: u64) -> String {
-        let ago = Duration::from_nanos(self.now.saturating_sub(moment));
+        let ago = Duration::from_nanos(self.now_of_events.saturating_sub(moment));
         timestamp(self.at.checked_sub(ago).unwrap_or(self.at))
     }
 }
