@@ -40,9 +40,14 @@ fn records(path: &PathBuf) -> Vec<serde_json::Value> {
         .collect()
 }
 
+fn unit_record<'a>(records: &'a [serde_json::Value], unit: &str) -> &'a serde_json::Value {
+    let is_it = |r: &&serde_json::Value| r["type"] == "unit" && r["unit"] == unit;
+    records.iter().find(is_it).unwrap()
+}
+
 /// The calls of a boundary at p50, from the records.
 fn calls(records: &[serde_json::Value], unit: &str, boundary: &str) -> u64 {
-    let record = records.iter().find(|r| r["unit"] == unit).unwrap();
+    let record = unit_record(records, unit);
     record["boundaries"][boundary]["calls"]["p50"]
         .as_u64()
         .unwrap()
@@ -87,15 +92,23 @@ fn checkout_loads_itself_and_shows_which_routes_are_bad() {
     assert_eq!(ledger["units"]["seen"], ledger["units"]["kept"]);
     assert_eq!(calls(&records, "GET /orders/{id}", "db.query"), 2);
     assert!(calls(&records, "GET /orders/{id}/invoice", "db.query") > 5);
-    let coupons = records
-        .iter()
-        .find(|r| r["unit"] == "GET /coupons/{code}")
-        .unwrap();
+    let coupons = unit_record(&records, "GET /coupons/{code}");
     assert!(coupons["errors"].as_u64().unwrap() > 0);
-    let allocs = |unit: &str| {
-        let record = records.iter().find(|r| r["unit"] == unit).unwrap();
-        record["metrics"]["alloc_bytes"]["p50"].as_u64()
-    };
+    let allocs = |unit: &str| unit_record(&records, unit)["metrics"]["alloc_bytes"]["p50"].as_u64();
+    // What is bad is found, with a request that shows it.
+    let finding = records
+        .iter()
+        .find(|r| r["type"] == "finding" && r["unit"] == "GET /orders/{id}/invoice")
+        .unwrap();
+    assert_eq!(finding["budget"]["metric"], "calls.\"db.query\"");
+    let exemplar = records
+        .iter()
+        .find(|r| r["type"] == "exemplar" && r["id"] == finding["exemplar"])
+        .unwrap();
+    assert_eq!(exemplar["spans"][0]["name"], "GET /orders/{id}/invoice");
+    assert_eq!(exemplar["spans"][1]["name"], "database");
+    assert!(text.contains("Over budget:"), "{text}");
+
     assert_eq!(allocs("POST /orders").is_some(), cfg!(feature = "track"));
     if cfg!(feature = "track") {
         assert!(allocs("POST /orders/import") > allocs("POST /orders"));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
-use tracing::Span;
+use tracing::info_span;
 
 const PRODUCTS: u32 = 500;
 /// Orders that exist from the start, numbered from 1.
@@ -80,7 +80,7 @@ impl Database {
         })
     }
 
-    /// Runs `work` on a blocking thread, inside the span of the unit that asks for it.
+    /// Runs `work` on a blocking thread, in a span inside the unit that asks for it.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -89,7 +89,7 @@ impl Database {
         let Ok(_permit) = self.pool.permits.acquire().await else {
             return Err(rusqlite::Error::InvalidQuery);
         };
-        let span = Span::current();
+        let span = info_span!("database");
         let task = tokio::task::spawn_blocking(move || {
             span.in_scope(|| {
                 let lock = || pool.idle.lock().unwrap_or_else(PoisonError::into_inner);

@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use telemetry::{BuildError, ShutdownError, Telemetry, export};
+use telemetry::{Budgets, BudgetsError, BuildError, ShutdownError, Telemetry, export};
 use tokio::net::TcpListener;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -63,6 +63,10 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
+    /// What each kind of request may cost; by default what is in the example's budgets.toml.
+    #[arg(long, value_name = "FILE")]
+    budgets: Option<PathBuf>,
+
     /// How often figures are written out.
     #[arg(long, default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     flush_every: u64,
@@ -99,8 +103,13 @@ async fn run(options: Options) -> Result<(), Failure> {
     let json = options.json.clone().unwrap_or_else(|| {
         std::env::temp_dir().join(format!("checkout-{}.jsonl", std::process::id()))
     });
+    let budgets = match &options.budgets {
+        Some(path) => Budgets::from_path(path),
+        None => include_str!("budgets.toml").parse(),
+    };
     let (layer, telemetry) = Telemetry::builder()
         .service("checkout")
+        .budgets(budgets.map_err(Failure::Budgets)?)
         .units(options.units.as_str())
         .flush_every(Duration::from_secs(options.flush_every))
         .export(export::json_lines_file(&json).map_err(Failure::Json)?)
@@ -151,10 +160,13 @@ async fn run(options: Options) -> Result<(), Failure> {
         );
     }
     println!(
-        "{} records are in {} ({} dropped).",
+        "{} records are in {} ({} dropped): {} requests in detail, {} of {} log events.",
         ledger.records.kept,
         json.display(),
-        ledger.records.dropped_total()
+        ledger.records.dropped_total(),
+        ledger.exemplars.kept,
+        ledger.events.kept,
+        ledger.events.seen,
     );
     Ok(())
 }
@@ -179,6 +191,7 @@ enum Failure {
     Runtime(io::Error),
     Listen(SocketAddr, io::Error),
     Json(export::OpenFileError),
+    Budgets(BudgetsError),
     Telemetry(BuildError),
     Database(rusqlite::Error),
     Load(load::LoadError),
@@ -195,6 +208,7 @@ impl fmt::Display for Failure {
                  0 takes a free one"
             ),
             Failure::Json(error) => error.fmt(f),
+            Failure::Budgets(error) => error.fmt(f),
             Failure::Telemetry(error) => error.fmt(f),
             Failure::Database(error) => write!(f, "the database does not open: {error}"),
             Failure::Load(error) => error.fmt(f),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
-use tracing::{Instrument, error, info_span};
+use tracing::{Instrument, error, info, info_span};
 
 pub(crate) const SAMPLE_ORDER: &str =
     r#"{"customer":"you","lines":[{"sku":"SKU-0001","quantity":2}]}"#;
@@ -41,6 +41,7 @@ struct Shop {
 macro_rules! unit {
     ($name:literal) => {
         from_fn(|request: Request, next: Next| {
+            let span = info_span!($name, path = request.uri().path());
             async move {
                 let response = next.run(request).await;
                 if response.status().is_server_error() {
@@ -48,7 +49,7 @@ macro_rules! unit {
                 }
                 response
             }
-            .instrument(info_span!($name))
+            .instrument(span)
         })
     };
 }
@@ -117,6 +118,7 @@ impl Shop {
             .database
             .run(move |connection| database::place_order(connection, &order))
             .await?;
+        info!(order = placed.id, cents = placed.cents, "placed");
         if (self.orders.fetch_add(1, Relaxed) + 1).is_multiple_of(SETTLE_EVERY) {
             self.settle.notify_one();
         }

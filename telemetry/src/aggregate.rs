@@ -2,10 +2,9 @@
 
 use crate::boundary::BoundaryId;
 use crate::budgets::{Limit, Over};
-use crate::costs::Costs;
+use crate::costs::{Costs, Distributed};
 use crate::system::Sampling;
 use crate::units::{Finished, FinishedBoundary, KindId};
-use hdrhistogram::Counter;
 
 /// The figures of a unit that always have a histogram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,10 +110,10 @@ impl Metric {
 
 /// The costs of one kind of unit over some time.
 #[derive(Clone, Debug)]
-pub(crate) struct KindCosts<C: Counter> {
+pub(crate) struct KindCosts<C> {
     pub(crate) count: u64,
     pub(crate) errors: u64,
-    metrics: [Costs<C>; Metric::ALL.len()],
+    metrics: [C; Metric::ALL.len()],
     pub(crate) boundaries: Vec<BoundaryCosts<C>>,
     /// How the units kept each limit of their budget.
     pub(crate) over: Vec<Over>,
@@ -122,48 +121,84 @@ pub(crate) struct KindCosts<C: Counter> {
 
 /// The costs of one boundary over the units of a kind. A unit that did not cross it counts as 0.
 #[derive(Clone, Debug)]
-pub(crate) struct BoundaryCosts<C: Counter> {
+pub(crate) struct BoundaryCosts<C> {
     pub(crate) id: BoundaryId,
-    pub(crate) calls: Costs<C>,
-    pub(crate) sent: Costs<C>,
-    pub(crate) received: Costs<C>,
+    pub(crate) calls: C,
+    pub(crate) sent: C,
+    pub(crate) received: C,
 }
 
-impl<C: Counter> BoundaryCosts<C> {
+impl<C: Distributed> BoundaryCosts<C> {
     /// As if `units` units had been recorded that did not cross it.
     fn new(id: BoundaryId, units: u64) -> Self {
         let mut costs = BoundaryCosts {
             id,
-            calls: Costs::new(),
-            sent: Costs::new(),
-            received: Costs::new(),
+            calls: C::empty(),
+            sent: C::empty(),
+            received: C::empty(),
         };
-        costs.record([0; 3], units);
+        costs.not_crossed_by(units);
         costs
     }
 
-    fn record(&mut self, [calls, sent, received]: [u64; 3], units: u64) {
-        self.calls.record(calls, units);
-        self.sent.record(sent, units);
-        self.received.record(received, units);
+    fn not_crossed_by(&mut self, units: u64) {
+        for figure in [&mut self.calls, &mut self.sent, &mut self.received] {
+            figure.add_zeros(units);
+        }
+    }
+
+    fn merge(&mut self, interval: &BoundaryCosts<Costs>) {
+        self.calls.merge(&interval.calls);
+        self.sent.merge(&interval.sent);
+        self.received.merge(&interval.received);
     }
 }
 
-impl<C: Counter> KindCosts<C> {
+impl<C: Distributed> KindCosts<C> {
     pub(crate) fn new() -> Self {
         KindCosts {
             count: 0,
             errors: 0,
-            metrics: std::array::from_fn(|_| Costs::new()),
+            metrics: std::array::from_fn(|_| C::empty()),
             boundaries: Vec::new(),
             over: Vec::new(),
         }
     }
 
-    pub(crate) fn metric(&self, metric: Metric) -> &Costs<C> {
+    pub(crate) fn metric(&self, metric: Metric) -> &C {
         &self.metrics[metric as usize]
     }
 
+    /// Adds an interval.
+    pub(crate) fn merge(&mut self, interval: &KindCosts<Costs>) {
+        if self.over.len() < interval.over.len() {
+            self.over.resize(interval.over.len(), Over::default());
+        }
+        for (mine, theirs) in self.over.iter_mut().zip(&interval.over) {
+            mine.merge(theirs);
+        }
+        for (mine, theirs) in self.metrics.iter_mut().zip(&interval.metrics) {
+            mine.merge(theirs);
+        }
+        for theirs in &interval.boundaries {
+            if !self.boundaries.iter().any(|mine| mine.id == theirs.id) {
+                self.boundaries
+                    .push(BoundaryCosts::new(theirs.id, self.count));
+            }
+        }
+        for mine in &mut self.boundaries {
+            let mut theirs = interval.boundaries.iter();
+            match theirs.find(|theirs| theirs.id == mine.id) {
+                Some(theirs) => mine.merge(theirs),
+                None => mine.not_crossed_by(interval.count),
+            }
+        }
+        self.count += interval.count;
+        self.errors += interval.errors;
+    }
+}
+
+impl KindCosts<Costs> {
     /// Counts a unit, whose kind has these limits.
     pub(crate) fn record(&mut self, unit: &Finished, sampling: Sampling, limits: &[Limit]) {
         if self.over.len() < limits.len() {
@@ -195,7 +230,10 @@ impl<C: Counter> KindCosts<C> {
         for known in &mut self.boundaries {
             let figures = crossed().find(|b| b.id == known.id);
             let figures = figures.map_or([0; 3], |b| [b.calls, b.sent, b.received]);
-            known.record(figures, 1);
+            let [calls, sent, received] = figures;
+            known.calls.record(calls, 1);
+            known.sent.record(sent, 1);
+            known.received.record(received, 1);
         }
         self.count += 1;
         self.errors += u64::from(unit.error);
@@ -210,36 +248,6 @@ impl<C: Counter> KindCosts<C> {
         }
     }
 
-    pub(crate) fn merge<D: Counter>(&mut self, other: &KindCosts<D>) {
-        if self.over.len() < other.over.len() {
-            self.over.resize(other.over.len(), Over::default());
-        }
-        for (mine, theirs) in self.over.iter_mut().zip(&other.over) {
-            mine.merge(theirs);
-        }
-        for (mine, theirs) in self.metrics.iter_mut().zip(&other.metrics) {
-            mine.merge(theirs);
-        }
-        for theirs in &other.boundaries {
-            if !self.boundaries.iter().any(|mine| mine.id == theirs.id) {
-                self.boundaries
-                    .push(BoundaryCosts::new(theirs.id, self.count));
-            }
-        }
-        for mine in &mut self.boundaries {
-            match other.boundaries.iter().find(|theirs| theirs.id == mine.id) {
-                Some(theirs) => {
-                    mine.calls.merge(&theirs.calls);
-                    mine.sent.merge(&theirs.sent);
-                    mine.received.merge(&theirs.received);
-                }
-                None => mine.record([0; 3], other.count),
-            }
-        }
-        self.count += other.count;
-        self.errors += other.errors;
-    }
-
     /// Forgets the figures and keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.count = 0;
@@ -252,17 +260,17 @@ impl<C: Counter> KindCosts<C> {
 
 /// The costs of all kinds over some time.
 #[derive(Debug)]
-pub(crate) struct Aggregate<C: Counter> {
+pub(crate) struct Aggregate<C> {
     kinds: Vec<Option<Box<KindCosts<C>>>>,
 }
 
-impl<C: Counter> Default for Aggregate<C> {
+impl<C> Default for Aggregate<C> {
     fn default() -> Self {
         Aggregate { kinds: Vec::new() }
     }
 }
 
-impl<C: Counter> Aggregate<C> {
+impl<C: Distributed> Aggregate<C> {
     /// The costs of a kind; `None` if it had no units.
     pub(crate) fn of(&self, kind: KindId) -> Option<&KindCosts<C>> {
         let costs = self.kinds.get(kind.0 as usize)?.as_deref()?;
@@ -282,6 +290,7 @@ impl<C: Counter> Aggregate<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::costs::TotalCosts;
 
     fn all() -> Sampling {
         Sampling::new(1.0).expect("a probability")
@@ -310,7 +319,7 @@ mod tests {
     /// Count, errors, wall sum and median; count, sum and median of each boundary's calls.
     type Figures = ([u64; 4], Vec<[u64; 3]>);
 
-    fn figures(costs: &KindCosts<u64>) -> Figures {
+    fn figures(costs: &KindCosts<TotalCosts>) -> Figures {
         let wall = costs.metric(Metric::Wall);
         let boundaries = costs.boundaries.iter().map(|b| &b.calls);
         (
@@ -323,9 +332,9 @@ mod tests {
 
     #[test]
     fn intervals_merged_are_the_whole() {
-        let mut whole = KindCosts::<u64>::new();
-        let mut merged = KindCosts::<u64>::new();
-        let mut interval = KindCosts::<u32>::new();
+        let mut whole = KindCosts::<Costs>::new();
+        let mut merged = KindCosts::<TotalCosts>::new();
+        let mut interval = KindCosts::<Costs>::new();
         for n in 1..=1000 {
             let unit = unit(0, n);
             whole.record(&unit, all(), &[]);
@@ -337,12 +346,14 @@ mod tests {
             }
         }
         merged.merge(&interval);
-        assert_eq!(figures(&merged), figures(&whole));
+        let mut at_once = KindCosts::new();
+        at_once.merge(&whole);
+        assert_eq!(figures(&merged), figures(&at_once));
     }
 
     #[test]
     fn kinds_are_kept_apart() {
-        let mut aggregate = Aggregate::<u32>::default();
+        let mut aggregate = Aggregate::<Costs>::default();
         for n in 1..=10 {
             let unit = unit((n % 3) as u32 * 5, n);
             aggregate.at(unit.kind).record(&unit, all(), &[]);
@@ -354,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_unit_that_did_not_cross_a_boundary_counts_as_zero_there() {
-        let mut costs = KindCosts::<u64>::new();
+        let mut costs = KindCosts::<Costs>::new();
         for n in [1, 3, 5, 8] {
             costs.record(&unit(0, n), all(), &[]);
         }

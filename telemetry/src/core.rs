@@ -5,6 +5,7 @@ use crate::background::Background;
 use crate::budgets::{Budgets, Over};
 use crate::callsites::CallSites;
 use crate::clock::Clock;
+use crate::costs::{Costs, Distributed, TotalCosts};
 use crate::details::DetailRing;
 use crate::events::{Events, SuppressedSite};
 use crate::exemplars::{self, Chooser, HeadSample, Kept};
@@ -45,15 +46,15 @@ pub(crate) struct Core {
     ended_details: Mutex<VecDeque<Arc<DetailRing>>>,
     /// What came in since the last flush. Held for as long as it takes to read one ring, or one
     /// kind's histograms; never for a report.
-    incoming: Mutex<Aggregate<u32>>,
+    incoming: Mutex<Aggregate<Costs>>,
     totals: Mutex<Totals>,
 }
 
 struct Totals {
     /// All before the last flush.
-    flushed: Aggregate<u64>,
+    flushed: Aggregate<TotalCosts>,
     /// Empty: what takes the place of a kind that is flushed.
-    spare: Box<KindCosts<u32>>,
+    spare: Box<KindCosts<Costs>>,
     interval_start: u64,
 }
 
@@ -243,7 +244,7 @@ impl Core {
         self.counters.add(&counts);
     }
 
-    fn drain_into(&self, shard: &Shard, incoming: &mut Aggregate<u32>) {
+    fn drain_into(&self, shard: &Shard, incoming: &mut Aggregate<Costs>) {
         let mut counts = UnitCounts::default();
         // A histogram that grows allocates: not at the expense of a unit around this one.
         alloc_tracker::excluded(|| {
@@ -252,7 +253,7 @@ impl Core {
         self.counters.add(&counts);
     }
 
-    fn record(&self, unit: &Finished, incoming: &mut Aggregate<u32>, counts: &mut UnitCounts) {
+    fn record(&self, unit: &Finished, incoming: &mut Aggregate<Costs>, counts: &mut UnitCounts) {
         let limits = self.kinds.get(unit.kind).limits();
         incoming.at(unit.kind).record(unit, self.sampling, limits);
         counts.count(unit);
@@ -284,14 +285,18 @@ impl Core {
             // Or none has ended, and some are in progress.
             unit.or_else(|| {
                 (self.in_flight(id).0 > 0)
-                    .then(|| UnitSnapshot::of(self, id, &KindCosts::<u64>::new()))
+                    .then(|| UnitSnapshot::of(self, id, &KindCosts::<TotalCosts>::new()))
             })
         });
         Snapshot::new(self, units.collect(), self.clock.now())
     }
 
     /// What a kind has cost since the start; `None` if it had no units.
-    fn costs_of(&self, kind: KindId, flushed: &Aggregate<u64>) -> Option<KindCosts<u64>> {
+    fn costs_of(
+        &self,
+        kind: KindId,
+        flushed: &Aggregate<TotalCosts>,
+    ) -> Option<KindCosts<TotalCosts>> {
         let incoming = lock(&self.incoming).of(kind).cloned();
         let mut costs = match flushed.of(kind) {
             Some(flushed) => flushed.clone(),
@@ -388,7 +393,7 @@ fn first_exemplar_id() -> u64 {
     since_epoch.unwrap_or_default().as_millis() as u64 * 1000
 }
 
-fn p99<C: hdrhistogram::Counter>(costs: &KindCosts<C>) -> Option<u64> {
+fn p99<C: Distributed>(costs: &KindCosts<C>) -> Option<u64> {
     Chooser::is_enough(costs.count).then(|| costs.metric(Metric::Wall).quantile(0.99))
 }
 

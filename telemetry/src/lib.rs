@@ -52,11 +52,20 @@
 //!   `otel.status_code = "ERROR"` or a field `error` is recorded on one of its spans; `error` with
 //!   `false`, `None`, `0` or nothing is none.
 //!
+//! # What is written
+//!
+//! With an [exporter](export), besides a summary of each kind of unit and interval: *exemplars*
+//! (single units in detail: a small sample, and those that failed, broke their budget or were slow),
+//! log *events* as far as their limits allow, exact counts of those that were *suppressed*, and
+//! *findings* about budgets that do not hold. All of it is bounded, and the [`Ledger`] says what
+//! became of the rest.
+//!
 //! # Cost
 //!
-//! No heap allocation and no lock per unit; memory is bounded (see [`Builder`]), with 32 KiB for
-//! each thread that works for units. Call sites that
-//! nobody asked for stay off: the layer filters itself, and hides nothing from other layers.
+//! No heap allocation and no lock per unit, span or suppressed event. Memory is bounded (see
+//! [`Builder`]), with 32 KiB for each thread that works for units and 64 KiB for its detail. Call
+//! sites that nobody asked for stay off: the layer filters itself, and hides nothing from other
+//! layers.
 
 #![deny(unsafe_code)]
 
@@ -97,7 +106,7 @@ pub use builder::{BuildError, Builder};
 pub use filter::{EventFilter, ParseFilterError, UnitFilter};
 pub use layer::TelemetryLayer;
 pub use ledger::{Cost, Ledger, Stream};
-pub use snapshot::{BoundarySnapshot, Distribution, Snapshot, UnitSnapshot};
+pub use snapshot::{BoundarySnapshot, BudgetSnapshot, Distribution, Snapshot, UnitSnapshot};
 pub use telemetry::{ShutdownError, Telemetry};
 
 /// The README's programs compile.

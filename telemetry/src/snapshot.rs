@@ -1,12 +1,13 @@
 //! Snapshots: the figures as data.
 
 use crate::aggregate::{KindCosts, Metric};
+use crate::budgets::{Limit, Over};
 use crate::core::Core;
-use crate::costs::Costs;
+use crate::costs::Distributed;
+use crate::human;
 use crate::ledger::Ledger;
 use crate::system::Sampling;
 use crate::units::KindId;
-use hdrhistogram::Counter;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -53,9 +54,9 @@ pub struct UnitSnapshot {
     pub metrics: BTreeMap<String, Option<Distribution>>,
     /// Per boundary that a unit of this kind has crossed.
     pub boundaries: BTreeMap<String, BoundarySnapshot>,
-    /// Per limit of the kind's budget, such as `allocs.p99`: how many units were over it.
+    /// Per limit of the kind's budget, such as `allocs.p99`: how it was kept.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub over_budget: BTreeMap<String, u64>,
+    pub budgets: BTreeMap<String, BudgetSnapshot>,
 }
 
 /// What the units of a kind did across one boundary. Units that did not cross it count as 0.
@@ -68,6 +69,53 @@ pub struct BoundarySnapshot {
     pub bytes_sent: Distribution,
     /// Bytes in per unit.
     pub bytes_received: Distribution,
+}
+
+/// How one limit of a budget was kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BudgetSnapshot {
+    /// What `limit` and `worst` count: `ns`, `bytes`, `count`, or `share` for a rate, whose `worst` says
+    /// nothing.
+    pub unit_of_measure: String,
+    /// The most it may be; of a rate: the share.
+    pub limit: f64,
+    /// The most that one unit had.
+    pub worst: u64,
+    /// How many units were over it: exact, but for metrics that are taken of a sample.
+    pub over: u64,
+    /// Of how many.
+    pub of: u64,
+    /// Whether so few were over it that it holds.
+    pub holds: bool,
+}
+
+impl BudgetSnapshot {
+    pub(crate) fn of(limit: &Limit, over: &Over) -> Self {
+        BudgetSnapshot {
+            unit_of_measure: limit.unit_of_measure().to_owned(),
+            limit: limit.value(),
+            worst: over.worst,
+            over: over.units,
+            of: over.of,
+            holds: !over.breaks(limit),
+        }
+    }
+
+    /// For people.
+    pub(crate) fn describe(&self) -> String {
+        let show = |value: f64| match self.unit_of_measure.as_str() {
+            "ns" => human::duration(value as u64),
+            "bytes" => human::bytes(value as u64),
+            _ => value.to_string(),
+        };
+        let (limit, over, of) = (self.limit, human::count(self.over), human::count(self.of));
+        if self.unit_of_measure == "share" {
+            return format!("limit {limit}, {over} of {of} units");
+        }
+        let (limit, worst) = (show(limit), show(self.worst as f64));
+        format!("limit {limit}, worst {worst}, {over} of {of} units over it")
+    }
 }
 
 /// How a cost is distributed over units. Percentiles are within 1 %, `max` and `sum` exact.
@@ -98,7 +146,7 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    fn of<C: Counter>(costs: &Costs<C>, unit: &str) -> Self {
+    fn of<C: Distributed>(costs: &C, unit: &str) -> Self {
         Distribution {
             unit: unit.to_owned(),
             p50: costs.quantile(0.5),
@@ -134,7 +182,7 @@ impl UnitSnapshot {
         units.sort_by_key(|unit| std::cmp::Reverse(unit.metric("wall").map(|wall| wall.sum)));
     }
 
-    pub(crate) fn of<C: Counter>(core: &Core, id: KindId, costs: &KindCosts<C>) -> Self {
+    pub(crate) fn of<C: Distributed>(core: &Core, id: KindId, costs: &KindCosts<C>) -> Self {
         let kind = core.kinds.get(id);
         let (in_flight, in_flight_max) = core.in_flight(id);
         UnitSnapshot {
@@ -146,11 +194,11 @@ impl UnitSnapshot {
             in_flight_max,
             metrics: metrics(costs, core.sampling),
             boundaries: boundaries(costs),
-            over_budget: kind
+            budgets: kind
                 .limits()
                 .iter()
                 .zip(&costs.over)
-                .map(|(limit, over)| (limit.key(), over.units))
+                .map(|(limit, over)| (limit.key(), BudgetSnapshot::of(limit, over)))
                 .collect(),
         }
     }
@@ -181,7 +229,7 @@ pub(crate) fn timestamp(at: SystemTime) -> String {
     humantime::format_rfc3339_millis(at).to_string()
 }
 
-fn metrics<C: Counter>(
+fn metrics<C: Distributed>(
     costs: &KindCosts<C>,
     sampling: Sampling,
 ) -> BTreeMap<String, Option<Distribution>> {
@@ -196,7 +244,7 @@ fn metrics<C: Counter>(
         .collect()
 }
 
-fn boundaries<C: Counter>(costs: &KindCosts<C>) -> BTreeMap<String, BoundarySnapshot> {
+fn boundaries<C: Distributed>(costs: &KindCosts<C>) -> BTreeMap<String, BoundarySnapshot> {
     let boundaries = costs.boundaries.iter();
     boundaries
         .map(|boundary| {

@@ -48,6 +48,7 @@ impl fmt::Display for Snapshot {
             let now = human::count(unit.in_flight);
             writeln!(f, "\nIn progress: {now} {}", self.label(unit))?;
         }
+        self.write_over_budget(f)?;
         let lost = self.ledger.units.dropped_total();
         if lost > 0 {
             writeln!(
@@ -62,6 +63,18 @@ impl fmt::Display for Snapshot {
 }
 
 impl Snapshot {
+    fn write_over_budget(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut title = "\nOver budget:\n";
+        for unit in &self.units {
+            for (key, budget) in unit.budgets.iter().filter(|(_, budget)| !budget.holds) {
+                let label = self.label(unit);
+                writeln!(f, "{title}  {label}  {key}: {}", budget.describe())?;
+                title = "";
+            }
+        }
+        Ok(())
+    }
+
     /// The unit's name, with its target if others have the name, too.
     fn label(&self, unit: &UnitSnapshot) -> String {
         let namesakes = self.units.iter().filter(|other| other.unit == unit.unit);

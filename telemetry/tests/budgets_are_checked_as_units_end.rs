@@ -35,8 +35,14 @@ fn a_budget_that_does_not_hold_is_a_finding_with_an_exemplar() {
             checkout(7);
             checkout(4);
             let snapshot = telemetry.snapshot();
-            let over = &snapshot.unit("checkout").unwrap().over_budget;
-            assert_eq!(over["calls.\"db.query\".max"], 2);
+            let budgets = &snapshot.unit("checkout").unwrap().budgets;
+            let calls = &budgets["calls.\"db.query\".max"];
+            assert_eq!((calls.over, calls.of, calls.holds), (2, 110, false));
+            let table = snapshot.to_string();
+            assert!(
+                table.contains("limit 3, worst 7, 2 of 110 units over it"),
+                "{table}"
+            );
         },
     );
     let findings = written.of("finding");

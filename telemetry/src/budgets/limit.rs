@@ -62,7 +62,8 @@ impl Figure {
                 _ => Measure::Count,
             },
             Figure::Bytes(_) => Measure::Bytes,
-            Figure::ContextSwitches | Figure::Calls(_) | Figure::Errors => Measure::Count,
+            Figure::ContextSwitches | Figure::Calls(_) => Measure::Count,
+            Figure::Errors => Measure::Share,
         }
     }
 
@@ -103,7 +104,7 @@ impl Limit {
         format!("{}.{}", self.metric, self.name)
     }
 
-    /// `ns`, `bytes` or `count`.
+    /// `ns`, `bytes`, `count` or `share`.
     pub(crate) fn unit_of_measure(&self) -> &'static str {
         self.figure.measure().name()
     }

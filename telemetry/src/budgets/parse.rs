@@ -208,7 +208,7 @@ impl<'a> Place<'a> {
                 statistic: Statistic::Rate(share),
                 most: 0,
             }),
-            None => Err(self.error("it must be a share from 0 to 1, like 0.01")),
+            None => Err(self.error(format!("it must be {}", Measure::Share.form()))),
         }
     }
 }
@@ -252,7 +252,7 @@ mod tests {
                 ("calls.\"db.query\"", "max", 3.0, "count"),
                 ("context_switches", "p99", 4.0, "count"),
                 ("cpu", "p99", 2_000_000.0, "ns"),
-                ("errors", "rate", 0.01, "count"),
+                ("errors", "rate", 0.01, "share"),
                 ("peak_bytes", "max", 1_048_576.0, "bytes"),
             ]
         );

@@ -6,6 +6,8 @@ pub(super) enum Measure {
     Count,
     Bytes,
     Nanoseconds,
+    /// Of all units.
+    Share,
 }
 
 const BYTES: [(&str, u64); 9] = [
@@ -36,6 +38,7 @@ impl Measure {
             Measure::Count => "a whole number, like 120",
             Measure::Bytes => "bytes, like 4096 or \"64 KiB\"",
             Measure::Nanoseconds => "a duration, like \"2 ms\"",
+            Measure::Share => "a share from 0 to 1, like 0.01",
         }
     }
 
@@ -44,13 +47,14 @@ impl Measure {
             Measure::Count => "count",
             Measure::Bytes => "bytes",
             Measure::Nanoseconds => "ns",
+            Measure::Share => "share",
         }
     }
 
     /// A number with a unit; `None` if it is something else, or more than fits.
     pub(super) fn parse(self, text: &str) -> Option<u64> {
         let units: &[(&str, u64)] = match self {
-            Measure::Count => return None,
+            Measure::Count | Measure::Share => return None,
             Measure::Bytes => &BYTES,
             Measure::Nanoseconds => &NANOSECONDS,
         };

@@ -1,7 +1,7 @@
 //! The records that exporters are given.
 
 use crate::ledger::Ledger;
-use crate::snapshot::UnitSnapshot;
+use crate::snapshot::{BudgetSnapshot, UnitSnapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -232,14 +232,7 @@ pub struct BrokenBudget {
     pub metric: String,
     /// What about it: `p50` to `p999`, `max` or `rate`.
     pub statistic: String,
-    /// What `limit` and `worst` count: `ns`, `bytes` or `count`.
-    pub unit_of_measure: String,
-    /// The most it may be; of a rate: the share.
-    pub limit: f64,
-    /// The most that one unit had.
-    pub worst: u64,
-    /// How many units were over it: exact, but for metrics that are taken of a sample.
-    pub over: u64,
-    /// Of how many.
-    pub of: u64,
+    /// How it was kept.
+    #[serde(flatten)]
+    pub figures: BudgetSnapshot,
 }

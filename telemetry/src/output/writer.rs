@@ -16,8 +16,7 @@ use crate::export::{
     BoundaryCost, BrokenBudget, EventRecord, ExemplarRecord, FindingRecord, LedgerRecord, Record,
     SuppressedRecord, UnitRecord,
 };
-use crate::human;
-use crate::snapshot::{UnitSnapshot, timestamp};
+use crate::snapshot::{BudgetSnapshot, UnitSnapshot, timestamp};
 use crate::units::KindId;
 use crate::{events, exemplars};
 use std::collections::{BTreeMap, BTreeSet};
@@ -272,32 +271,16 @@ impl Batch<'_> {
     fn over_budget(&self, broken: &Broken, examples: &BTreeMap<(KindId, usize), String>) -> Record {
         let kind = self.core.kinds.get(broken.kind);
         let limit = &kind.limits()[broken.limit];
-        let over = broken.over;
+        let figures = BudgetSnapshot::of(limit, &broken.over);
+        let (unit, key) = (kind.name(), limit.key());
+        let message = format!("{unit}: {key} is over its budget: {}", figures.describe());
         let budget = BrokenBudget {
             metric: limit.metric.clone(),
             statistic: limit.name.to_owned(),
-            unit_of_measure: limit.unit_of_measure().to_owned(),
-            limit: limit.value(),
-            worst: over.worst,
-            over: over.units,
-            of: over.of,
+            figures,
         };
-        let show = |value: f64| match limit.unit_of_measure() {
-            "ns" => human::duration(value as u64),
-            "bytes" => human::bytes(value as u64),
-            _ => value.to_string(),
-        };
-        let message = format!(
-            "{}: {} is over its budget of {}: {} of {} units were, the worst had {}",
-            kind.name(),
-            limit.key(),
-            show(limit.value()),
-            human::count(over.units),
-            human::count(over.of),
-            show(over.worst as f64),
-        );
         let example = examples.get(&(broken.kind, broken.limit)).cloned();
-        self.finding("over_budget", kind.name(), message, Some(budget), example)
+        self.finding("over_budget", unit, message, Some(budget), example)
     }
 
     fn unknown_unit(&self, unit: &str) -> Record {

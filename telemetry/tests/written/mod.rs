@@ -23,6 +23,11 @@ impl Exporter for Written {
 }
 
 impl Written {
+    /// Forgets everything, to hold no memory.
+    pub(crate) fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
+    }
+
     /// The records of a type.
     pub(crate) fn of(&self, kind: &str) -> Vec<serde_json::Value> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,11 +5,13 @@
 
 use jsonschema::Validator;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let schema = schema();
     let (mut records, mut wrong) = (0, 0);
+    let mut types = BTreeSet::new();
     let files: Vec<String> = std::env::args().skip(1).collect();
     for file in &files {
         let text = match std::fs::read_to_string(file) {
@@ -21,18 +23,31 @@ fn main() -> ExitCode {
         };
         for (number, line) in text.lines().enumerate() {
             records += 1;
+            types.extend(kind(line));
             for fault in faults(&schema, line) {
                 wrong += 1;
                 eprintln!("{file}:{}: {fault}", number + 1);
             }
         }
     }
-    println!("{records} records in {} files, {wrong} faults", files.len());
+    println!(
+        "{records} records of the types {types:?} in {} files, {wrong} faults",
+        files.len()
+    );
     // Nothing to look at is no proof.
-    if records == 0 || wrong > 0 {
+    if types.len() < TYPES || wrong > 0 {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+/// Types of record that the files together must have.
+const TYPES: usize = 6;
+
+/// The type of a record.
+fn kind(line: &str) -> Option<String> {
+    let record: Value = serde_json::from_str(line).ok()?;
+    record["type"].as_str().map(str::to_owned)
 }
 
 fn schema() -> Validator {
@@ -108,13 +123,83 @@ mod tests {
         json!({
             "type": "ledger", "v": 1, "ts": "2026-11-21T15:32:38.684Z", "service": "shop",
             "units": stream, "events": stream, "exemplars": stream, "records": stream,
+            "event_probability": 0.25,
             "cost": { "cpu_seconds": 0.5, "bytes": 12, "ns_per_unit": null },
+        })
+    }
+
+    fn exemplar() -> Value {
+        let metrics = [
+            "wall",
+            "busy",
+            "wakeups",
+            "retries",
+            "allocs",
+            "alloc_bytes",
+            "peak_bytes",
+        ];
+        let mut costs: Value = metrics.iter().map(|m| (m.to_string(), json!(3))).collect();
+        costs["cpu"] = Value::Null;
+        json!({
+            "type": "exemplar", "v": 1, "ts": "2026-11-21T15:32:38.684Z", "service": "shop",
+            "id": "5f3a", "unit": "request", "target": "shop::http", "why": ["error", "slow"],
+            "weight": 12.0, "error": true, "costs": costs,
+            "boundaries": { "db": { "calls": 1, "bytes_sent": 2, "bytes_received": 3 } },
+            "spans": [{
+                "id": 0, "parent": null, "name": "request", "target": "shop::http", "start_ns": 1,
+                "end_ns": null, "busy_ns": 0, "entries": 1, "fields": { "path": "/", "n": 1.5 },
+            }],
+            "events": [{
+                "at_ns": 4, "level": "ERROR", "target": "shop", "line": 12, "span": 0,
+                "message": null, "fields": {},
+            }],
+            "complete": true,
+        })
+    }
+
+    fn event() -> Value {
+        json!({
+            "type": "event", "v": 1, "ts": "2026-11-21T15:32:38.684Z", "service": "shop",
+            "level": "WARN", "target": "shop", "location": "src/shop.rs:12", "message": "late",
+            "fields": { "paid": false }, "unit": null, "weight": 1.0,
+        })
+    }
+
+    fn suppressed() -> Value {
+        json!({
+            "type": "suppressed", "v": 1, "ts": "2026-11-21T15:32:38.684Z", "service": "shop",
+            "level": "INFO", "target": "shop", "location": null, "count": 12,
+            "first": "2026-11-21T15:32:37.684Z", "last": "2026-11-21T15:32:38.684Z",
+        })
+    }
+
+    fn finding() -> Value {
+        json!({
+            "type": "finding", "v": 1, "ts": "2026-11-21T15:32:38.684Z", "service": "shop",
+            "finding": "over_budget", "unit": "request", "message": "too much",
+            "budget": {
+                "metric": "calls.\"db\"", "statistic": "max", "unit_of_measure": "count",
+                "limit": 3.0, "worst": 7, "over": 2, "of": 100, "holds": false,
+            },
+            "exemplar": "5f3a",
         })
     }
 
     #[test]
     fn what_is_right_passes() {
-        for record in [unit(), ledger()] {
+        let mut unknown = finding();
+        unknown["finding"] = json!("unknown_unit");
+        unknown.as_object_mut().expect("it is one").remove("budget");
+        let records = [
+            unit(),
+            exemplar(),
+            event(),
+            suppressed(),
+            finding(),
+            unknown,
+            ledger(),
+        ];
+        for record in records {
             assert_eq!(faults(&schema(), &record.to_string()), [""; 0]);
         }
     }
@@ -144,6 +229,33 @@ mod tests {
                 json!(4),
             ),
             ("text for a cost", ledger(), "/cost/bytes", json!("12")),
+            ("no event at all", ledger(), "/event_probability", json!(0)),
+            ("no reason", exemplar(), "/why", json!([])),
+            ("another reason", exemplar(), "/why/0", json!("because")),
+            ("less than itself", exemplar(), "/weight", json!(0.5)),
+            ("a negative cost", exemplar(), "/costs/wall", json!(-1)),
+            (
+                "a nested field",
+                exemplar(),
+                "/spans/0/fields/path",
+                json!({}),
+            ),
+            (
+                "a span's time as text",
+                exemplar(),
+                "/spans/0/start_ns",
+                json!("1"),
+            ),
+            ("another level", event(), "/level", json!("FATAL")),
+            ("none suppressed", suppressed(), "/count", json!(0)),
+            ("another finding", finding(), "/finding", json!("slow")),
+            (
+                "another statistic",
+                finding(),
+                "/budget/statistic",
+                json!("p98"),
+            ),
+            ("no number", finding(), "/budget/limit", json!("3")),
         ] {
             *record.pointer_mut(at).expect("it is there") = value;
             assert!(
