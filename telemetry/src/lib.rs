@@ -94,11 +94,13 @@ mod rate;
 mod ring;
 mod shard;
 mod snapshot;
+mod sync;
 mod system;
 mod table;
 mod telemetry;
 mod tracker;
 mod units;
+mod word_ring;
 
 pub use boundary::{Boundary, Call};
 pub use budgets::{Budgets, BudgetsError};

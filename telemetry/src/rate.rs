@@ -4,7 +4,7 @@
 //! would send next. What comes too long before that is refused, and a refusal writes nothing: the
 //! storms that a limit is for leave its cache line shared by all cores.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::{AtomicU64, Relaxed};
 
 /// So many a second, and so many at once. Times are nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Limiter {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -8,22 +8,11 @@ use crate::boundary::BoundaryId;
 use crate::exemplars::Outcome;
 use crate::system::{Io, SystemCosts};
 use crate::units::{BOUNDARIES_PER_UNIT, Finished, FinishedBoundary, KindId};
-use std::sync::atomic::{
-    AtomicU64, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
-};
-
-/// Words in a ring, a power of two: 32 KiB, some 400 units.
-const WORDS: usize = 4096;
+use crate::word_ring::WordRing;
 
 #[derive(Debug)]
 pub(crate) struct Ring {
-    /// PERF: an array, so that a remainder needs no check of the bounds.
-    words: Box<[AtomicU64; WORDS]>,
-    /// Words produced; only the producer writes it.
-    head: AtomicUsize,
-    /// Words consumed; only the consumer writes it.
-    tail: AtomicUsize,
+    words: WordRing,
 }
 
 const ERROR: u64 = 1 << 32;
@@ -42,101 +31,78 @@ const MOST_WORDS: usize = HEAD_WORDS + SYSTEM_WORDS + BOUNDARY_WORDS * BOUNDARIE
 impl Ring {
     pub(crate) fn new() -> Self {
         Ring {
-            words: Box::new([const { AtomicU64::new(0) }; WORDS]),
-            head: AtomicUsize::new(0),
-            tail: AtomicUsize::new(0),
+            words: WordRing::new(),
         }
     }
 
     /// Called by the producer. False if the ring is full; the record is then not in it.
     pub(crate) fn push(&self, unit: &Finished) -> bool {
-        let head = self.head.load(Relaxed);
-        // Acquire: the consumer has read the words that are about to be overwritten.
-        let used = head.wrapping_sub(self.tail.load(Acquire));
-        if used + MOST_WORDS > WORDS {
-            return false;
-        }
-        let mut at = head;
-        let mut put = |word| {
-            self.words[at % WORDS].store(word, Relaxed);
-            at = at.wrapping_add(1);
-        };
-        let flag = |set: bool, flag: u64| if set { flag } else { 0 };
-        put(u64::from(unit.kind.0)
-            | flag(unit.error, ERROR)
-            | flag(unit.usage.is_some(), TRACKED)
-            | flag(unit.telemetry_ns.is_some(), TIMED)
-            | flag(unit.system.is_some(), SYSTEM)
-            | flag(unit.system.is_some_and(|system| system.io.is_some()), IO)
-            | (unit.exemplar as u64) << EXEMPLAR_SHIFT
-            | (unit.boundaries.len() as u64) << BOUNDARIES_SHIFT);
-        let (allocs, bytes, peak) = unit.usage.unwrap_or_default();
-        for word in [
-            unit.wall,
-            unit.busy,
-            unit.wakeups,
-            unit.retries,
-            allocs,
-            bytes,
-            peak,
-            unit.telemetry_ns.unwrap_or_default(),
-        ] {
-            put(word);
-        }
-        if let Some(system) = unit.system {
-            let io = system.io.unwrap_or_default();
-            put(system.cpu);
-            put(system.voluntary);
-            put(system.involuntary);
-            put(io.calls);
-            put(io.bytes);
-        }
-        for boundary in unit.boundaries.iter() {
-            put(u64::from(boundary.id.0));
-            put(boundary.calls);
-            put(boundary.sent);
-            put(boundary.received);
-        }
-        // Release the words to the consumer.
-        self.head.store(at, Release);
-        true
+        self.words.push(MOST_WORDS, |words| {
+            let flag = |set: bool, flag: u64| if set { flag } else { 0 };
+            words.put(
+                u64::from(unit.kind.0)
+                    | flag(unit.error, ERROR)
+                    | flag(unit.usage.is_some(), TRACKED)
+                    | flag(unit.telemetry_ns.is_some(), TIMED)
+                    | flag(unit.system.is_some(), SYSTEM)
+                    | flag(unit.system.is_some_and(|system| system.io.is_some()), IO)
+                    | (unit.exemplar as u64) << EXEMPLAR_SHIFT
+                    | (unit.boundaries.len() as u64) << BOUNDARIES_SHIFT,
+            );
+            let (allocs, bytes, peak) = unit.usage.unwrap_or_default();
+            for word in [
+                unit.wall,
+                unit.busy,
+                unit.wakeups,
+                unit.retries,
+                allocs,
+                bytes,
+                peak,
+                unit.telemetry_ns.unwrap_or_default(),
+            ] {
+                words.put(word);
+            }
+            if let Some(system) = unit.system {
+                let io = system.io.unwrap_or_default();
+                words.put(system.cpu);
+                words.put(system.voluntary);
+                words.put(system.involuntary);
+                words.put(io.calls);
+                words.put(io.bytes);
+            }
+            for boundary in unit.boundaries.iter() {
+                words.put(u64::from(boundary.id.0));
+                words.put(boundary.calls);
+                words.put(boundary.sent);
+                words.put(boundary.received);
+            }
+        })
     }
 
     /// Called by the producer: it is time to drain.
     pub(crate) fn is_half_full(&self) -> bool {
-        let used = self
-            .head
-            .load(Relaxed)
-            .wrapping_sub(self.tail.load(Relaxed));
-        used > WORDS / 2
+        self.words.is_half_full()
     }
 
     /// Called by the one consumer.
     pub(crate) fn drain(&self, mut each: impl FnMut(&Finished)) {
-        // Acquire the words that the producer released.
-        let head = self.head.load(Acquire);
-        let mut at = self.tail.load(Relaxed);
         // PERF: filled in again and again: a blank one is 400 bytes.
         let mut unit = Finished::blank();
-        while at != head {
-            let mut next = || {
-                let word = self.words[at % WORDS].load(Relaxed);
-                at = at.wrapping_add(1);
-                word
-            };
-            let first = next();
+        self.words.drain(|words| {
+            let first = words.next();
             unit.kind = KindId(first as u32);
             unit.error = first & ERROR != 0;
-            unit.wall = next();
-            unit.busy = next();
-            unit.wakeups = next();
-            unit.retries = next();
-            let usage = (next(), next(), next());
+            unit.wall = words.next();
+            unit.busy = words.next();
+            unit.wakeups = words.next();
+            unit.retries = words.next();
+            let usage = (words.next(), words.next(), words.next());
             unit.usage = (first & TRACKED != 0).then_some(usage);
-            let telemetry_ns = next();
+            let telemetry_ns = words.next();
             unit.telemetry_ns = (first & TIMED != 0).then_some(telemetry_ns);
             unit.system = (first & SYSTEM != 0).then(|| {
-                let [cpu, voluntary, involuntary, calls, bytes] = std::array::from_fn(|_| next());
+                let [cpu, voluntary, involuntary, calls, bytes] =
+                    std::array::from_fn(|_| words.next());
                 SystemCosts {
                     cpu,
                     voluntary,
@@ -149,16 +115,14 @@ impl Ring {
             unit.boundaries.clear();
             for _ in 0..first >> BOUNDARIES_SHIFT {
                 unit.boundaries.push(FinishedBoundary {
-                    id: BoundaryId(next() as u32),
-                    calls: next(),
-                    sent: next(),
-                    received: next(),
+                    id: BoundaryId(words.next() as u32),
+                    calls: words.next(),
+                    sent: words.next(),
+                    received: words.next(),
                 });
             }
             each(&unit);
-        }
-        // Release: the words were read before the producer overwrites them.
-        self.tail.store(at, Release);
+        });
     }
 }
 

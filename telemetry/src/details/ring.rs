@@ -12,11 +12,7 @@
 //!
 //! Records are read from the newest back to the oldest: the last word of each is its length.
 
-use std::sync::atomic::{
-    AtomicU64, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
-    fence,
-};
+use crate::sync::{Acquire, AtomicU64, AtomicUsize, Relaxed, Release, fence};
 
 #[derive(Debug)]
 pub(crate) struct DetailRing {
@@ -96,7 +92,7 @@ impl DetailRing {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::collections::VecDeque;

@@ -1,0 +1,94 @@
+//! The models. Each is small, since loom tries every order of its steps.
+
+use crate::detail_ring::DetailRing;
+use crate::rate::{Limiter, Rate};
+use crate::word_ring::WordRing;
+use loom::sync::Arc;
+use loom::thread;
+
+#[test]
+fn what_a_ring_took_comes_out_once_and_in_order() {
+    loom::model(|| {
+        let ring = Arc::new(WordRing::new());
+        let producer = {
+            let ring = Arc::clone(&ring);
+            thread::spawn(move || {
+                let mut taken = 0;
+                // Two words each, four fit: the third has room if one was drained by then.
+                for n in 1..=3u64 {
+                    let push = ring.push(2, |words| {
+                        words.put(n);
+                        words.put(n * 10);
+                    });
+                    if !push {
+                        break;
+                    }
+                    taken = n;
+                }
+                taken
+            })
+        };
+        let mut seen = 0;
+        let mut drain = || {
+            ring.drain(|words| {
+                let (n, tenfold) = (words.next(), words.next());
+                assert_eq!((n, tenfold), (seen + 1, (seen + 1) * 10));
+                seen = n;
+            });
+        };
+        drain();
+        drain();
+        let taken = producer.join().unwrap();
+        drain();
+        assert_eq!(seen, taken);
+        assert!(taken >= 2);
+    });
+}
+
+#[test]
+fn a_reader_of_details_sees_whole_records_only() {
+    loom::model(|| {
+        let ring = Arc::new(DetailRing::new(4));
+        // A record is a word and its length: two fit.
+        ring.push(&[1], &[]);
+        let producer = {
+            let ring = Arc::clone(&ring);
+            thread::spawn(move || {
+                ring.push(&[2], &[]);
+                ring.push(&[3], &[]);
+            })
+        };
+        let mut last = u64::MAX;
+        ring.read(|record| {
+            assert_eq!(record.len(), 1);
+            assert!((1..=3).contains(&record[0]), "torn: {record:?}");
+            assert!(
+                record[0] < last,
+                "not the newest first: {record:?} after {last}"
+            );
+            last = record[0];
+            true
+        });
+        producer.join().unwrap();
+        let mut all = Vec::new();
+        ring.read(|record| {
+            all.push(record[0]);
+            true
+        });
+        assert_eq!(all, [3, 2]);
+    });
+}
+
+#[test]
+fn a_limit_lets_no_more_pass_than_it_says() {
+    loom::model(|| {
+        let limiter = Arc::new(Limiter::default());
+        let rate = Rate::every(1, 1);
+        let other = {
+            let limiter = Arc::clone(&limiter);
+            thread::spawn(move || u32::from(limiter.allows(rate, 1)))
+        };
+        let mine = u32::from(limiter.allows(rate, 2));
+        assert_eq!(mine + other.join().unwrap(), 1);
+    });
+}
