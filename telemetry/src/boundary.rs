@@ -2,7 +2,7 @@
 
 use crate::core::Core;
 use crate::frames;
-use crate::units::SlotRef;
+use crate::units::{Slot, SlotRef};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -70,11 +70,12 @@ impl Boundary {
 
     /// Starts a call across the boundary, on behalf of the unit that this thread works for.
     pub fn call(&'static self) -> Call {
-        let target = frames::current_unit().map(|(core, slot)| Target { core, slot });
-        let call = Call {
+        let mut call = Call {
             boundary: self.id(),
-            target,
+            target: None,
+            others: Vec::new(),
         };
+        frames::current_units(|core, slot| call.add_target(core, slot));
         call.add(1, 0, 0);
         call
     }
@@ -110,6 +111,8 @@ struct Target {
 pub struct Call {
     boundary: BoundaryId,
     target: Option<Target>,
+    /// Of further telemetries, if there are any: the same unit of work in their eyes.
+    others: Vec<Target>,
 }
 
 impl Call {
@@ -125,19 +128,29 @@ impl Call {
 
     /// The call is tried again: one more call, and one retry.
     pub fn retried(&self) {
-        self.add(1, 0, 0);
-        if let Some(target) = &self.target
-            && let Some(slot) = target.core.slots.get(target.slot)
-        {
-            slot.retried();
-        }
+        self.for_units(|unit| {
+            unit.cross(self.boundary, 1, 0, 0);
+            unit.retried();
+        });
     }
 
     fn add(&self, calls: u64, sent: u64, received: u64) {
-        if let Some(target) = &self.target
-            && let Some(slot) = target.core.slots.get(target.slot)
-        {
-            slot.cross(self.boundary, calls, sent, received);
+        self.for_units(|unit| unit.cross(self.boundary, calls, sent, received));
+    }
+
+    fn for_units(&self, each: impl Fn(&Slot)) {
+        for target in self.target.iter().chain(&self.others) {
+            if let Some(unit) = target.core.slots.get(target.slot) {
+                each(unit);
+            }
+        }
+    }
+
+    fn add_target(&mut self, core: Arc<Core>, slot: SlotRef) {
+        let target = Target { core, slot };
+        match self.target {
+            None => self.target = Some(target),
+            Some(_) => alloc_tracker::excluded(|| self.others.push(target)),
         }
     }
 }

@@ -128,13 +128,24 @@ pub(crate) fn current_in(core: &Core) -> Option<(u64, Membership)> {
     })?
 }
 
-/// The unit that this thread works for, in whatever instance.
-pub(crate) fn current_unit() -> Option<(Arc<Core>, SlotRef)> {
+/// The unit that this thread works for in each instance, the innermost first.
+#[inline]
+pub(crate) fn current_units(mut each: impl FnMut(Arc<Core>, SlotRef)) {
     with(|all| {
-        let frame = all.frames.last()?;
-        let link = all.links.iter().find(|link| link.id == frame.core)?;
-        Some((link.core.upgrade()?, frame.member.slot))
-    })?
+        for (at, frame) in all.frames.iter().enumerate().rev() {
+            // PERF: an instance's outer frames are passed over; as a rule there is one instance.
+            if all.frames[at + 1..].iter().any(|f| f.core == frame.core) {
+                continue;
+            }
+            let link = all.links.iter().find(|link| link.id == frame.core);
+            if let Some(core) = link.and_then(|link| link.core.upgrade()) {
+                each(core, frame.member.slot);
+            }
+            if all.links.len() == 1 {
+                return;
+            }
+        }
+    });
 }
 
 /// A span was made on this thread, for a unit. `detail` may leave an entry, at a time: `now`, or when
