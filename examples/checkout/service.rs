@@ -1,6 +1,6 @@
 //! The HTTP service. Every route is a unit of work, and so is the background job.
 
-use crate::database::{self, Database, NewOrder};
+use super::database::{self, Database, NewOrder};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Json, Path, Request, State};

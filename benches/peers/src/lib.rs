@@ -3,6 +3,9 @@
 //! `BINARY --case NAME --times N [--threads T]` does the work N times on each of T threads and prints
 //! the nanoseconds that one repetition took.
 
+pub mod service;
+pub mod subscribers;
+
 use std::alloc::Layout;
 use std::collections::BTreeMap;
 use std::hint::black_box;

@@ -1,0 +1,5 @@
+//! A service without a tracker.
+
+fn main() {
+    peers::service::main();
+}
