@@ -73,8 +73,20 @@ impl SpanTable {
         }
     }
 
+    /// PERF: the registry's ids are places in its slab, by thread and with a generation above, and a
+    /// place that was left is taken again first. So the generation is left out, and neighbours lie
+    /// in one bucket: the few that a thread uses stay in its cache. Spread at random over the table,
+    /// each was a miss, 30 ns in a service.
+    ///
+    /// Ids that are made otherwise are found as well, if not as fast.
+    #[inline]
     fn home(&self, span: u64) -> usize {
-        (span.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
+        const ADDRESS_BITS: u32 = 38;
+        const THREAD_BITS: u32 = 13;
+        let address = span & ((1 << ADDRESS_BITS) - 1);
+        let thread = span >> ADDRESS_BITS & ((1 << THREAD_BITS) - 1);
+        let region = thread.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift;
+        (address / (WAYS as u64 / 2) + region) as usize
     }
 
     fn bucket(&self, home: usize, step: usize) -> &Bucket {
