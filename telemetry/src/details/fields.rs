@@ -42,18 +42,18 @@ impl FieldBytes {
     /// What `record` visits. A panic in the formatting of a user's value ends the fields, and
     /// nothing else: without us nobody might ever have formatted it.
     pub(crate) fn of(record: impl FnOnce(&mut dyn Visit)) -> Self {
-        alloc_tracker::excluded(|| {
-            // Empty while a value that is being formatted is itself at a span or an event.
-            let mut bytes = SPARE.try_with(Cell::take).unwrap_or_default();
-            bytes.clear();
-            bytes.reserve(FIELDS_BYTES);
-            let mut fields = FieldBytes { bytes, whole: 0 };
-            let visit = AssertUnwindSafe(|| record(&mut fields));
-            if catch_unwind(visit).is_err() {
-                fields.bytes.truncate(fields.whole);
-            }
-            fields
-        })
+        // Empty while a value that is being formatted is itself at a span or an event.
+        let mut bytes = SPARE.try_with(Cell::take).unwrap_or_default();
+        bytes.clear();
+        if bytes.capacity() < FIELDS_BYTES {
+            alloc_tracker::excluded(|| bytes.reserve(FIELDS_BYTES));
+        }
+        let mut fields = FieldBytes { bytes, whole: 0 };
+        let visit = AssertUnwindSafe(|| record(&mut fields));
+        if catch_unwind(visit).is_err() {
+            fields.bytes.truncate(fields.whole);
+        }
+        fields
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -98,8 +98,9 @@ impl FieldBytes {
 impl Drop for FieldBytes {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
-        // The thread may be ending: the bytes are dropped then.
-        let _ = SPARE.try_with(|spare| alloc_tracker::excluded(|| spare.set(bytes)));
+        // PERF: what was there is empty, and nothing is freed. Unless the thread is ending: the bytes
+        // are dropped then.
+        let _ = SPARE.try_with(|spare| spare.set(bytes));
     }
 }
 
@@ -126,7 +127,8 @@ impl Visit for FieldBytes {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put_text(field, |text| write!(text, "{value:?}"));
+        // The value's own code: what it allocates is not the unit's, which did not ask for this.
+        alloc_tracker::excluded(|| self.put_text(field, |text| write!(text, "{value:?}")));
     }
 }
 

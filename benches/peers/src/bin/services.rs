@@ -33,7 +33,7 @@ fn main() {
         }
         println!("\n{service}: against no subscriber and no tracker, {rounds} rounds in turn");
         println!(
-            "{:<16}{:>14}{:>30}{:>30}",
+            "{:<20}{:>14}{:>30}{:>30}",
             "", "CPU/request", "CPU ratio [95 %]", "throughput ratio [95 %]"
         );
         let (bare, _) = servers.split_at(1);
@@ -45,7 +45,7 @@ fn main() {
                 interval(&ratios)
             };
             println!(
-                "{:<16}{:>11.2} us{:>30}{:>30}",
+                "{:<20}{:>11.2} us{:>30}{:>30}",
                 server.with,
                 median(&cpu),
                 against(&cpu, bare[0].column(|r| r.cpu_us)),
@@ -81,7 +81,7 @@ impl Server {
     fn start(service: &str, with: &'static str) -> Server {
         // Its own allocator is part of what this project costs.
         let name = match with {
-            "lightweight" => "service_tracked",
+            "lightweight" | "lightweight counts" => "service_tracked",
             _ => "service_system",
         };
         let mut binary: PathBuf = std::env::current_exe().expect("a path");
