@@ -6,6 +6,8 @@ mod support;
 
 use alloc_tracker::AllocTracker;
 use std::hint::black_box;
+use std::io;
+use std::time::{Duration, Instant};
 use support::{Case, compare, compare_instructions, header};
 use telemetry::{Telemetry, TelemetryLayer, export};
 use tracing::subscriber::with_default;
@@ -178,6 +180,100 @@ fn allocations(work: fn(u64), times: u64) -> u64 {
     })
 }
 
+/// What exporters do in bad times.
+const EXPORTERS: [(&str, fn() -> io::Result<u64>); 5] = [
+    ("writes", || Ok(0)),
+    ("takes 50 ms", || {
+        std::thread::sleep(Duration::from_millis(50));
+        Ok(0)
+    }),
+    ("blocks", || {
+        // Far beyond the benchmark's end; the telemetry is then given up.
+        std::thread::sleep(Duration::from_secs(3600));
+        Ok(0)
+    }),
+    ("fails", || Err(io::ErrorKind::BrokenPipe.into())),
+    ("panics", || std::panic::panic_any("an exporter's bug")),
+];
+
+struct Faulty(fn() -> io::Result<u64>);
+
+impl export::Exporter for Faulty {
+    fn export(&mut self, _: &[export::Record]) -> io::Result<u64> {
+        (self.0)()
+    }
+}
+
+/// How long single units take, with a child and two events each, while the exporter is called every
+/// 20 ms: an exporter is nobody's business but the background thread's.
+fn latencies() {
+    println!("\nA unit with a child and events, while its exporter .., ns");
+    println!("{:<44} {:>11} {:>11} {:>11}", "", "p50", "p99", "p99.9");
+    // The panics are on purpose, and expected to be many.
+    std::panic::set_hook(Box::new(|_| {}));
+    let under: Vec<_> = EXPORTERS
+        .iter()
+        .map(|(_, export)| {
+            let (layer, telemetry) = Telemetry::builder()
+                .flush_every(Duration::from_millis(20))
+                .export(Faulty(*export))
+                .build()
+                .expect("a valid configuration");
+            (tracing::Dispatch::new(registry().with(layer)), telemetry)
+        })
+        .collect();
+    let mut took = vec![Vec::new(); EXPORTERS.len()];
+    let (rounds, units) = if support::smoke() {
+        (2, 200)
+    } else {
+        (40, 5_000)
+    };
+    for _ in 0..rounds {
+        for ((dispatch, _), took) in under.iter().zip(&mut took) {
+            tracing::dispatcher::with_default(dispatch, || {
+                for n in 0..units {
+                    let start = Instant::now();
+                    info_span!("unit", n).in_scope(|| {
+                        info!(n, "begun");
+                        info_span!("child").in_scope(|| info!(n, "half way"));
+                    });
+                    took.push(start.elapsed().as_nanos() as u64);
+                }
+            });
+        }
+    }
+    for ((name, _), took) in EXPORTERS.iter().zip(&mut took) {
+        took.sort_unstable();
+        let at = |q: f64| took[((took.len() - 1) as f64 * q) as usize];
+        println!(
+            "{name:<44} {:>11} {:>11} {:>11}",
+            at(0.5),
+            at(0.99),
+            at(0.999)
+        );
+    }
+    for ((_, telemetry), (name, _)) in under.into_iter().zip(EXPORTERS) {
+        // It may be blocked: the ledger adds up all the same.
+        let ledger = match telemetry.shutdown(Duration::from_millis(100)) {
+            Ok(ledger) => ledger,
+            Err(error) => error.ledger().clone(),
+        };
+        for stream in [
+            &ledger.units,
+            &ledger.events,
+            &ledger.exemplars,
+            &ledger.records,
+        ] {
+            let sum = stream.kept + stream.sampled_out + stream.rate_limited;
+            assert_eq!(stream.seen, sum + stream.dropped_total(), "{name}");
+        }
+        assert_eq!(ledger.units.seen, rounds * units, "{name}");
+        // Dropping it would wait for the exporter again.
+        std::mem::forget(telemetry);
+    }
+    let _ = std::panic::take_hook();
+}
+
 fn main() {
     const CASES: &[Case] = &[
         ("unit_registry", |n| with_registry(unit, n)),
@@ -291,6 +387,8 @@ fn main() {
     ] {
         compare(name, &mut under(&bare, work), &mut under(&with, work));
     }
+
+    latencies();
 
     println!("\nHeap allocations, telemetry's own included");
     let units = if support::smoke() { 20_000 } else { 1_000_000 };

@@ -99,6 +99,45 @@ fn each_poll_is_a_wake_up_and_threads_may_change() {
 }
 
 #[test]
+fn a_future_that_is_dropped_between_polls_ends_its_unit() {
+    use std::future::{Future, pending};
+    use std::task::{Context, Waker};
+    use tracing::Instrument;
+
+    let snapshot = counted(|_| {
+        let work = async {
+            allocate(64);
+            let held = vec![1u8; 5000];
+            pending::<()>().await;
+            drop(held);
+        };
+        let mut work = Box::pin(work.instrument(info_span!("root")));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(work.as_mut().poll(&mut cx).is_pending());
+        // On another thread, where it was never polled.
+        std::thread::spawn(move || drop(work)).join().unwrap();
+    });
+    assert_eq!(snapshot.unit("root").unwrap().count, 1);
+    // The poll; and the drop, which `tracing` does inside the span.
+    assert_eq!(sum(&snapshot, "root", "wakeups"), Some(2));
+    assert_eq!(sum(&snapshot, "root", "allocs"), tracked(2));
+    assert_eq!(snapshot.ledger.units.seen, 1);
+}
+
+#[test]
+fn to_follow_from_a_unit_is_not_to_belong_to_it() {
+    let snapshot = counted(|_| {
+        let first = info_span!("first");
+        let second = info_span!(parent: None, "second");
+        second.follows_from(&first);
+        first.in_scope(|| allocate(64));
+        second.in_scope(|| (0..2).for_each(|_| allocate(64)));
+    });
+    assert_eq!(sum(&snapshot, "first", "allocs"), tracked(1));
+    assert_eq!(sum(&snapshot, "second", "allocs"), tracked(2));
+}
+
+#[test]
 fn wall_ends_at_the_last_exit_and_busy_leaves_out_the_waiting() {
     let snapshot = counted(|_| {
         let root = info_span!("root");
