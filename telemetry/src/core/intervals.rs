@@ -1,0 +1,187 @@
+//! From the rings of ended units to histograms: of the interval since the last flush, and of all time.
+
+use super::{Core, lock};
+use crate::aggregate::{Aggregate, KindCosts, Metric};
+use crate::budgets::Over;
+use crate::costs::{Costs, Distributed, TotalCosts};
+use crate::exemplars::Chooser;
+use crate::ledger::UnitCounts;
+use crate::shard::Shard;
+use crate::snapshot::{Snapshot, UnitSnapshot};
+use crate::units::{Finished, KindId};
+use std::sync::TryLockError;
+
+pub(super) struct Totals {
+    /// All before the last flush.
+    flushed: Aggregate<TotalCosts>,
+    /// Empty: what takes the place of a kind that is flushed.
+    spare: Box<KindCosts<Costs>>,
+    interval_start: u64,
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Totals {
+            flushed: Aggregate::default(),
+            spare: Box::new(KindCosts::new()),
+            interval_start: 0,
+        }
+    }
+}
+
+/// What the units that ended between two flushes cost.
+#[derive(Debug)]
+pub(crate) struct Interval {
+    pub(crate) seconds: f64,
+    /// The kinds that had units, the one with the most wall time in all first.
+    pub(crate) units: Vec<UnitSnapshot>,
+    pub(crate) broken: Vec<Broken>,
+}
+
+/// A limit that did not hold for an interval.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    pub(crate) kind: KindId,
+    /// Its place in the kind's budget.
+    pub(crate) limit: usize,
+    pub(crate) over: Over,
+}
+
+impl Core {
+    /// Moves what is in one shard's ring into the histograms.
+    pub(crate) fn drain(&self, shard: &Shard) {
+        self.drain_into(shard, &mut lock(&self.incoming));
+    }
+
+    /// The same, unless somebody else is at the histograms.
+    pub(crate) fn drain_if_free(&self, shard: &Shard) {
+        match self.incoming.try_lock() {
+            Ok(mut incoming) => self.drain_into(shard, &mut incoming),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                self.drain_into(shard, &mut poisoned.into_inner());
+            }
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+
+    /// Takes in a unit that ended where no ring can be had.
+    pub(crate) fn take_in(&self, unit: &Finished) {
+        let mut incoming = lock(&self.incoming);
+        let mut counts = UnitCounts::default();
+        alloc_tracker::excluded(|| self.record(unit, &mut incoming, &mut counts));
+        self.counters.add(&counts);
+    }
+
+    fn drain_into(&self, shard: &Shard, incoming: &mut Aggregate<Costs>) {
+        let mut counts = UnitCounts::default();
+        // A histogram that grows allocates: not at the expense of a unit around this one.
+        alloc_tracker::excluded(|| {
+            (shard.units).drain(|unit| self.record(unit, incoming, &mut counts));
+        });
+        self.counters.add(&counts);
+    }
+
+    fn record(&self, unit: &Finished, incoming: &mut Aggregate<Costs>, counts: &mut UnitCounts) {
+        let limits = self.kinds.get(unit.kind).limits();
+        incoming.at(unit.kind).record(unit, self.sampling, limits);
+        counts.count(unit);
+    }
+
+    /// Brings the histograms up to date.
+    pub(super) fn collect(&self) {
+        let shards = self.shards();
+        // Ring by ring: a thread that waits for the histograms does not wait for all rings.
+        for shard in &shards {
+            self.drain(shard);
+        }
+        for (kind, _) in self.kinds.all() {
+            self.in_flight_of(kind, &shards);
+        }
+    }
+
+    /// Everything since the start.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        // Bringing up to date is telemetry's expense; the snapshot is the caller's.
+        alloc_tracker::excluded(|| self.collect());
+        let totals = lock(&self.totals);
+        let units = self.kinds.all().filter_map(|(id, _)| {
+            let costs = alloc_tracker::excluded(|| self.costs_of(id, &totals.flushed));
+            let unit = costs
+                .as_ref()
+                .map(|costs| UnitSnapshot::of(self, id, costs));
+            alloc_tracker::excluded(|| drop(costs));
+            // Or none has ended, and some are in progress.
+            unit.or_else(|| {
+                (self.in_flight(id).0 > 0)
+                    .then(|| UnitSnapshot::of(self, id, &KindCosts::<TotalCosts>::new()))
+            })
+        });
+        Snapshot::new(self, units.collect(), self.clock.now())
+    }
+
+    /// What a kind has cost since the start; `None` if it had no units.
+    fn costs_of(
+        &self,
+        kind: KindId,
+        flushed: &Aggregate<TotalCosts>,
+    ) -> Option<KindCosts<TotalCosts>> {
+        let incoming = lock(&self.incoming).of(kind).cloned();
+        let mut costs = match flushed.of(kind) {
+            Some(flushed) => flushed.clone(),
+            None => KindCosts::new(),
+        };
+        if let Some(incoming) = incoming {
+            costs.merge(&incoming);
+        }
+        (costs.count > 0).then_some(costs)
+    }
+
+    /// Ends an interval; `None` if it had no units, or nobody to be told of.
+    pub(crate) fn end_interval(&self) -> Option<Interval> {
+        self.collect();
+        let mut totals = lock(&self.totals);
+        let totals = &mut *totals;
+        let now = self.clock.now();
+        let lasted = now.saturating_sub(std::mem::replace(&mut totals.interval_start, now));
+        let mut interval = Interval {
+            seconds: lasted as f64 / 1e9,
+            units: Vec::new(),
+            broken: Vec::new(),
+        };
+        let mut counts = Vec::new();
+        for (id, kind) in self.kinds.all() {
+            {
+                let mut incoming = lock(&self.incoming);
+                if incoming.of(id).is_none() {
+                    counts.push(0);
+                    continue;
+                }
+                std::mem::swap(incoming.at(id), &mut totals.spare);
+            }
+            let (costs, flushed) = (&totals.spare, totals.flushed.at(id));
+            flushed.merge(costs);
+            counts.push(costs.count);
+            if let Some(p99) = p99(costs).or_else(|| p99(flushed)) {
+                kind.chooser.learn_p99(p99);
+            }
+            if self.has_exporters {
+                interval.units.push(UnitSnapshot::of(self, id, costs));
+                let limits = kind.limits().iter().zip(&costs.over).enumerate();
+                let broken = limits.filter(|(_, (limit, over))| over.breaks(limit));
+                interval.broken.extend(broken.map(|(n, (_, over))| Broken {
+                    kind: id,
+                    limit: n,
+                    over: *over,
+                }));
+            }
+            totals.spare.clear();
+        }
+        self.kinds.learn_shares(&counts);
+        UnitSnapshot::sort(&mut interval.units);
+        (!interval.units.is_empty()).then_some(interval)
+    }
+}
+
+fn p99<C: Distributed>(costs: &KindCosts<C>) -> Option<u64> {
+    Chooser::is_enough(costs.count).then(|| costs.metric(Metric::Wall).quantile(0.99))
+}

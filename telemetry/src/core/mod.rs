@@ -1,0 +1,173 @@
+//! The state that the layer, the handle and the background thread share: what the threads hand over
+//! ([`shards`]), and what is made of it ([`intervals`]).
+
+mod intervals;
+mod shards;
+
+use intervals::Totals;
+pub(crate) use intervals::{Broken, Interval};
+
+use crate::aggregate::Aggregate;
+use crate::background::Background;
+use crate::budgets::Budgets;
+use crate::callsites::CallSites;
+use crate::clock::Clock;
+use crate::costs::Costs;
+use crate::details::DetailRing;
+use crate::events::{Events, SuppressedSite};
+use crate::exemplars::HeadSample;
+use crate::filter::UnitFilter;
+use crate::ledger::{Counters, Ledger, UnitDrop};
+use crate::output::Queue;
+use crate::shard::Shard;
+use crate::system::Sampling;
+use crate::units::{Kinds, Slots, SpanTable};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub(crate) struct Core {
+    /// Tells instances apart in the thread-locals.
+    pub(crate) id: usize,
+    pub(crate) service: String,
+    pub(crate) clock: Clock,
+    pub(crate) sampling: Sampling,
+    pub(crate) callsites: CallSites,
+    pub(crate) kinds: Kinds,
+    pub(crate) spans: SpanTable,
+    pub(crate) slots: Slots,
+    pub(crate) events: Events,
+    pub(crate) head_sample: HeadSample,
+    /// Somebody reads what is written: exemplars and events are not for nobody.
+    pub(crate) has_exporters: bool,
+    pub(crate) queue: Queue,
+    pub(crate) counters: Counters,
+    pub(crate) background: Background,
+    detail_words: usize,
+    exemplar_ids: AtomicU64,
+    shards: Mutex<Vec<Arc<Shard>>>,
+    /// The details of threads that have ended: a unit that they worked for may not have.
+    ended_details: Mutex<VecDeque<Arc<DetailRing>>>,
+    /// What came in since the last flush. Held for as long as it takes to read one ring, or one
+    /// kind's histograms; never for a report.
+    incoming: Mutex<Aggregate<Costs>>,
+    totals: Mutex<Totals>,
+}
+
+/// What an instance is made of; see the builder.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) service: String,
+    pub(crate) units: UnitFilter,
+    pub(crate) budgets: Budgets,
+    pub(crate) events: Events,
+    pub(crate) sampling: Sampling,
+    pub(crate) head_sample: HeadSample,
+    pub(crate) has_exporters: bool,
+    pub(crate) bounds: Bounds,
+}
+
+/// Bounds on memory; see the builder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) kinds: usize,
+    pub(crate) spans: usize,
+    pub(crate) units: usize,
+    /// Bytes of detail per thread.
+    pub(crate) detail: usize,
+}
+
+impl Core {
+    pub(crate) fn new(setup: Setup) -> Self {
+        static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
+        let Setup { bounds, .. } = setup;
+        Core {
+            id: NEXT_ID.fetch_add(1, Relaxed),
+            service: setup.service,
+            clock: Clock::new(),
+            sampling: setup.sampling,
+            callsites: CallSites::new(),
+            kinds: Kinds::new(setup.units, setup.budgets, bounds.kinds),
+            spans: SpanTable::new(bounds.spans),
+            slots: Slots::new(bounds.units),
+            events: setup.events,
+            head_sample: setup.head_sample,
+            has_exporters: setup.has_exporters,
+            queue: Queue::new(),
+            counters: Counters::default(),
+            background: Background::new(),
+            // Nobody would read it.
+            detail_words: if setup.has_exporters {
+                bounds.detail / 8
+            } else {
+                0
+            },
+            exemplar_ids: AtomicU64::new(first_exemplar_id()),
+            shards: Mutex::default(),
+            ended_details: Mutex::default(),
+            incoming: Mutex::default(),
+            totals: Mutex::default(),
+        }
+    }
+
+    /// Whether spans and events of units leave entries in the rings.
+    #[inline]
+    pub(crate) fn keeps_details(&self) -> bool {
+        self.detail_words > 0
+    }
+
+    /// What each call site of events kept back since this was last called, `most` of them.
+    pub(crate) fn take_suppressed(&self, most: usize) -> Vec<SuppressedSite> {
+        // The lock: a thread that ends moves its counts.
+        let shards = lock(&self.shards);
+        self.events.take_suppressed(&self.callsites, &shards, most)
+    }
+
+    /// A unit is not counted. The ledger has that to say, even if no unit ever ends.
+    pub(crate) fn drop_unit(&self, why: UnitDrop) {
+        self.counters.unit_dropped(why);
+        self.background.something_happened();
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
+        alloc_tracker::excluded(|| self.collect());
+        self.ledger_so_far()
+    }
+
+    /// The ledger without what is still in the rings.
+    pub(crate) fn ledger_so_far(&self) -> Ledger {
+        let rate_limited = alloc_tracker::excluded(|| {
+            if self.background.has_stopped() {
+                // What was handed over too late: nobody writes it any more.
+                for item in self.queue.drain() {
+                    self.counters.shut_down(&item);
+                }
+            }
+            let shards = lock(&self.shards);
+            self.events.rate_limited(&self.callsites, &shards)
+        });
+        self.counters.ledger(&self.events, rate_limited)
+    }
+}
+
+/// Ids of exemplars count up from here: a process that starts later has other ones.
+fn first_exemplar_id() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_epoch.unwrap_or_default().as_millis() as u64 * 1000
+}
+
+/// A panic while a lock is held leaves figures that are a unit short, not broken ones.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("id", &self.id)
+            .field("service", &self.service)
+            .finish_non_exhaustive()
+    }
+}

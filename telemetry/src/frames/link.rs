@@ -1,0 +1,227 @@
+//! A thread's connection to an instance: through it go the units that the thread begins and ends, the
+//! details of what it does, and the events that it keeps back.
+
+use super::{Frames, with};
+use crate::callsites::SiteId;
+use crate::core::Core;
+use crate::details::{DetailRing, FieldBytes};
+use crate::shard::Shard;
+use crate::system::Sampled;
+use crate::units::{Finished, FreeSlot, KindId, Membership, Start};
+use std::sync::{Arc, Weak};
+
+/// The thread's connection to one telemetry instance, which it does not keep alive.
+pub(super) struct Link {
+    pub(super) id: usize,
+    pub(super) core: Weak<Core>,
+    pub(super) shard: Arc<Shard>,
+    /// When the thread last looked at the instance's clock.
+    pub(super) looked_at: u64,
+    /// The last span that was made here, which as a rule is entered next.
+    pub(super) newest: Option<(u64, Membership)>,
+    /// Slots of units that this thread ended, for the next ones that it begins.
+    slots: Vec<FreeSlot>,
+}
+
+/// Free slots that a thread keeps at hand: enough for it to begin and end units in turns.
+const SLOTS_AT_HAND: usize = 16;
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(core) = self.core.upgrade() {
+            for slot in self.slots.drain(..) {
+                core.slots.give_back(slot);
+            }
+            core.retire(&self.shard);
+        }
+    }
+}
+
+/// A span was made on this thread, for a unit. `detail` may leave an entry, at a time: `now`, or when
+/// the thread last looked at the clock. A ring's times never go back.
+#[inline]
+pub(crate) fn made(
+    core: &Arc<Core>,
+    span: u64,
+    member: Membership,
+    now: Option<u64>,
+    detail: impl FnOnce(&DetailRing, u64),
+) {
+    with(|all| {
+        let link = all.link(core);
+        link.newest = Some((span, member));
+        if core.keeps_details() {
+            link.looked_at = link.looked_at.max(now.unwrap_or(0));
+            detail(&link.shard.details, link.looked_at);
+        }
+    });
+}
+
+/// Begins a unit at `now`. `None` if too many are in progress.
+pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membership> {
+    let begun = with(|all| {
+        all.begun = all.begun.wrapping_add(1);
+        // Every 64th of the thread has its own telemetry cost timed; not its first, which sets
+        // things up.
+        let timed = all.begun.is_multiple_of(64);
+        let thread = all.thread();
+        let start = Start {
+            kind,
+            timed,
+            drawn: core.has_exporters && core.head_sample.draws(all.random()),
+            sampled: core.sampling.decide(all.random()),
+            now,
+            thread,
+        };
+        let link = all.link(core);
+        link.looked_at = now;
+        let slot = core.slots.begin(start, link.slots.pop())?;
+        if link.shard.in_flight_changes(kind, 1) {
+            core.look_at_in_flight(kind);
+        }
+        Some((slot, timed))
+    });
+    // The thread is ending: it has no number, and nothing at hand.
+    let begun = begun.unwrap_or_else(|| {
+        let start = Start {
+            kind,
+            timed: false,
+            drawn: false,
+            sampled: Sampled::No,
+            now,
+            thread: NO_THREAD,
+        };
+        let slot = core.slots.begin(start, None)?;
+        core.kinds.get(kind).add_elsewhere(1);
+        Some((slot, false))
+    });
+    begun.map(|(slot, timed)| Membership {
+        slot,
+        is_root: true,
+        timed,
+    })
+}
+
+/// No thread has this number.
+const NO_THREAD: u64 = u64::MAX;
+
+/// A unit of this kind was ended: it is in progress no more, and its slot is free.
+pub(crate) fn ended(core: &Arc<Core>, kind: KindId, slot: FreeSlot) {
+    let mut slot = Some(slot);
+    if with(|all| all.link(core).ended(kind, &mut slot)).is_none() {
+        core.kinds.get(kind).add_elsewhere(-1);
+    }
+    if let Some(slot) = slot {
+        core.slots.give_back(slot);
+    }
+}
+
+/// A unit has ended: puts it into the thread's ring, and drains the ring in time.
+pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished, slot: FreeSlot) {
+    let mut slot = Some(slot);
+    let handed_on = with(|all| {
+        let link = all.link(core);
+        link.ended(unit.kind, &mut slot);
+        let shard = &link.shard;
+        if shard.units.is_half_full() {
+            core.drain_if_free(shard);
+        }
+        while !shard.units.push(unit) {
+            // Full, and others were at the histograms all the while. No unit is lost for
+            // that: the thread waits for them, some microseconds as a rule.
+            core.drain(shard);
+        }
+    });
+    if handed_on.is_none() {
+        // The thread is ending: straight into the histograms.
+        core.take_in(unit);
+        core.kinds.get(unit.kind).add_elsewhere(-1);
+    }
+    if let Some(slot) = slot {
+        core.slots.give_back(slot);
+    }
+    core.background.something_happened();
+}
+
+impl Link {
+    /// A unit of this kind was ended. Its slot is kept at hand, if there is room.
+    #[inline]
+    fn ended(&mut self, kind: KindId, slot: &mut Option<FreeSlot>) {
+        self.shard.in_flight_changes(kind, -1);
+        if self.slots.len() < SLOTS_AT_HAND {
+            self.slots.extend(slot.take());
+        }
+    }
+}
+
+/// Lets `write` leave an entry in the thread's ring of details, at `now` or when the thread last
+/// looked at the clock.
+#[inline]
+pub(crate) fn detail(core: &Arc<Core>, now: u64, write: impl FnOnce(&DetailRing, u64)) {
+    with(|all| {
+        let link = all.link(core);
+        link.looked_at = link.looked_at.max(now);
+        write(&link.shard.details, link.looked_at);
+    });
+}
+
+/// The thread keeps back an event of this call site, which happened in its innermost span or, if it
+/// is not `contextual`, elsewhere. In a unit of the sample it leaves its `fields` in the detail all
+/// the same; in another one a mark.
+#[inline]
+pub(crate) fn suppress(
+    core: &Arc<Core>,
+    site: SiteId,
+    now: u64,
+    contextual: bool,
+    fields: impl FnOnce() -> FieldBytes,
+) {
+    let drawn = with(|all| {
+        let link = all.link(core);
+        link.shard.suppress(site, now);
+        if !core.keeps_details() || !contextual {
+            return None;
+        }
+        let frame = all.frames.iter().rfind(|f| f.core == core.id)?;
+        let (slot, span) = (frame.member.slot, frame.span);
+        let link = all.link(core);
+        if !core.slots.get(slot)?.is_drawn() {
+            (link.shard.details).event(link.looked_at, slot, span, site, &[]);
+            return None;
+        }
+        Some((slot, span))
+    });
+    match drawn {
+        None => core.events.retire(site, 1, now),
+        Some(None) => {}
+        Some(Some((slot, span))) => {
+            // Visited outside: it is the user's code, which may have spans and events of its own.
+            let fields = fields();
+            detail(core, core.clock.now(), |details, at| {
+                details.event(at, slot, span, site, fields.as_bytes());
+            });
+        }
+    }
+}
+
+impl Frames {
+    #[inline]
+    pub(super) fn link(&mut self, core: &Arc<Core>) -> &mut Link {
+        let at = match self.links.iter().position(|link| link.id == core.id) {
+            Some(at) => at,
+            None => alloc_tracker::excluded(|| {
+                self.links.retain(|link| link.core.strong_count() > 0);
+                self.links.push(Link {
+                    id: core.id,
+                    core: Arc::downgrade(core),
+                    shard: core.new_shard(),
+                    looked_at: 0,
+                    newest: None,
+                    slots: Vec::with_capacity(SLOTS_AT_HAND),
+                });
+                self.links.len() - 1
+            }),
+        };
+        &mut self.links[at]
+    }
+}
