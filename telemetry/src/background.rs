@@ -218,25 +218,32 @@ impl Worker {
         if self.exporters.is_empty() {
             return;
         }
-        let mut records = self.writer.records(core, interval);
+        let mut records = self.writer.records(core, interval, last);
         let units = core.ledger_so_far().units;
         if records.is_empty() && !last && units == self.told {
             return;
         }
         self.told = units;
         records.push(self.writer.ledger(core));
+        let mut is_written = false;
         for exporter in &mut self.exporters {
             // An exporter is the user's code: its panic is counted, and ends nothing.
             let result = catch_unwind(AssertUnwindSafe(|| exporter.export(&records)));
             let counters = &self.core.counters;
             let count = records.len() as u64;
             match result {
-                Ok(Ok(bytes)) => counters.records_written(count, bytes),
+                Ok(Ok(bytes)) => {
+                    is_written = true;
+                    counters.records_written(count, bytes);
+                }
                 Ok(Err(error)) => {
                     counters.records_dropped(count, &format!("write_failed: {}", error.kind()));
                 }
                 Err(_) => counters.records_dropped(count, "exporter_panicked"),
             }
+        }
+        if !is_written {
+            self.writer.nothing_was_written(&self.core);
         }
         self.core.counters.note_own_cpu();
     }

@@ -116,15 +116,16 @@ impl Builder {
 
     /// The share of units that is written in detail whatever comes of them. Default: 0.001. Units
     /// with an error, over budget, slower than 99 % of their kind, or of a rare kind are kept
-    /// besides, some a second for each reason and kind; every exemplar says why it was kept and for
-    /// how many it stands.
+    /// besides. Each reason keeps at most one a second for each kind of unit (rare ones: a minute),
+    /// and at once 10 of the sample, 5 of the others and 3 rare ones; every exemplar says why it was
+    /// kept, and its weight for how many it stands.
     pub fn trace_sample(mut self, probability: f64) -> Self {
         self.trace_sample = probability;
         self
     }
 
-    /// How much detail each thread remembers for units that may be kept, in bytes: a power of two,
-    /// or 0 for none. Default: 64 KiB, some 800 spans. Exemplars then have no spans or events, and
+    /// How much detail each thread remembers for units that may be kept, in bytes: a power of two
+    /// from 4 KiB on, or 0 for none. Default: 64 KiB, some 800 spans. Exemplars then have no spans or events, and
     /// a span inside a unit costs less.
     pub fn detail(mut self, bytes_per_thread: usize) -> Self {
         self.bounds.detail = bytes_per_thread;
@@ -219,7 +220,7 @@ impl Builder {
             }
         }
         let detail = self.bounds.detail;
-        if detail != 0 && !(detail.is_power_of_two() && (1 << 10..=1 << 30).contains(&detail)) {
+        if detail != 0 && !(detail.is_power_of_two() && (1 << 12..=1 << 30).contains(&detail)) {
             return Err(BuildError::Detail(detail));
         }
         let OutputLimit {
@@ -229,8 +230,8 @@ impl Builder {
         for (name, rate, burst) in [
             ("event_rate", self.event_rate.0, self.event_rate.1),
             ("error_rate", self.error_rate.0, self.error_rate.1),
-            ("max_output", records_per_second, 1),
-            ("max_output", bytes_per_second, 1),
+            ("max_output, records", records_per_second, 1),
+            ("max_output, bytes", bytes_per_second, 1),
         ] {
             Rate::new(rate, burst).ok_or(BuildError::Rate { name, rate, burst })?;
         }
@@ -309,7 +310,7 @@ pub enum BuildError {
         /// What it was given, at once.
         burst: u32,
     },
-    /// The ring of details is not a power of two from 1 KiB to 1 GiB, and not 0.
+    /// The ring of details is not a power of two from 4 KiB to 1 GiB, and not 0.
     Detail(usize),
     /// A bound is zero or too large.
     Bound {
@@ -336,12 +337,12 @@ impl fmt::Display for BuildError {
             }
             BuildError::Rate { name, rate, burst } => write!(
                 f,
-                "{name} has a rate of {rate} a second and a burst of {burst}; the rate must be above \
-                 0 and at most 1e9, the burst at least 1"
+                "{name}: {rate} a second, {burst} at once; the rate must be above 0 and at most 1e9, \
+                 and what may come at once at least 1"
             ),
             BuildError::Detail(bytes) => write!(
                 f,
-                "detail is {bytes} bytes; it must be 0 or a power of two from 1024 to 1073741824"
+                "detail is {bytes} bytes; it must be 0 or a power of two from 4096 to 1073741824"
             ),
             BuildError::Bound { name, value, most } => {
                 write!(f, "{name} is {value}; it must be from 1 to {most}")

@@ -1,9 +1,10 @@
 //! Whether recorded fields say that a span failed.
 
 use std::fmt::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use tracing::field::{Field, Visit};
 
-/// `error` with anything but `false`, `None`, `0` or nothing, or `otel.status_code` with `ERROR`.
+/// `error` with anything but `false`, `None`, `0`, `Ok(())` or nothing, or `otel.status_code` with `ERROR`.
 #[derive(Debug, Default)]
 pub(crate) struct ErrorField {
     found: bool,
@@ -11,9 +12,7 @@ pub(crate) struct ErrorField {
 
 impl ErrorField {
     pub(crate) fn in_record(values: &tracing::span::Record<'_>) -> bool {
-        let mut visitor = ErrorField::default();
-        values.record(&mut visitor);
-        visitor.found
+        Self::visit(|visitor| values.record(visitor))
     }
 
     pub(crate) fn in_attributes(attributes: &tracing::span::Attributes<'_>) -> bool {
@@ -21,9 +20,22 @@ impl ErrorField {
         if fields.field("error").is_none() && fields.field("otel.status_code").is_none() {
             return false;
         }
+        Self::visit(|visitor| attributes.record(visitor))
+    }
+
+    /// A value whose formatting panics says that something is wrong.
+    fn visit(record: impl FnOnce(&mut ErrorField)) -> bool {
         let mut visitor = ErrorField::default();
-        attributes.record(&mut visitor);
-        visitor.found
+        let visited = catch_unwind(AssertUnwindSafe(|| record(&mut visitor)));
+        visitor.found || visited.is_err()
+    }
+
+    fn see(&mut self, field: &Field, text: impl FnOnce() -> Word) {
+        self.found |= match field.name() {
+            "error" => !text().says_nothing(),
+            "otel.status_code" => text().is("error"),
+            _ => false,
+        };
     }
 }
 
@@ -32,25 +44,19 @@ impl Visit for ErrorField {
         self.found |= value && field.name() == "error";
     }
 
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.found |= value != 0.0 && field.name() == "error";
+    }
+
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.found |= match field.name() {
-            "error" => !["", "false", "None", "0"].contains(&value),
-            "otel.status_code" => value.eq_ignore_ascii_case("error"),
-            _ => false,
-        };
+        self.see(field, || Word::of(format_args!("{value}")));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.found |= match field.name() {
-            "error" => {
-                let word = Word::of(value);
-                !["", "false", "none", "0"]
-                    .iter()
-                    .any(|nothing| word.is(nothing))
-            }
-            "otel.status_code" => Word::of(value).is("error"),
-            _ => false,
-        };
+        // The value's own code: what it allocates is not the unit's, which did not ask for this.
+        self.see(field, || {
+            alloc_tracker::excluded(|| Word::of(format_args!("{value:?}")))
+        });
     }
 }
 
@@ -62,10 +68,15 @@ struct Word {
 }
 
 impl Word {
-    fn of(value: &dyn fmt::Debug) -> Self {
+    fn of(value: fmt::Arguments<'_>) -> Self {
         let mut word = Word::default();
-        let _ = write!(word, "{value:?}");
+        let _ = word.write_fmt(value);
         word
+    }
+
+    fn says_nothing(&self) -> bool {
+        let nothing = ["", "false", "none", "0", "ok(())"];
+        nothing.iter().any(|word| self.is(word))
     }
 
     fn is(&self, word: &str) -> bool {

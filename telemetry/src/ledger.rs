@@ -96,13 +96,16 @@ pub(crate) enum UnitDrop {
     TooManySpans,
     /// It ended after `shutdown`.
     ShutDown,
+    /// It ended in a process that was forked, where its figures cannot be read.
+    Forked,
 }
 
 impl UnitDrop {
-    const ALL: [UnitDrop; 3] = [
+    const ALL: [UnitDrop; 4] = [
         UnitDrop::TooManyUnits,
         UnitDrop::TooManySpans,
         UnitDrop::ShutDown,
+        UnitDrop::Forked,
     ];
 
     fn name(self) -> &'static str {
@@ -110,6 +113,7 @@ impl UnitDrop {
             UnitDrop::TooManyUnits => "too_many_units",
             UnitDrop::TooManySpans => "too_many_spans",
             UnitDrop::ShutDown => "shut_down",
+            UnitDrop::Forked => "forked",
         }
     }
 }
@@ -119,15 +123,18 @@ impl UnitDrop {
 enum Lost {
     QueueFull,
     ShutDown,
+    /// No exporter took it.
+    WriteFailed,
 }
 
 impl Lost {
-    const ALL: [Lost; 2] = [Lost::QueueFull, Lost::ShutDown];
+    const ALL: [Lost; 3] = [Lost::QueueFull, Lost::ShutDown, Lost::WriteFailed];
 
     fn name(self) -> &'static str {
         match self {
             Lost::QueueFull => "queue_full",
             Lost::ShutDown => "shut_down",
+            Lost::WriteFailed => "write_failed",
         }
     }
 }
@@ -150,6 +157,12 @@ impl Written {
 
     pub(crate) fn shut_down(&self) {
         self.lost[Lost::ShutDown as usize].fetch_add(1, Relaxed);
+    }
+
+    /// So many that were kept were not written after all.
+    pub(crate) fn write_failed(&self, times: u64) {
+        self.lost[Lost::WriteFailed as usize].fetch_add(times, Relaxed);
+        self.kept.fetch_sub(times, Relaxed);
     }
 
     fn stream(&self) -> Stream {

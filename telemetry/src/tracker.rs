@@ -17,8 +17,9 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-/// What the callbacks of the layer do. None panics. None locks or allocates, but for the first
-/// unit of a call site and of a thread.
+/// What the callbacks of the layer do. None panics. None locks or allocates, but for the first unit
+/// of a call site and of a thread, and where something is kept: an event within its limits, a unit
+/// that becomes an exemplar.
 #[derive(Clone)]
 pub(crate) struct Tracker {
     core: Arc<Core>,
@@ -184,7 +185,7 @@ impl Tracker {
         if let Some(Place { parent, member }) = place
             && core.keeps_details()
         {
-            frames::detail(core, core.clock.now(), |details, at| {
+            frames::detail(core, Some(core.clock.now()), |details, at| {
                 details.event(at, member.slot, parent, site, fields.as_bytes());
             });
         }
@@ -229,7 +230,7 @@ impl Tracker {
     /// Remembers whose unit a span belongs to.
     fn add(&self, site: SiteId, attributes: &Attributes<'_>, id: &Id, place: Place) {
         let core = &self.core;
-        let Place { parent, member } = place;
+        let member = place.member;
         if !core.spans.insert(id.into_u64(), member) {
             // A child without a place is no loss but for its own threads; a root is its unit.
             if member.is_root {
@@ -241,20 +242,28 @@ impl Tracker {
             }
             return;
         }
-        let has_fields = core.keeps_details() && !attributes.metadata().fields().is_empty();
-        let fields = has_fields.then(|| FieldBytes::of(|visit| attributes.record(visit)));
-        let fields = fields.as_ref().map_or(&[][..], FieldBytes::as_bytes);
-        // PERF: a thread inside the unit has looked at the clock when it entered.
-        let now = attributes.parent().map(|_| core.clock.now());
-        frames::made(core, id.into_u64(), member, now, |details, at| {
-            let ids = (id.into_u64(), parent);
-            details.begin(at, member.slot, ids, site, fields);
-        });
+        if core.keeps_details() {
+            self.detail_begin(site, attributes, id, place);
+        }
         if ErrorField::in_attributes(attributes)
             && let Some(slot) = core.slots.get(member.slot)
         {
             slot.mark_error();
         }
+    }
+
+    fn detail_begin(&self, site: SiteId, attributes: &Attributes<'_>, id: &Id, place: Place) {
+        let core = &self.core;
+        let Place { parent, member } = place;
+        let has_fields = !attributes.metadata().fields().is_empty();
+        let fields = has_fields.then(|| FieldBytes::of(|visit| attributes.record(visit)));
+        let fields = fields.as_ref().map_or(&[][..], FieldBytes::as_bytes);
+        // PERF: a thread inside the unit has looked at the clock when it entered.
+        let now = attributes.parent().map(|_| core.clock.now());
+        frames::detail(core, now, |details, at| {
+            let ids = (id.into_u64(), parent);
+            details.begin(at, member.slot, ids, site, fields);
+        });
     }
 
     #[inline]
@@ -294,7 +303,7 @@ impl Tracker {
         {
             let site = core.callsites.id(metadata);
             let fields = FieldBytes::of(|visit| values.record(visit));
-            frames::detail(core, core.clock.now(), |details, at| {
+            frames::detail(core, Some(core.clock.now()), |details, at| {
                 details.record(at, member.slot, id.into_u64(), site, fields.as_bytes());
             });
         }
@@ -344,6 +353,10 @@ impl Tracker {
     #[cold]
     fn capture(&self, unit: &Finished, ended: &Ended, kept: Kept) -> Outcome {
         let core = &self.core;
+        if core.background.is_forked() {
+            // Nobody is there to write it, and the locks may be held by threads that are not.
+            return Outcome::NotChosen;
+        }
         alloc_tracker::excluded(|| {
             let captured = core.capture(unit, ended, kept);
             match core.queue.push(Item::Exemplar(Box::new(captured))) {

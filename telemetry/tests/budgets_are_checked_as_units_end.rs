@@ -139,6 +139,36 @@ fn memory_has_budgets_too() {
 }
 
 #[test]
+fn a_boundary_that_a_unit_cannot_tell_apart_is_unknown_and_not_zero() {
+    let (written, _) = written(
+        |b| {
+            b.budgets(budgets(
+                "[unit.wide]\ncalls.\"eighth\".max = 1\nbytes.\"1\".max = 5",
+            ))
+        },
+        |telemetry| {
+            info_span!("wide").in_scope(|| {
+                let first = telemetry::call!("1");
+                first.sent(u64::MAX);
+                first.received(1);
+                drop(telemetry::call!("2"));
+                drop(telemetry::call!("3"));
+                drop(telemetry::call!("4"));
+                drop(telemetry::call!("5"));
+                drop(telemetry::call!("6"));
+                drop(telemetry::call!("7"));
+                (0..50).for_each(|_| drop(telemetry::call!("eighth")));
+            });
+            let snapshot = telemetry.snapshot();
+            let wide = snapshot.unit("wide").unwrap();
+            assert_eq!(wide.budgets["calls.\"eighth\".max"].of, 0);
+            assert_eq!(wide.budgets["bytes.\"1\".max"].worst, u64::MAX);
+        },
+    );
+    assert_eq!(written.of("finding").len(), 1);
+}
+
+#[test]
 fn a_budget_for_a_unit_that_nobody_saw_is_a_warning() {
     let (written, _) = written(
         |b| b.budgets(budgets("[unit.chekout]\nretries.max = 1")),

@@ -190,9 +190,95 @@ fn a_queue_that_is_full_loses_events_with_a_reason() {
         |_| (0..10_000).for_each(one),
     );
     assert_eq!(ledger.events.seen, 10_000);
-    assert_eq!(ledger.events.kept, 4096);
-    assert_eq!(ledger.events.dropped["queue_full"], 10_000 - 4096);
-    assert_eq!(sum(&written.of("suppressed"), "count"), 10_000 - 4096);
+    // A quarter of the queue is for ERROR events and exemplars.
+    assert_eq!(ledger.events.kept, 3072);
+    assert_eq!(ledger.events.dropped["queue_full"], 10_000 - 3072);
+    assert_eq!(sum(&written.of("suppressed"), "count"), 10_000 - 3072);
+}
+
+#[test]
+fn a_storm_of_many_sites_and_summaries_hides_no_first_error() {
+    // One record a second, of which the unit's summary and the ledger take more than all.
+    let (written, _) = written(
+        |b| {
+            b.event_rate(1e9, 100_000)
+                .error_rate(1e9, 100_000)
+                .max_output(4.0, 1e6)
+        },
+        |telemetry| {
+            telemetry.flush();
+            for _ in 0..3 {
+                std::thread::sleep(Duration::from_millis(1100));
+                info_span!("a").in_scope(|| {});
+                info_span!("b").in_scope(|| {});
+                info_span!("c").in_scope(|| {});
+                for n in 0..500 {
+                    error!(n, "storm");
+                    one(n);
+                }
+                error!("once");
+                telemetry.flush();
+            }
+        },
+    );
+    let events = written.of("event");
+    let count = |message: &str| events.iter().filter(|e| e["message"] == message).count();
+    assert!(count("once") >= 3, "{}", count("once"));
+}
+
+#[test]
+fn what_no_exporter_took_is_told_again_or_lost_with_a_reason() {
+    use telemetry::export::{Exporter, Record};
+    use tracing_subscriber::prelude::*;
+
+    struct FailsFirst(written::Written, bool);
+    impl Exporter for FailsFirst {
+        fn export(&mut self, records: &[Record]) -> std::io::Result<u64> {
+            if !std::mem::replace(&mut self.1, true) {
+                return Err(std::io::ErrorKind::ConnectionRefused.into());
+            }
+            self.0.export(records)
+        }
+    }
+    let written = written::Written::default();
+    let (layer, telemetry) = telemetry::Telemetry::builder()
+        .flush_every(Duration::from_secs(3600))
+        .event_rate(0.001, 10)
+        .budgets("[unit.ghost]\nallocs.max = 1".parse().unwrap())
+        .export(FailsFirst(written.clone(), false))
+        .build()
+        .unwrap();
+    let _guard = tracing_subscriber::registry().with(layer).set_default();
+    for _ in 0..2 {
+        info_span!("unit").in_scope(|| (0..100).for_each(one));
+        telemetry.flush();
+    }
+    let ledger = telemetry.shutdown(Duration::from_secs(10)).unwrap();
+    assert_eq!(ledger.events.kept, 0);
+    assert_eq!(ledger.events.dropped["write_failed"], 10);
+    assert_eq!(ledger.events.seen, 200);
+    assert_eq!(sum(&written.of("suppressed"), "count"), 190);
+    assert_eq!(written.of("finding").len(), 1);
+}
+
+#[test]
+fn call_sites_that_suppress_wake_the_writer_by_themselves() {
+    let (builder, written) = builder();
+    let (layer, telemetry) = builder
+        .event_rate(0.001, 1)
+        .flush_every(Duration::from_millis(50))
+        .build()
+        .unwrap();
+    use tracing_subscriber::prelude::*;
+    let _guard = tracing_subscriber::registry().with(layer).set_default();
+    one(0);
+    telemetry.flush();
+    (0..100).for_each(one);
+    let end = Instant::now() + Duration::from_secs(10);
+    while written.of("suppressed").is_empty() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(sum(&written.of("suppressed"), "count"), 100);
 }
 
 #[test]

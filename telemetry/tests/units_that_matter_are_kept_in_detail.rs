@@ -111,6 +111,66 @@ fn written_with_everything() -> Vec<Value> {
 }
 
 #[test]
+fn a_large_sample_does_not_starve_errors() {
+    let (written, _) = written(
+        |b| b.trace_sample(1.0),
+        |_| (0..1000).for_each(|n| unit(n == 999)),
+    );
+    let exemplars = written.of("exemplar");
+    let failed: Vec<_> = exemplars.iter().filter(|e| e["error"] == true).collect();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0]["why"], json!(["error", "sample"]));
+    assert_eq!(failed[0]["weight"], 1.0);
+}
+
+#[test]
+fn threads_that_end_leave_their_detail_or_it_is_not_complete() {
+    for (threads, complete) in [(4, true), (20, false)] {
+        let (written, _) = written(
+            |b| b.trace_sample(1.0),
+            |_| {
+                let span = info_span!("unit");
+                let dispatch = tracing::dispatcher::get_default(Clone::clone);
+                for n in 0..threads {
+                    let (span, dispatch) = (span.clone(), dispatch.clone());
+                    let work = move || {
+                        let child = || info_span!(parent: &span, "child", n).in_scope(|| {});
+                        tracing::dispatcher::with_default(&dispatch, child);
+                    };
+                    std::thread::spawn(work).join().unwrap();
+                }
+            },
+        );
+        let exemplar = &written.of("exemplar")[0];
+        assert_eq!(exemplar["complete"], complete);
+        let spans = exemplar["spans"].as_array().unwrap().len();
+        assert_eq!(spans == threads + 1, complete, "{spans}");
+    }
+}
+
+#[test]
+fn a_value_that_cannot_be_formatted_harms_nobody() {
+    struct Panics;
+    impl std::fmt::Debug for Panics {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("a value that cannot be shown");
+        }
+    }
+    let (written, ledger) = written(
+        |b| b,
+        |_| {
+            let span = info_span!("unit", error = ?Panics, message = "said");
+            span.record("message", 3);
+            span.in_scope(|| error!(error = ?Panics, "worse"));
+        },
+    );
+    assert_eq!((ledger.units.kept, ledger.units.seen), (1, 1));
+    let exemplar = &written.of("exemplar")[0];
+    assert_eq!(exemplar["error"], true);
+    assert_eq!(exemplar["spans"][0]["fields"], json!({ "message": 3 }));
+}
+
+#[test]
 fn what_is_slower_than_the_live_p99_of_its_kind_is_kept() {
     let sleep =
         |millis| info_span!("job").in_scope(|| std::thread::sleep(Duration::from_millis(millis)));

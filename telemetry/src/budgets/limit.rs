@@ -70,11 +70,21 @@ impl Figure {
     /// `None` where it is unknown.
     fn of(self, unit: &Finished) -> Option<u64> {
         let crossed = |id| unit.boundaries.iter().find(move |b| b.id == id);
+        // What a unit has no room to tell apart is in `other`, of whatever boundary it is.
+        let has_other = || crossed(BoundaryId::OTHER).is_some();
         match self {
             Figure::Metric(metric) => metric.of(unit),
-            Figure::ContextSwitches => unit.system.map(|s| s.voluntary + s.involuntary),
-            Figure::Calls(id) => Some(crossed(id).map_or(0, |b| b.calls)),
-            Figure::Bytes(id) => Some(crossed(id).map_or(0, |b| b.sent + b.received)),
+            Figure::ContextSwitches => {
+                (unit.system).map(|system| system.voluntary.saturating_add(system.involuntary))
+            }
+            Figure::Calls(id) => match crossed(id) {
+                Some(boundary) => Some(boundary.calls),
+                None => (!has_other()).then_some(0),
+            },
+            Figure::Bytes(id) => match crossed(id) {
+                Some(boundary) => Some(boundary.sent.saturating_add(boundary.received)),
+                None => (!has_other()).then_some(0),
+            },
             Figure::Errors => Some(unit.error.into()),
         }
     }

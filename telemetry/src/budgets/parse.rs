@@ -58,6 +58,9 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, Vec<Limit>>, BudgetsE
             for (metric, value) in unit.inside(unit.table(limits)?) {
                 metric.limits(value, &mut all)?;
             }
+            if all.is_empty() {
+                return Err(unit.error("it has no limit; write for example allocs.max = 100"));
+            }
             units.insert(unit.name.to_owned(), all);
         }
     }
@@ -138,6 +141,10 @@ impl<'a> Place<'a> {
         }
         if let Some((_, figure)) = BOUNDARY_METRICS.iter().find(|(name, _)| *name == self.name) {
             for (boundary, value) in self.inside(self.table(value)?) {
+                if !matches!(value.get_ref(), DeValue::Table(_)) {
+                    let why = format!("a limit of a boundary is {}.\"NAME\".max", self.name);
+                    return Err(boundary.error(why));
+                }
                 let Some(id) = BoundaryId::named(boundary.name) else {
                     return Err(boundary.error("a process tells 64 boundaries apart, and has them"));
                 };
@@ -166,7 +173,12 @@ impl<'a> Place<'a> {
         for (key, value) in self.inside(self.table(value)?) {
             let Some((name, statistic)) = STATISTICS.iter().find(|(name, _)| *name == key.name)
             else {
-                return Err(key.error("there is no such statistic; use p50, p90, p99, p999 or max"));
+                let quote = match value.get_ref() {
+                    DeValue::Table(_) => "; a name with dots in it is quoted",
+                    _ => "",
+                };
+                let why = "there is no such statistic; use p50, p90, p99, p999 or max";
+                return Err(key.error(format!("{why}{quote}")));
             };
             limits.push(Limit {
                 metric: metric.to_owned(),
@@ -276,6 +288,12 @@ mod tests {
             (2, "unit.a.errors.rate", "[unit.a]\nerrors.rate = 1.5"),
             (2, "unit.a.errors.max", "[unit.a]\nerrors.max = 1"),
             (2, "unit.a.calls.max", "[unit.a]\ncalls.max = 1"),
+            (
+                2,
+                "unit.a.calls.db.query",
+                "[unit.a]\ncalls.db.query.max = 1",
+            ),
+            (1, "unit.a", "[unit.a]"),
             (3, "", "[unit.a]\nallocs.max = 3\nallocs.max = 4"),
         ] {
             let error = parse(text).unwrap_err();

@@ -36,8 +36,8 @@ impl Measure {
     pub(super) fn form(self) -> &'static str {
         match self {
             Measure::Count => "a whole number, like 120",
-            Measure::Bytes => "bytes, like 4096 or \"64 KiB\"",
-            Measure::Nanoseconds => "a duration, like \"2 ms\"",
+            Measure::Bytes => "bytes, like 4096 or \"64 KiB\" (B, KiB, MiB, GiB, TiB, kB, MB, GB)",
+            Measure::Nanoseconds => "a duration, like \"2 ms\" (ns, us, ms, s, min)",
             Measure::Share => "a share from 0 to 1, like 0.01",
         }
     }

@@ -95,7 +95,7 @@ impl Core {
             self.drain(shard);
         }
         for (kind, _) in self.kinds.all() {
-            self.in_flight_of(kind, &shards);
+            self.in_flight(kind);
         }
     }
 

@@ -6,6 +6,7 @@ mod shards;
 
 use intervals::Totals;
 pub(crate) use intervals::{Broken, Interval};
+use shards::Shards;
 
 use crate::aggregate::Aggregate;
 use crate::background::Background;
@@ -13,20 +14,17 @@ use crate::budgets::Budgets;
 use crate::callsites::CallSites;
 use crate::clock::Clock;
 use crate::costs::Costs;
-use crate::details::DetailRing;
-use crate::events::{Events, SuppressedSite};
+use crate::events::Events;
 use crate::exemplars::HeadSample;
 use crate::filter::UnitFilter;
 use crate::ledger::{Counters, Ledger, UnitDrop};
 use crate::output::Queue;
-use crate::shard::Shard;
 use crate::system::Sampling;
 use crate::units::{Kinds, Slots, SpanTable};
-use std::collections::VecDeque;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) struct Core {
     /// Tells instances apart in the thread-locals.
@@ -47,9 +45,7 @@ pub(crate) struct Core {
     pub(crate) background: Background,
     detail_words: usize,
     exemplar_ids: AtomicU64,
-    shards: Mutex<Vec<Arc<Shard>>>,
-    /// The details of threads that have ended: a unit that they worked for may not have.
-    ended_details: Mutex<VecDeque<Arc<DetailRing>>>,
+    shards: Mutex<Shards>,
     /// What came in since the last flush. Held for as long as it takes to read one ring, or one
     /// kind's histograms; never for a report.
     incoming: Mutex<Aggregate<Costs>>,
@@ -106,7 +102,6 @@ impl Core {
             },
             exemplar_ids: AtomicU64::new(first_exemplar_id()),
             shards: Mutex::default(),
-            ended_details: Mutex::default(),
             incoming: Mutex::default(),
             totals: Mutex::default(),
         }
@@ -116,13 +111,6 @@ impl Core {
     #[inline]
     pub(crate) fn keeps_details(&self) -> bool {
         self.detail_words > 0
-    }
-
-    /// What each call site of events kept back since this was last called, `most` of them.
-    pub(crate) fn take_suppressed(&self, most: usize) -> Vec<SuppressedSite> {
-        // The lock: a thread that ends moves its counts.
-        let shards = lock(&self.shards);
-        self.events.take_suppressed(&self.callsites, &shards, most)
     }
 
     /// A unit is not counted. The ledger has that to say, even if no unit ever ends.
@@ -145,17 +133,16 @@ impl Core {
                     self.counters.shut_down(&item);
                 }
             }
-            let shards = lock(&self.shards);
-            self.events.rate_limited(&self.callsites, &shards)
+            self.events_rate_limited()
         });
         self.counters.ledger(&self.events, rate_limited)
     }
 }
 
-/// Ids of exemplars count up from here: a process that starts later has other ones.
+/// Ids of exemplars count up from here: another instance, or process, has other ones.
 fn first_exemplar_id() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-    since_epoch.unwrap_or_default().as_millis() as u64 * 1000
+    // The standard library's keys are random.
+    RandomState::new().build_hasher().finish() >> 8
 }
 
 /// A panic while a lock is held leaves figures that are a unit short, not broken ones.

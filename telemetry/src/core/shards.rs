@@ -1,29 +1,50 @@
 //! The shards of the threads: who hands over, and what is read from all of them.
 
 use super::{Core, lock};
+use crate::details::DetailRing;
+use crate::events::SuppressedSite;
 use crate::exemplars::{self, Kept};
 use crate::shard::Shard;
 use crate::units::{Ended, Finished, KindId};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
+/// The shards of all threads, and what is remembered of those that have ended.
+#[derive(Debug, Default)]
+pub(super) struct Shards {
+    live: Vec<Arc<Shard>>,
+    /// The details of threads that have ended: a unit that they worked for may not have.
+    gone: VecDeque<Arc<DetailRing>>,
+    /// When the last of them was forgotten: of units that began before, something may be missing.
+    forgotten_at: u64,
+}
+
 /// Threads that have ended whose details are remembered.
-const MOST_ENDED_DETAILS: usize = 8;
+const MOST_GONE: usize = 8;
 
 impl Core {
     /// What is known of a unit that is kept: its entries in the rings of all threads.
+    ///
+    /// It takes microseconds as a rule, and a millisecond if two hundred threads filled their rings
+    /// while the unit lasted.
     pub(crate) fn capture(
         &self,
         unit: &Finished,
         ended: &Ended,
         kept: Kept,
     ) -> exemplars::Captured {
+        let (rings, forgotten_at) = {
+            // At once: a thread that ends is in one of the lists, and not in both.
+            let shards = lock(&self.shards);
+            let live = shards.live.iter().map(|shard| &shard.details);
+            let rings: Vec<_> = live.chain(&shards.gone).cloned().collect();
+            (rings, shards.forgotten_at)
+        };
         let mut entries = Vec::new();
-        let mut whole = self.keeps_details();
-        let live = self.shards();
-        let gone = lock(&self.ended_details).clone();
-        for details in live.iter().map(|shard| &shard.details).chain(&gone) {
+        let mut whole = self.keeps_details() && ended.started > forgotten_at;
+        for details in &rings {
             whole &= details.entries_of(ended.reference, ended.started, &mut entries);
         }
         exemplars::Captured {
@@ -40,7 +61,7 @@ impl Core {
     /// A shard for a thread that is new here.
     pub(crate) fn new_shard(&self) -> Arc<Shard> {
         let shard = Arc::new(Shard::new(self.kinds.most(), self.detail_words));
-        lock(&self.shards).push(Arc::clone(&shard));
+        lock(&self.shards).live.push(Arc::clone(&shard));
         shard
     }
 
@@ -52,20 +73,32 @@ impl Core {
             kind.add_elsewhere(shard.in_flight(id));
         }
         self.events.retire_shard(&self.callsites, shard);
-        shards.retain(|other| !Arc::ptr_eq(other, shard));
-        drop(shards);
+        shards.live.retain(|other| !Arc::ptr_eq(other, shard));
         if self.keeps_details() {
-            let mut ended = lock(&self.ended_details);
-            if ended.len() == MOST_ENDED_DETAILS {
-                ended.pop_front();
+            if shards.gone.len() == MOST_GONE {
+                shards.gone.pop_front();
+                shards.forgotten_at = self.clock.now();
             }
-            ended.push_back(Arc::clone(&shard.details));
+            shards.gone.push_back(Arc::clone(&shard.details));
         }
+    }
+
+    /// What each call site of events kept back since this was last called, `most` of them.
+    pub(crate) fn take_suppressed(&self, most: usize) -> Vec<SuppressedSite> {
+        // The lock: a thread that ends moves its counts.
+        let shards = lock(&self.shards);
+        (self.events).take_suppressed(&self.callsites, &shards.live, most)
+    }
+
+    /// How many events a limit kept back.
+    pub(super) fn events_rate_limited(&self) -> u64 {
+        let shards = lock(&self.shards);
+        self.events.rate_limited(&self.callsites, &shards.live)
     }
 
     /// Units of a kind in progress: now, and the most that were seen.
     pub(crate) fn in_flight(&self, kind: KindId) -> (u64, u64) {
-        self.in_flight_of(kind, &lock(&self.shards))
+        in_flight_of(self, kind, &lock(&self.shards))
     }
 
     /// A thread has more units of a kind in progress than ever: perhaps all threads together have.
@@ -73,17 +106,17 @@ impl Core {
     pub(crate) fn look_at_in_flight(&self, kind: KindId) {
         // Somebody else is looking: at a figure that is as good.
         if let Ok(shards) = self.shards.try_lock() {
-            self.in_flight_of(kind, &shards);
+            in_flight_of(self, kind, &shards);
         }
-    }
-
-    pub(super) fn in_flight_of(&self, kind: KindId, shards: &[Arc<Shard>]) -> (u64, u64) {
-        let in_shards = shards.iter().map(|shard| shard.in_flight(kind)).sum();
-        self.kinds.get(kind).in_flight(in_shards)
     }
 
     /// The shards that there are now.
     pub(crate) fn shards(&self) -> Vec<Arc<Shard>> {
-        lock(&self.shards).clone()
+        lock(&self.shards).live.clone()
     }
+}
+
+fn in_flight_of(core: &Core, kind: KindId, shards: &Shards) -> (u64, u64) {
+    let in_shards = shards.live.iter().map(|shard| shard.in_flight(kind)).sum();
+    core.kinds.get(kind).in_flight(in_shards)
 }

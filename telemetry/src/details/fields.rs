@@ -22,8 +22,14 @@ const FLOAT: u8 = 2;
 const BOOL: u8 = 3;
 const TEXT: u8 = 4;
 const CUT: u8 = 5;
+/// In place of a field's number: fields that had no room are missing.
+const MISSING: u8 = u8::MAX;
 /// Number, tag, length of a text.
 const TEXT_HEAD: usize = 4;
+/// What texts leave for numbers that come after them, and for the mark that fields are missing.
+const TEXTS_LEAVE: usize = 128;
+/// The name of the field that tells that others are missing.
+const MISSING_NAME: &str = "…";
 
 thread_local! {
     /// The bytes of the thread's last span or event, for the next one's.
@@ -61,25 +67,31 @@ impl FieldBytes {
     }
 
     fn put(&mut self, field: &Field, tag: u8, value: &[u8]) {
-        let Ok(number) = u8::try_from(field.index()) else {
-            return;
-        };
-        if self.bytes.len() + 2 + value.len() <= FIELDS_BYTES {
-            self.bytes.extend_from_slice(&[number, tag]);
-            self.bytes.extend_from_slice(value);
+        match number(field) {
+            // The last bytes are the mark's.
+            Some(number) if self.bytes.len() + 2 + value.len() < FIELDS_BYTES => {
+                self.bytes.extend_from_slice(&[number, tag]);
+                self.bytes.extend_from_slice(value);
+                self.whole = self.bytes.len();
+            }
+            _ => self.miss(),
+        }
+    }
+
+    /// A field has no room.
+    fn miss(&mut self) {
+        if self.bytes.len() < FIELDS_BYTES && self.bytes.last() != Some(&MISSING) {
+            self.bytes.push(MISSING);
             self.whole = self.bytes.len();
         }
     }
 
     fn put_text(&mut self, field: &Field, write: impl FnOnce(&mut Text<'_>) -> fmt::Result) {
-        let Ok(number) = u8::try_from(field.index()) else {
-            return;
-        };
         let start = self.bytes.len();
-        let room = FIELDS_BYTES.saturating_sub(start + TEXT_HEAD);
-        if room == 0 {
-            return;
-        }
+        let room = (FIELDS_BYTES - TEXTS_LEAVE).saturating_sub(start + TEXT_HEAD);
+        let (Some(number), 1..) = (number(field), room) else {
+            return self.miss();
+        };
         self.bytes.extend_from_slice(&[number, TEXT, 0, 0]);
         let mut text = Text {
             bytes: &mut self.bytes,
@@ -102,6 +114,11 @@ impl Drop for FieldBytes {
         // are dropped then.
         let _ = SPARE.try_with(|spare| spare.set(bytes));
     }
+}
+
+/// The field's number, if it fits.
+fn number(field: &Field) -> Option<u8> {
+    u8::try_from(field.index()).ok().filter(|n| *n != MISSING)
 }
 
 impl Visit for FieldBytes {
@@ -173,15 +190,22 @@ impl Fields {
         while let Some((number, value)) = next(&mut bytes) {
             let field = metadata.fields().iter().nth(usize::from(number));
             match (field.as_ref().map(Field::name), value) {
-                (Some("message"), Value::String(text)) => self.message = Some(text),
+                // Of a span it is a field like any other.
+                (Some("message"), Value::String(text)) if metadata.is_event() => {
+                    self.message = Some(text);
+                }
                 (Some(name), value) => drop(self.others.insert(name.to_owned(), value)),
-                (None, _) => return,
+                (None, value) => drop(self.others.insert(MISSING_NAME.to_owned(), value)),
             }
         }
     }
 }
 
 fn next(bytes: &mut &[u8]) -> Option<(u8, Value)> {
+    if let [MISSING, rest @ ..] = bytes {
+        *bytes = rest;
+        return Some((MISSING, true.into()));
+    }
     let [number, tag] = take(bytes)?;
     let value = match tag {
         UNSIGNED => u64::from_le_bytes(take(bytes)?).into(),
@@ -276,7 +300,12 @@ mod tests {
         let fields = fields[0].as_object().unwrap();
         assert_eq!(fields["long"].as_str().unwrap(), "ä".repeat(128) + "…");
         assert_eq!(fields["c"].as_str().unwrap().chars().next(), Some('"'));
-        assert_eq!(fields["d"], 1);
+        // Numbers find room after long texts, and what finds none is told.
+        assert_eq!(
+            (&fields["d"], &fields["g"], &fields["…"]),
+            (&1.into(), &2.into(), &true.into())
+        );
+        assert!(!fields.contains_key("f"));
         let kept: usize = fields.values().map(|v| v.to_string().len()).sum();
         assert!(kept < FIELDS_BYTES + 64, "{kept}");
     }

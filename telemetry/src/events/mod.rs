@@ -34,6 +34,8 @@ pub(crate) struct Events {
     rate: Rate,
     error_rate: Rate,
     sites: Box<[EventSite]>,
+    /// [`SiteId::OTHER`] stands for call sites of all levels, but a call site has one.
+    other_errors: Limiter,
     /// An event is written if its random number is below this. ERROR events always are.
     below: AtomicU64,
     sampled_out: AtomicU64,
@@ -81,6 +83,7 @@ impl Events {
             rate,
             error_rate,
             sites: (0..SiteId::COUNT).map(|_| EventSite::default()).collect(),
+            other_errors: Limiter::default(),
             below: AtomicU64::new(1 << RANDOM_BITS),
             sampled_out: AtomicU64::new(0),
             rate_limited_by_output: AtomicU64::new(0),
@@ -125,12 +128,13 @@ impl Events {
             return Verdict::NotAsked;
         }
         let now = self.now(clock);
-        let rate = match *metadata.level() {
-            Level::ERROR => self.error_rate,
-            _ => self.rate,
-        };
         let of_site = &self.sites[site.index()];
-        if of_site.limiter.allows(rate, now) {
+        let (rate, limiter) = match *metadata.level() {
+            Level::ERROR if site == SiteId::OTHER => (self.error_rate, &self.other_errors),
+            Level::ERROR => (self.error_rate, &of_site.limiter),
+            _ => (self.rate, &of_site.limiter),
+        };
+        if limiter.allows(rate, now) {
             return Verdict::Passes(now);
         }
         of_site.note_first(now);
@@ -198,7 +202,7 @@ impl EventSite {
 impl Events {
     /// The sites that kept events back, with what each thread says of a site.
     fn known<'a>(&'a self, sites: &'a CallSites) -> impl Iterator<Item = (SiteId, &'a EventSite)> {
-        let known = sites.all().map(|(id, _)| id).chain([SiteId::OTHER]);
+        let known = sites.seen().chain([SiteId::OTHER]);
         known.map(|id| (id, &self.sites[id.index()]))
     }
 }

@@ -16,6 +16,14 @@ pub(crate) struct SuppressedSite {
 }
 
 impl Events {
+    /// A report reached nobody: the next one has it again.
+    pub(crate) fn take_back(&self, report: &SuppressedSite) {
+        let of_site = &self.sites[report.site.index()];
+        of_site.reported.fetch_sub(report.count, Relaxed);
+        // Before what came since, if something did.
+        of_site.first.store(report.first, Relaxed);
+    }
+
     /// How many events were kept back by a limit, since the start.
     pub(crate) fn rate_limited(&self, sites: &CallSites, shards: &[Arc<Shard>]) -> u64 {
         let by_sites = self

@@ -6,7 +6,7 @@ use crate::system::RANDOM_BITS;
 use crate::units::Finished;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// Why a unit is kept. The first that applies is the reason whose limit and weight count.
+/// Why a unit is kept. Of those that apply, the first that is within its limit keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// It was drawn before it began.
@@ -48,33 +48,43 @@ impl Reason {
     }
 }
 
-/// All reasons that apply, the most important first.
+/// All reasons that apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reasons(u8);
 
 impl Reasons {
-    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
+    fn all(self) -> impl Iterator<Item = Reason> {
         let applies = move |reason: &Reason| self.0 & 1 << *reason as u8 != 0;
-        Reason::ALL.into_iter().filter(applies).map(Reason::name)
+        Reason::ALL.into_iter().filter(applies)
     }
 }
 
 /// What keeps a unit, and for how many it stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Kept {
-    pub(crate) reasons: Reasons,
-    first: Reason,
-    /// Units with the same first reason that were left out since the last one that was kept.
+    reasons: Reasons,
+    reason: Reason,
+    /// Units with the same reason that were left out since the last one that was kept for it.
     left_out: u64,
     /// Units that each unit of the sample stands for.
     per_sampled: f64,
 }
 
 impl Kept {
-    /// How many units of its kind with the same first reason it stands for; of the sample: how many
-    /// of all.
+    /// All reasons that apply, the one that kept it first.
+    pub(crate) fn why(&self) -> impl Iterator<Item = &'static str> {
+        let others = self.reasons.all().filter(|other| *other != self.reason);
+        [self.reason].into_iter().chain(others).map(Reason::name)
+    }
+
+    /// Whether it stands for all units, not for those with a reason.
+    pub(crate) fn is_sample(&self) -> bool {
+        self.reason == Reason::Sample
+    }
+
+    /// How many units of its kind with the same reason it stands for; of the sample: how many of all.
     pub(crate) fn weight(&self) -> f64 {
-        let each = match self.first {
+        let each = match self.reason {
             Reason::Sample => self.per_sampled,
             _ => 1.0,
         };
@@ -184,30 +194,27 @@ impl Chooser {
         self.choose_for(Reasons(reasons), sample, now())
     }
 
+    /// The first reason within its limit keeps it; in the books of those before, it is left out.
     #[cold]
     fn choose_for(&self, reasons: Reasons, sample: HeadSample, now: u64) -> Choice {
-        let Some(first) = Reason::ALL
-            .get(reasons.0.trailing_zeros() as usize)
-            .copied()
-        else {
-            return Choice::No;
-        };
-        let left_out = &self.left_out[first as usize];
-        if !self.limiters[first as usize].allows(first.rate(), now) {
+        for reason in reasons.all() {
+            let left_out = &self.left_out[reason as usize];
+            if self.limiters[reason as usize].allows(reason.rate(), now) {
+                return Choice::Keep(Kept {
+                    reasons,
+                    reason,
+                    left_out: left_out.swap(0, Relaxed),
+                    per_sampled: 1.0 / sample.probability,
+                });
+            }
             left_out.fetch_add(1, Relaxed);
-            return Choice::RateLimited;
         }
-        Choice::Keep(Kept {
-            reasons,
-            first,
-            left_out: left_out.swap(0, Relaxed),
-            per_sampled: 1.0 / sample.probability,
-        })
+        Choice::RateLimited
     }
 
     /// A unit was kept, and yet is not written: the next one stands for it too.
     pub(crate) fn lose(&self, kept: &Kept) {
-        self.left_out[kept.first as usize].fetch_add(kept.left_out + 1, Relaxed);
+        self.left_out[kept.reason as usize].fetch_add(kept.left_out + 1, Relaxed);
     }
 
     /// What the last interval says of the kind: how many units it had, of how many of all kinds.

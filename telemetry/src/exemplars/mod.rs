@@ -35,6 +35,12 @@ impl Captured {
         self.unit.kind
     }
 
+    /// What it is an example of: those for a reason come before the sample.
+    pub(crate) fn group(&self) -> (bool, KindId, &'static str) {
+        let reason = self.kept.why().next().unwrap_or_default();
+        (self.kept.is_sample(), self.kind(), reason)
+    }
+
     /// Bytes that it takes while it waits.
     pub(crate) fn size(&self) -> usize {
         let entries = self

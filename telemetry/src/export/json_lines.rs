@@ -4,7 +4,7 @@ use super::{Exporter, Record};
 use std::error::Error;
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Writes JSON lines to `writer`, which is flushed after each batch.
@@ -26,13 +26,37 @@ pub fn json_lines<W: Write + Send>(writer: W) -> JsonLines<W> {
 /// If the file cannot be opened for writing: now, before anything starts.
 pub fn json_lines_file(path: impl AsRef<Path>) -> Result<JsonLines<File>, OpenFileError> {
     let path = path.as_ref();
-    match OpenOptions::new().create(true).append(true).open(path) {
-        Ok(file) => Ok(json_lines(file)),
+    let open = || -> io::Result<JsonLines<File>> {
+        let options = &mut OpenOptions::new();
+        let file = options.create(true).append(true).open(path)?;
+        // The program before may have ended in the middle of a line. What is no plain file, a pipe
+        // say, has no such past, and opening it to read might wait.
+        let torn = match file.metadata()?.is_file() {
+            true => File::open(path).and_then(|mut file| ends_inside_a_line(&mut file)),
+            false => Ok(false),
+        };
+        Ok(JsonLines {
+            torn: torn.unwrap_or(false),
+            ..json_lines(file)
+        })
+    };
+    match open() {
+        Ok(file) => Ok(file),
         Err(source) => Err(OpenFileError {
             path: path.to_owned(),
             source,
         }),
     }
+}
+
+fn ends_inside_a_line(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
 }
 
 /// An exporter of JSON lines. Made by [`json_lines`] and [`json_lines_file`].

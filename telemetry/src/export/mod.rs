@@ -2,7 +2,10 @@
 //!
 //! An [`Exporter`] is called on telemetry's background thread, once per flush, with all records of
 //! that flush. It may be slow, fail or panic: the service goes on, and the ledger counts what was
-//! lost, and why.
+//! lost, and why. Exporters are called one after the other: while one blocks, the others wait, and
+//! what is to be written waits for them, some thousand records at the most. If no exporter took the
+//! records of a flush, the next one says again what would be said once only: how many events were
+//! suppressed, and which budgets are for units that nobody saw.
 
 mod json_lines;
 mod record;

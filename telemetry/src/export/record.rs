@@ -73,10 +73,11 @@ pub struct ExemplarRecord {
     pub unit: String,
     /// The target of the span's call site.
     pub target: String,
-    /// Why it was kept: `sample`, `error`, `over_budget`, `slow`, `rare`; the first one counts.
+    /// All reasons to keep it, of `sample`, `error`, `over_budget`, `slow`, `rare`: the one that did
+    /// first.
     pub why: Vec<String>,
     /// Kept as a `sample`: how many units of its kind it stands for. For another reason: how many
-    /// with this first reason, itself and those that the reason's limit left out before it.
+    /// with this reason, itself and those that the reason's limit left out before it.
     pub weight: f64,
     /// Whether the unit failed.
     pub error: bool,
@@ -125,7 +126,8 @@ pub struct ExemplarSpan {
     pub busy_ns: u64,
     /// How often it was entered.
     pub entries: u64,
-    /// Its fields; texts are cut at 256 bytes, all of them together at a kibibyte.
+    /// Its fields; texts are cut at 256 bytes, all of them together at a kibibyte: a field `…` tells
+    /// that others are missing.
     pub fields: Map<String, Value>,
 }
 
@@ -168,12 +170,14 @@ pub struct EventRecord {
     pub location: Option<String>,
     /// Its text.
     pub message: Option<String>,
-    /// Its fields; texts are cut at 256 bytes, all of them together at a kibibyte.
+    /// Its fields; texts are cut at 256 bytes, all of them together at a kibibyte: a field `…` tells
+    /// that others are missing.
     pub fields: Map<String, Value>,
     /// The unit that it happened in.
     pub unit: Option<String>,
-    /// Of how many events that passed their limit it is an example: more than 1 while the output is
-    /// over its own limit.
+    /// Of how many events that passed their call site's limit it was drawn: more than 1 while the
+    /// output is over its own limit. What the queue or the output's limit refuse besides, while the
+    /// share is too high, is in no weight; the `suppressed` record has all of them.
     pub weight: f64,
 }
 
@@ -215,6 +219,8 @@ pub struct FindingRecord {
     pub finding: String,
     /// The name of the unit.
     pub unit: String,
+    /// The target of its span's call site; empty if nobody saw it.
+    pub target: String,
     /// For people.
     pub message: String,
     /// The budget that does not hold.

@@ -54,12 +54,7 @@ impl Passed {
 #[inline]
 pub(crate) fn enter(core: &Arc<Core>, span: u64) -> Option<Passed> {
     with(|all| {
-        let link = all.link(core);
-        // PERF: an id is never used again before the slot in the membership is another unit's.
-        let member = match link.newest {
-            Some((newest, member)) if newest == span => member,
-            _ => core.spans.get(span)?,
-        };
+        let member = core.spans.get(span)?;
         let passed = Passed::now(core, member);
         // PERF: from the innermost on: a child finds its unit at once, however deep it is nested.
         let inside = all.frames.iter().rev().any(|f| f.is_for(core, member.slot));

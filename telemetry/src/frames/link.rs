@@ -5,6 +5,7 @@ use super::{Frames, with};
 use crate::callsites::SiteId;
 use crate::core::Core;
 use crate::details::{DetailRing, FieldBytes};
+use crate::ledger::UnitDrop;
 use crate::shard::Shard;
 use crate::system::Sampled;
 use crate::units::{Finished, FreeSlot, KindId, Membership, Start};
@@ -17,14 +18,11 @@ pub(super) struct Link {
     pub(super) shard: Arc<Shard>,
     /// When the thread last looked at the instance's clock.
     pub(super) looked_at: u64,
-    /// The last span that was made here, which as a rule is entered next.
-    pub(super) newest: Option<(u64, Membership)>,
+    /// Units begun on this thread, to time every so many.
+    begun: u32,
     /// Slots of units that this thread ended, for the next ones that it begins.
     slots: Vec<FreeSlot>,
 }
-
-/// Free slots that a thread keeps at hand: enough for it to begin and end units in turns.
-const SLOTS_AT_HAND: usize = 16;
 
 impl Drop for Link {
     fn drop(&mut self) {
@@ -37,33 +35,14 @@ impl Drop for Link {
     }
 }
 
-/// A span was made on this thread, for a unit. `detail` may leave an entry, at a time: `now`, or when
-/// the thread last looked at the clock. A ring's times never go back.
-#[inline]
-pub(crate) fn made(
-    core: &Arc<Core>,
-    span: u64,
-    member: Membership,
-    now: Option<u64>,
-    detail: impl FnOnce(&DetailRing, u64),
-) {
-    with(|all| {
-        let link = all.link(core);
-        link.newest = Some((span, member));
-        if core.keeps_details() {
-            link.looked_at = link.looked_at.max(now.unwrap_or(0));
-            detail(&link.shard.details, link.looked_at);
-        }
-    });
-}
-
 /// Begins a unit at `now`. `None` if too many are in progress.
 pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membership> {
     let begun = with(|all| {
-        all.begun = all.begun.wrapping_add(1);
+        let link = all.link(core);
+        link.begun = link.begun.wrapping_add(1);
         // Every 64th of the thread has its own telemetry cost timed; not its first, which sets
         // things up.
-        let timed = all.begun.is_multiple_of(64);
+        let timed = link.begun.is_multiple_of(64);
         let thread = all.thread();
         let start = Start {
             kind,
@@ -108,7 +87,7 @@ const NO_THREAD: u64 = u64::MAX;
 /// A unit of this kind was ended: it is in progress no more, and its slot is free.
 pub(crate) fn ended(core: &Arc<Core>, kind: KindId, slot: FreeSlot) {
     let mut slot = Some(slot);
-    if with(|all| all.link(core).ended(kind, &mut slot)).is_none() {
+    if with(|all| all.link(core).ended(core, kind, &mut slot)).is_none() {
         core.kinds.get(kind).add_elsewhere(-1);
     }
     if let Some(slot) = slot {
@@ -121,14 +100,19 @@ pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished, slot: FreeSlot) {
     let mut slot = Some(slot);
     let handed_on = with(|all| {
         let link = all.link(core);
-        link.ended(unit.kind, &mut slot);
+        link.ended(core, unit.kind, &mut slot);
         let shard = &link.shard;
         if shard.units.is_half_full() {
             core.drain_if_free(shard);
         }
         while !shard.units.push(unit) {
             // Full, and others were at the histograms all the while. No unit is lost for
-            // that: the thread waits for them, some microseconds as a rule.
+            // that: the thread waits for them, some microseconds as a rule. Unless they are in the
+            // process that this one was forked from, and never come back.
+            if core.background.is_forked() {
+                core.drop_unit(UnitDrop::Forked);
+                break;
+            }
             core.drain(shard);
         }
     });
@@ -146,21 +130,21 @@ pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished, slot: FreeSlot) {
 impl Link {
     /// A unit of this kind was ended. Its slot is kept at hand, if there is room.
     #[inline]
-    fn ended(&mut self, kind: KindId, slot: &mut Option<FreeSlot>) {
+    fn ended(&mut self, core: &Core, kind: KindId, slot: &mut Option<FreeSlot>) {
         self.shard.in_flight_changes(kind, -1);
-        if self.slots.len() < SLOTS_AT_HAND {
+        if self.slots.len() < core.slots.at_hand() {
             self.slots.extend(slot.take());
         }
     }
 }
 
-/// Lets `write` leave an entry in the thread's ring of details, at `now` or when the thread last
-/// looked at the clock.
+/// Lets `write` leave an entry in the thread's ring of details, at a time: `now`, or when the thread
+/// last looked at the clock. A ring's times never go back.
 #[inline]
-pub(crate) fn detail(core: &Arc<Core>, now: u64, write: impl FnOnce(&DetailRing, u64)) {
+pub(crate) fn detail(core: &Arc<Core>, now: Option<u64>, write: impl FnOnce(&DetailRing, u64)) {
     with(|all| {
         let link = all.link(core);
-        link.looked_at = link.looked_at.max(now);
+        link.looked_at = link.looked_at.max(now.unwrap_or(0));
         write(&link.shard.details, link.looked_at);
     });
 }
@@ -191,13 +175,14 @@ pub(crate) fn suppress(
         }
         Some((slot, span))
     });
+    core.background.something_happened();
     match drawn {
         None => core.events.retire(site, 1, now),
         Some(None) => {}
         Some(Some((slot, span))) => {
             // Visited outside: it is the user's code, which may have spans and events of its own.
             let fields = fields();
-            detail(core, core.clock.now(), |details, at| {
+            detail(core, Some(core.clock.now()), |details, at| {
                 details.event(at, slot, span, site, fields.as_bytes());
             });
         }
@@ -216,8 +201,8 @@ impl Frames {
                     core: Arc::downgrade(core),
                     shard: core.new_shard(),
                     looked_at: 0,
-                    newest: None,
-                    slots: Vec::with_capacity(SLOTS_AT_HAND),
+                    begun: 0,
+                    slots: Vec::with_capacity(core.slots.at_hand()),
                 });
                 self.links.len() - 1
             }),

@@ -5,7 +5,7 @@ mod entered;
 mod link;
 
 pub(crate) use entered::{enter, exit};
-pub(crate) use link::{begin, detail, ended, hand_on, made, suppress};
+pub(crate) use link::{begin, detail, ended, hand_on, suppress};
 
 use crate::core::Core;
 use crate::system::{RANDOM_BITS, Started};
@@ -22,8 +22,6 @@ struct Frames {
     links: Vec<Link>,
     /// What the system knew of the thread when it began to work for a unit that it is asked about.
     samples: Vec<(SlotRef, Started)>,
-    /// Units begun on this thread, to time every so many.
-    begun: u32,
     /// The thread's number, which no other has or had; 0 until it is asked for.
     thread: u64,
     /// The state of [`Frames::random`]; 0 until it is asked for.
@@ -36,7 +34,6 @@ thread_local! {
             frames: Vec::new(),
             links: Vec::new(),
             samples: Vec::new(),
-            begun: 0,
             thread: 0,
             random: 0,
         })

@@ -7,49 +7,88 @@ pub(crate) struct OutputLimit {
     pub(crate) bytes_per_second: f64,
 }
 
+/// Records, and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Amount {
+    records: f64,
+    bytes: f64,
+}
+
+impl Amount {
+    fn times(self, factor: f64) -> Self {
+        self.with(self, |a, _| a * factor)
+    }
+
+    fn with(self, other: Self, f: impl Fn(f64, f64) -> f64) -> Self {
+        Amount {
+            records: f(self.records, other.records),
+            bytes: f(self.bytes, other.bytes),
+        }
+    }
+
+    fn is_above(self, other: Self) -> bool {
+        self.records > other.records && self.bytes > other.bytes
+    }
+}
+
+/// The share of the limit that single events and exemplars have whatever summaries take.
+const GUARANTEED: f64 = 0.25;
+
 /// What may still be written: a bucket for records and one for bytes.
 #[derive(Debug)]
 pub(super) struct Allowance {
-    limit: OutputLimit,
-    /// What the buckets hold at the most: as much as is allowed in this time.
-    seconds: f64,
-    records: f64,
-    bytes: f64,
+    a_second: Amount,
+    /// What the buckets hold at the most.
+    most: Amount,
+    left: Amount,
     filled_at: u64,
+    /// What came in with the last refill.
+    came: Amount,
+    /// What was left when single records began to be written.
+    shared: Amount,
 }
 
 impl Allowance {
     /// Buckets that hold what is allowed in so many seconds, at least one; full.
     pub(super) fn new(limit: OutputLimit, seconds: f64, now: u64) -> Self {
-        let seconds = seconds.clamp(1.0, 3600.0);
+        let a_second = Amount {
+            records: limit.records_per_second,
+            bytes: limit.bytes_per_second,
+        };
+        let most = a_second.times(seconds.clamp(1.0, 3600.0));
         Allowance {
-            limit,
-            seconds,
-            records: limit.records_per_second * seconds,
-            bytes: limit.bytes_per_second * seconds,
+            a_second,
+            most,
+            left: most,
             filled_at: now,
+            came: Amount::default(),
+            shared: most,
         }
     }
 
     pub(super) fn refill(&mut self, now: u64) {
         let elapsed = now.saturating_sub(self.filled_at) as f64 / 1e9;
         self.filled_at = now;
-        let fill = |left: f64, rate: f64| (left + rate * elapsed).min(rate * self.seconds);
-        self.records = fill(self.records, self.limit.records_per_second);
-        self.bytes = fill(self.bytes, self.limit.bytes_per_second);
+        self.came = self.a_second.times(elapsed).with(self.most, f64::min);
+        self.left = (self.left.with(self.came, |a, b| a + b)).with(self.most, f64::min);
     }
 
     /// Takes a record of so many bytes whether it is allowed or not: what follows has less.
     pub(super) fn charge(&mut self, bytes: u64) {
-        self.records -= 1.0;
-        self.bytes -= bytes as f64;
+        self.left.records -= 1.0;
+        self.left.bytes -= bytes as f64;
     }
 
-    /// Takes it, if it leaves this share of the buckets for others.
+    /// What is left from here on is for single records, and some is, whatever was charged.
+    pub(super) fn share_out(&mut self) {
+        let guaranteed = self.came.times(GUARANTEED);
+        self.left = self.left.with(guaranteed, f64::max);
+        self.shared = self.left;
+    }
+
+    /// Takes it, if more than this share of what is shared out is left.
     pub(super) fn take(&mut self, bytes: u64, leave: f64) -> bool {
-        let records_left = leave * self.limit.records_per_second * self.seconds;
-        let bytes_left = leave * self.limit.bytes_per_second * self.seconds;
-        let allowed = self.records - 1.0 >= records_left && self.bytes - bytes as f64 >= bytes_left;
+        let allowed = self.left.is_above(self.shared.times(leave));
         if allowed {
             self.charge(bytes);
         }
@@ -58,8 +97,8 @@ impl Allowance {
 
     /// How many records of so many bytes may be written in a time, if nothing else is.
     pub(super) fn records_in(&self, seconds: f64, bytes_each: f64) -> f64 {
-        let by_bytes = self.limit.bytes_per_second / bytes_each.max(1.0);
-        self.limit.records_per_second.min(by_bytes) * seconds
+        let by_bytes = self.a_second.bytes / bytes_each.max(1.0);
+        self.a_second.records.min(by_bytes) * seconds
     }
 }
 
@@ -67,28 +106,43 @@ impl Allowance {
 mod tests {
     use super::*;
 
-    #[test]
-    fn both_buckets_limit_and_refill_and_a_share_is_left() {
-        let limit = OutputLimit {
+    fn limit() -> OutputLimit {
+        OutputLimit {
             records_per_second: 10.0,
             bytes_per_second: 1000.0,
-        };
-        let mut allowance = Allowance::new(limit, 2.0, 0);
-        let taken = |allowance: &mut Allowance, bytes, leave| {
-            (0..100).filter(|_| allowance.take(bytes, leave)).count()
-        };
+        }
+    }
+
+    fn taken(allowance: &mut Allowance, bytes: u64, leave: f64) -> usize {
+        (0..100).filter(|_| allowance.take(bytes, leave)).count()
+    }
+
+    #[test]
+    fn both_buckets_limit_and_refill_and_a_share_is_left() {
+        let mut allowance = Allowance::new(limit(), 2.0, 0);
+        allowance.share_out();
         assert_eq!(taken(&mut allowance, 10, 0.5), 10);
         assert_eq!(taken(&mut allowance, 10, 0.0), 10);
         allowance.refill(1_000_000_000);
+        allowance.share_out();
         assert_eq!(
             taken(&mut allowance, 500, 0.0),
             4,
             "2,000 bytes are all it holds"
         );
-        allowance.charge(5000);
-        allowance.refill(2_000_000_000);
-        assert_eq!(taken(&mut allowance, 1, 0.0), 0, "it is in debt");
         allowance.refill(60_000_000_000);
+        allowance.share_out();
         assert_eq!(taken(&mut allowance, 1, 0.0), 20, "no more than it holds");
+    }
+
+    #[test]
+    fn whatever_summaries_take_a_quarter_is_left() {
+        let mut allowance = Allowance::new(limit(), 2.0, 0);
+        for second in 1..10 {
+            allowance.refill(second * 1_000_000_000);
+            (0..100).for_each(|_| allowance.charge(100));
+            allowance.share_out();
+            assert_eq!(taken(&mut allowance, 10, 0.0), 3, "2.5 of 10 a second");
+        }
     }
 }

@@ -5,6 +5,7 @@ use crate::{events, exemplars};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
+use tracing::Level;
 
 /// The most that wait between two flushes.
 pub(crate) const MOST_ITEMS: usize = 4096;
@@ -19,6 +20,10 @@ pub(crate) enum Item {
 }
 
 impl Item {
+    fn is_plain_event(&self) -> bool {
+        matches!(self, Item::Event(event) if *event.metadata.level() != Level::ERROR)
+    }
+
     fn size(&self) -> usize {
         match self {
             Item::Event(event) => event.size(),
@@ -27,9 +32,13 @@ impl Item {
     }
 }
 
+/// The share of the queue that plain events leave for ERROR events and exemplars.
+const EVENTS_LEAVE: usize = 4;
+
 /// A push neither waits nor locks.
 #[derive(Debug)]
 pub(crate) struct Queue {
+    items: AtomicUsize,
     sender: SyncSender<Item>,
     receiver: Mutex<Receiver<Item>>,
     bytes: AtomicUsize,
@@ -41,6 +50,7 @@ impl Queue {
         Queue {
             sender,
             receiver: Mutex::new(receiver),
+            items: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
         }
     }
@@ -48,12 +58,22 @@ impl Queue {
     /// Gives the item back if there is no room for it.
     pub(crate) fn push(&self, item: Item) -> Result<(), Item> {
         let size = item.size();
-        // Relaxed: the bound is one on memory, and may be passed by what threads add at once.
-        if self.bytes.load(Relaxed) + size > MOST_BYTES {
+        let leave = if item.is_plain_event() {
+            EVENTS_LEAVE
+        } else {
+            usize::MAX
+        };
+        let (items, bytes) = (self.items.load(Relaxed), self.bytes.load(Relaxed));
+        // Relaxed: the bounds are on memory, and may be passed by what threads add at once.
+        if bytes + size > MOST_BYTES - MOST_BYTES / leave
+            || items >= MOST_ITEMS - MOST_ITEMS / leave
+        {
             return Err(item);
         }
+        self.items.fetch_add(1, Relaxed);
         self.bytes.fetch_add(size, Relaxed);
         self.sender.try_send(item).map_err(|error| {
+            self.items.fetch_sub(1, Relaxed);
             self.bytes.fetch_sub(size, Relaxed);
             match error {
                 TrySendError::Full(item) | TrySendError::Disconnected(item) => item,
@@ -67,6 +87,7 @@ impl Queue {
         // No more than fit: an application that adds faster than we take must not hold us here.
         let items: Vec<Item> = receiver.try_iter().take(MOST_ITEMS).collect();
         let size = items.iter().map(Item::size).sum();
+        self.items.fetch_sub(items.len(), Relaxed);
         self.bytes.fetch_sub(size, Relaxed);
         items
     }

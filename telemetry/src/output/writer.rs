@@ -1,13 +1,15 @@
 //! Makes the records of a flush, on the background thread, and keeps the output under its limit.
 //!
 //! What summarises (unit, finding, suppressed and ledger records) is always written; it is bounded
-//! by the kinds and call sites that there are, and what it takes is missing to the rest. Of that,
-//! events may take up half of what is allowed at once, ERROR events another quarter, and exemplars
-//! what is left.
+//! by the kinds and call sites that there are, and what it takes is missing to the rest. The rest
+//! has a quarter of the limit in any case: ERROR events, exemplars and other events each have a
+//! quarter of it, and then what the others leave, in this order. Within each, the first of every call
+//! site, or kind and reason, comes before the second of any.
 
 use super::allowance::{Allowance, OutputLimit};
 use super::{Item, MOST_ITEMS};
 use crate::aggregate::Metric;
+use crate::budgets::Over;
 use crate::callsites::SiteId;
 use crate::core::{Broken, Core, Interval};
 use crate::details::Fields;
@@ -16,6 +18,7 @@ use crate::export::{
     BoundaryCost, BrokenBudget, EventRecord, ExemplarRecord, FindingRecord, LedgerRecord, Record,
     SuppressedRecord, UnitRecord,
 };
+use crate::rate::{Limiter, Rate};
 use crate::snapshot::{BudgetSnapshot, UnitSnapshot, timestamp};
 use crate::units::KindId;
 use crate::{events, exemplars};
@@ -26,9 +29,10 @@ use tracing::{Level, Metadata};
 
 /// The most `suppressed` records of one flush; further call sites are in the next.
 const MOST_SUPPRESSED: usize = 256;
-/// The shares of what is allowed at once that are left for others.
-const EVENTS_LEAVE: f64 = 0.5;
-const ERRORS_LEAVE: f64 = 0.25;
+/// How often a budget that does not hold is told of.
+const FINDINGS: Rate = Rate::every(10, 10);
+/// The share of the output for which events are drawn.
+const FOR_EVENTS: f64 = 0.5;
 /// The share of events that is written is looked at again after so many seconds.
 const ADJUST_AFTER: f64 = 1.0;
 
@@ -43,18 +47,32 @@ pub(crate) struct Writer {
     adjusted_at: u64,
     /// The last exemplar that broke a limit, by kind and the limit's place in the budget.
     examples: BTreeMap<(KindId, usize), String>,
+    /// By the same: how often it may be told that the limit does not hold, and what is untold.
+    findings: BTreeMap<(KindId, usize), (Limiter, Over)>,
     /// Units with a budget that nobody has seen, and that were told of.
     unknown: BTreeSet<String>,
+    /// By the calendar, when the clock of events was at its start.
+    epoch: SystemTime,
+    told: Told,
+}
+
+/// What the last flush told once and for all, should nobody have heard it.
+#[derive(Debug, Default)]
+struct Told {
+    events: u64,
+    exemplars: u64,
+    suppressed: Vec<SuppressedSite>,
+    unknown: Vec<String>,
 }
 
 /// The records of one flush.
 struct Batch<'a> {
     core: &'a Core,
     ts: String,
-    /// By the instance's clock, by that of events, and by the calendar.
+    /// By the instance's clock.
     now: u64,
-    now_of_events: u64,
-    at: SystemTime,
+    /// By the calendar, when the clock of events was at its start.
+    epoch: SystemTime,
     records: Vec<Record>,
 }
 
@@ -67,58 +85,53 @@ impl Writer {
             sampled_out: 0,
             adjusted_at: now,
             examples: BTreeMap::new(),
+            findings: BTreeMap::new(),
             unknown: BTreeSet::new(),
+            epoch: SystemTime::UNIX_EPOCH,
+            told: Told::default(),
         }
     }
 
     /// What is to be written now, but for the ledger.
-    pub(crate) fn records(&mut self, core: &Core, interval: Option<Interval>) -> Vec<Record> {
+    pub(crate) fn records(
+        &mut self,
+        core: &Core,
+        interval: Option<Interval>,
+        last: bool,
+    ) -> Vec<Record> {
+        self.told = Told::default();
+        self.follow_the_calendar(core);
         let mut batch = Batch {
             core,
             ts: timestamp(SystemTime::now()),
             now: core.clock.now(),
-            now_of_events: core.events.now(&core.clock),
-            at: SystemTime::now(),
+            epoch: self.epoch,
             records: Vec::new(),
         };
         self.allowance.refill(batch.now);
-        let (broken, had_units) = match interval {
-            None => (Vec::new(), false),
-            Some(interval) => {
-                for figures in interval.units {
-                    let record = batch.unit(figures, interval.seconds);
-                    self.write(&mut batch, record);
-                }
-                (interval.broken, true)
-            }
+        let had_units = interval.is_some();
+        let (units, broken, seconds) = match interval {
+            None => (Vec::new(), Vec::new(), 0.0),
+            Some(interval) => (interval.units, interval.broken, interval.seconds),
         };
-        let (mut events, mut exemplars) = (Vec::new(), Vec::new());
-        for item in core.queue.drain() {
-            match item {
-                Item::Event(event) => events.push(event),
-                Item::Exemplar(exemplar) => exemplars.push(exemplar),
-            }
+        for figures in units {
+            let record = batch.unit(figures, seconds);
+            self.write(&mut batch, record);
         }
-        let (errors, events): (Vec<_>, Vec<_>) = events
-            .into_iter()
-            .partition(|event| *event.metadata.level() == Level::ERROR);
-        for event in events {
-            self.event(&mut batch, &event, EVENTS_LEAVE);
-        }
-        for event in errors {
-            self.event(&mut batch, &event, ERRORS_LEAVE);
-        }
-        for exemplar in exemplars {
-            self.exemplar(&mut batch, &exemplar);
-        }
+        self.allowance.share_out();
+        self.single_records(&mut batch);
         for broken in broken {
-            let finding = batch.over_budget(&broken, &self.examples);
-            self.write(&mut batch, finding);
+            self.over_budget(&mut batch, broken);
         }
         if had_units {
             self.unknown_units(&mut batch);
         }
-        for suppressed in core.take_suppressed(MOST_SUPPRESSED) {
+        let most = if last { usize::MAX } else { MOST_SUPPRESSED };
+        self.told.suppressed = core.take_suppressed(most);
+        if self.told.suppressed.len() == most {
+            core.background.something_happened();
+        }
+        for suppressed in self.told.suppressed.clone() {
             let record = batch.suppressed(suppressed);
             self.write(&mut batch, record);
         }
@@ -126,52 +139,133 @@ impl Writer {
         batch.records
     }
 
+    /// A limit did not hold: told now, or with the next time that it does not.
+    fn over_budget(&mut self, batch: &mut Batch<'_>, broken: Broken) {
+        let place = (broken.kind, broken.limit);
+        let (limiter, so_far) = self.findings.entry(place).or_default();
+        so_far.merge(&broken.over);
+        if limiter.allows(FINDINGS, batch.now) {
+            let over = std::mem::take(so_far);
+            let example = self.examples.get(&place).cloned();
+            let finding = batch.over_budget(&Broken { over, ..broken }, example);
+            self.write(batch, finding);
+        }
+    }
+
+    /// No exporter took the records of the last flush: what they told once is told again, and single
+    /// records are lost.
+    pub(crate) fn nothing_was_written(&mut self, core: &Core) {
+        let told = std::mem::take(&mut self.told);
+        core.counters.events.write_failed(told.events);
+        core.counters.exemplars.write_failed(told.exemplars);
+        for report in &told.suppressed {
+            core.events.take_back(report);
+        }
+        for unit in &told.unknown {
+            self.unknown.remove(unit);
+        }
+    }
+
+    /// ERROR events, exemplars and other events, as far as they are allowed.
+    fn single_records(&mut self, batch: &mut Batch<'_>) {
+        let (mut errors, mut events, mut exemplars) = (Vec::new(), Vec::new(), Vec::new());
+        for item in batch.core.queue.drain() {
+            match item {
+                Item::Exemplar(exemplar) => exemplars.push(exemplar),
+                Item::Event(event) if *event.metadata.level() == Level::ERROR => errors.push(event),
+                Item::Event(event) => events.push(event),
+            }
+        }
+        let mut errors = in_turns(errors, |event| event.site.index());
+        let mut events = in_turns(events, |event| event.site.index());
+        let mut exemplars = in_turns(exemplars, |exemplar| exemplar.group());
+        for leave in [[0.75, 0.5, 0.25], [0.0; 3]] {
+            self.events(batch, &mut errors, leave[0]);
+            self.exemplars(batch, &mut exemplars, leave[1]);
+            self.events(batch, &mut events, leave[2]);
+        }
+        for event in errors.chain(events) {
+            batch.core.events.limited_by_output(event.site, event.now);
+        }
+        for exemplar in exemplars {
+            let kind = batch.core.kinds.get(exemplar.kind());
+            batch.core.counters.exemplar_rate_limited();
+            kind.chooser.lose(&exemplar.kept);
+        }
+    }
+
+    fn events(&mut self, batch: &mut Batch<'_>, events: &mut Turns<events::Captured>, leave: f64) {
+        while let Some(event) = events.next() {
+            let record = batch.event(&event);
+            let size = size_of_json(&record);
+            if !self.allowance.take(size, leave) {
+                events.put_back(event);
+                return;
+            }
+            batch.core.counters.events.keep();
+            self.told.events += 1;
+            if *event.metadata.level() != Level::ERROR {
+                self.offered += 1;
+                self.offered_bytes += size;
+            }
+            batch.records.push(record);
+        }
+    }
+
+    fn exemplars(
+        &mut self,
+        batch: &mut Batch<'_>,
+        exemplars: &mut Turns<exemplars::Captured>,
+        leave: f64,
+    ) {
+        while let Some(exemplar) = exemplars.next() {
+            let record = batch.exemplar(&exemplar);
+            if !self.allowance.take(size_of_json(&record), leave) {
+                exemplars.put_back(exemplar);
+                return;
+            }
+            batch.core.counters.exemplars.keep();
+            self.told.exemplars += 1;
+            let limits = batch.core.kinds.get(exemplar.kind()).limits();
+            for (n, limit) in limits.iter().enumerate() {
+                if limit.counts(&exemplar.unit) {
+                    self.examples.insert((exemplar.kind(), n), id(&exemplar));
+                }
+            }
+            batch.records.push(record);
+        }
+    }
+
+    /// The two clocks tick at different moments, and one may be set: only that is followed.
+    fn follow_the_calendar(&mut self, core: &Core) {
+        const SET: Duration = Duration::from_millis(100);
+        let start = Duration::from_nanos(core.events.now(&core.clock));
+        let now = SystemTime::now();
+        let epoch = now.checked_sub(start).unwrap_or(now);
+        let apart = match epoch.duration_since(self.epoch) {
+            Ok(later) => later,
+            Err(earlier) => earlier.duration(),
+        };
+        if apart > SET {
+            self.epoch = epoch;
+        }
+    }
+
     /// The last record of a flush.
     pub(crate) fn ledger(&mut self, core: &Core) -> Record {
-        Record::Ledger(LedgerRecord {
+        let record = Record::Ledger(LedgerRecord {
             v: 1,
             ts: timestamp(SystemTime::now()),
             service: core.service.clone(),
             ledger: core.ledger_so_far(),
-        })
+        });
+        self.allowance.charge(size_of_json(&record));
+        record
     }
 
     /// Writes whether it is allowed or not.
     fn write(&mut self, batch: &mut Batch<'_>, record: Record) {
         self.allowance.charge(size_of_json(&record));
-        batch.records.push(record);
-    }
-
-    fn event(&mut self, batch: &mut Batch<'_>, event: &events::Captured, leave: f64) {
-        let record = batch.event(event);
-        let size = size_of_json(&record);
-        if *event.metadata.level() != Level::ERROR {
-            self.offered += 1;
-            self.offered_bytes += size;
-        }
-        if self.allowance.take(size, leave) {
-            batch.core.counters.events.keep();
-            batch.records.push(record);
-        } else {
-            batch.core.events.limited_by_output(event.site, event.now);
-        }
-    }
-
-    fn exemplar(&mut self, batch: &mut Batch<'_>, exemplar: &exemplars::Captured) {
-        let core = batch.core;
-        let kind = core.kinds.get(exemplar.kind());
-        let record = batch.exemplar(exemplar);
-        if !self.allowance.take(size_of_json(&record), 0.0) {
-            core.counters.exemplar_rate_limited();
-            kind.chooser.lose(&exemplar.kept);
-            return;
-        }
-        core.counters.exemplars.keep();
-        for (n, limit) in kind.limits().iter().enumerate() {
-            if limit.counts(&exemplar.unit) {
-                self.examples.insert((exemplar.kind(), n), id(exemplar));
-            }
-        }
         batch.records.push(record);
     }
 
@@ -183,6 +277,7 @@ impl Writer {
             if !is_known(unit) && self.unknown.insert(unit.to_owned()) {
                 let finding = batch.unknown_unit(unit);
                 self.write(batch, finding);
+                self.told.unknown.push(unit.to_owned());
             }
         }
     }
@@ -197,7 +292,7 @@ impl Writer {
         let sampled_out = events.sampled_out();
         let offered = self.offered + (sampled_out - self.sampled_out);
         let bytes_each = self.offered_bytes as f64 / self.offered.max(1) as f64;
-        let fit = (1.0 - EVENTS_LEAVE) * self.allowance.records_in(seconds, bytes_each);
+        let fit = FOR_EVENTS * self.allowance.records_in(seconds, bytes_each);
         // The queue holds what comes until the next flush.
         let fit = fit.min(MOST_ITEMS as f64 / 2.0);
         let share = (fit / offered.max(1) as f64).min(2.0 * events.probability());
@@ -257,7 +352,7 @@ impl Batch<'_> {
             id: id(exemplar),
             unit: kind.name().to_owned(),
             target: kind.target().to_owned(),
-            why: exemplar.kept.reasons.names().map(str::to_owned).collect(),
+            why: exemplar.kept.why().map(str::to_owned).collect(),
             weight: exemplar.kept.weight(),
             error: unit.error,
             costs: costs.into(),
@@ -268,7 +363,7 @@ impl Batch<'_> {
         })
     }
 
-    fn over_budget(&self, broken: &Broken, examples: &BTreeMap<(KindId, usize), String>) -> Record {
+    fn over_budget(&self, broken: &Broken, example: Option<String>) -> Record {
         let kind = self.core.kinds.get(broken.kind);
         let limit = &kind.limits()[broken.limit];
         let figures = BudgetSnapshot::of(limit, &broken.over);
@@ -279,7 +374,7 @@ impl Batch<'_> {
             statistic: limit.name.to_owned(),
             figures,
         };
-        let example = examples.get(&(broken.kind, broken.limit)).cloned();
+        let unit = (unit, kind.target());
         self.finding("over_budget", unit, message, Some(budget), example)
     }
 
@@ -287,16 +382,16 @@ impl Batch<'_> {
         let kinds = self.core.kinds.all().filter(|(_, kind)| kind.is_known());
         let names: Vec<&str> = kinds.map(|(_, kind)| kind.name()).take(10).collect();
         let message = format!(
-            "there is a budget for the unit {unit:?}, and no unit of this name has begun so far; \
-             seen were {names:?}"
+            "there is a budget for the unit {unit:?}, and no unit of this name has been told apart so \
+             far; seen were {names:?}"
         );
-        self.finding("unknown_unit", unit, message, None, None)
+        self.finding("unknown_unit", (unit, ""), message, None, None)
     }
 
     fn finding(
         &self,
         finding: &str,
-        unit: &str,
+        (unit, target): (&str, &str),
         message: String,
         budget: Option<BrokenBudget>,
         exemplar: Option<String>,
@@ -307,6 +402,7 @@ impl Batch<'_> {
             service: self.core.service.clone(),
             finding: finding.to_owned(),
             unit: unit.to_owned(),
+            target: target.to_owned(),
             message,
             budget,
             exemplar,
@@ -333,8 +429,8 @@ impl Batch<'_> {
 
     /// A time of the clock of events as one of the calendar.
     fn time_of(&self, moment: u64) -> String {
-        let ago = Duration::from_nanos(self.now_of_events.saturating_sub(moment));
-        timestamp(self.at.checked_sub(ago).unwrap_or(self.at))
+        let at = self.epoch.checked_add(Duration::from_nanos(moment));
+        timestamp(at.unwrap_or(self.epoch))
     }
 }
 
@@ -348,6 +444,43 @@ fn location(metadata: &Metadata<'_>) -> Option<String> {
         Some(line) => format!("{file}:{line}"),
         None => file.to_owned(),
     })
+}
+
+/// Items with the first of every group before the second of any.
+struct Turns<T> {
+    items: std::vec::IntoIter<Box<T>>,
+    next: Option<Box<T>>,
+}
+
+fn in_turns<T, G: Ord>(items: Vec<Box<T>>, group: impl Fn(&T) -> G) -> Turns<T> {
+    let mut seen: BTreeMap<G, usize> = BTreeMap::new();
+    let mut numbered: Vec<(usize, Box<T>)> = Vec::with_capacity(items.len());
+    for item in items {
+        let number = seen.entry(group(&item)).or_default();
+        numbered.push((*number, item));
+        *number += 1;
+    }
+    // Stable: those of one turn stay in the order in which they came.
+    numbered.sort_by_key(|(number, _)| *number);
+    let items: Vec<Box<T>> = numbered.into_iter().map(|(_, item)| item).collect();
+    Turns {
+        items: items.into_iter(),
+        next: None,
+    }
+}
+
+impl<T> Turns<T> {
+    fn put_back(&mut self, item: Box<T>) {
+        self.next = Some(item);
+    }
+}
+
+impl<T> Iterator for Turns<T> {
+    type Item = Box<T>;
+
+    fn next(&mut self) -> Option<Box<T>> {
+        self.next.take().or_else(|| self.items.next())
+    }
 }
 
 /// Bytes that a record takes as a line of JSON.

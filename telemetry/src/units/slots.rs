@@ -67,6 +67,12 @@ impl Slots {
         }
     }
 
+    /// How many free slots a thread may keep at hand: enough for it to begin and end units in turns,
+    /// and so few that 500 threads leave half of them to others.
+    pub(crate) fn at_hand(&self) -> usize {
+        (self.chunks.len() * CHUNK / 1024).clamp(1, 16)
+    }
+
     /// Starts a unit in a slot that the calling thread has at hand, or in one of the pool; `None`
     /// if the most units are in progress.
     pub(crate) fn begin(&self, start: Start, at_hand: Option<FreeSlot>) -> Option<SlotRef> {

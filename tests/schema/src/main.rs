@@ -176,7 +176,8 @@ mod tests {
     fn finding() -> Value {
         json!({
             "type": "finding", "v": 1, "ts": "2026-11-21T15:32:38.684Z", "service": "shop",
-            "finding": "over_budget", "unit": "request", "message": "too much",
+            "finding": "over_budget", "unit": "request", "target": "shop",
+            "message": "too much",
             "budget": {
                 "metric": "calls.\"db\"", "statistic": "max", "unit_of_measure": "count",
                 "limit": 3.0, "worst": 7, "over": 2, "of": 100, "holds": false,
