@@ -180,8 +180,10 @@ fn allocations(work: fn(u64), times: u64) -> u64 {
     })
 }
 
+type Export = fn() -> io::Result<u64>;
+
 /// What exporters do in bad times.
-const EXPORTERS: [(&str, fn() -> io::Result<u64>); 5] = [
+const EXPORTERS: [(&str, Export); 5] = [
     ("writes", || Ok(0)),
     ("takes 50 ms", || {
         std::thread::sleep(Duration::from_millis(50));
@@ -196,7 +198,7 @@ const EXPORTERS: [(&str, fn() -> io::Result<u64>); 5] = [
     ("panics", || std::panic::panic_any("an exporter's bug")),
 ];
 
-struct Faulty(fn() -> io::Result<u64>);
+struct Faulty(Export);
 
 impl export::Exporter for Faulty {
     fn export(&mut self, _: &[export::Record]) -> io::Result<u64> {
