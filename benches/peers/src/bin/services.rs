@@ -15,7 +15,7 @@ fn main() {
         return;
     }
     let smoke = std::env::args().any(|arg| arg == "--smoke");
-    let (rounds, seconds) = if smoke { (1, 1) } else { (24, 2) };
+    let (rounds, seconds) = if smoke { (1, 1) } else { (12, 2) };
     for (service, script) in [("minimal", None), ("checkout", Some(CHECKOUT))] {
         let script = script.map(|text| {
             let path = std::env::temp_dir().join(format!("wrk-{}.lua", std::process::id()));
