@@ -90,69 +90,100 @@ impl SpanTable {
         bits.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift
     }
 
-    /// The bucket to look at in this step. First those from the span's home on; where many threads
-    /// have many spans, or ids are made otherwise, their homes may lie on a heap: then some at random.
+    fn home_bucket(&self, span: u64) -> &Bucket {
+        &self.buckets[self.home(span) & (self.buckets.len() - 1)]
+    }
+
+    /// Where else to look: first in the buckets after the home; where many threads have many spans, or
+    /// ids are made otherwise, homes may lie on a heap: then in some at random.
+    fn elsewhere(&self, span: u64) -> impl Iterator<Item = &Bucket> {
+        let home = self.home(span);
+        let next = (1..REACH).map(move |step| home + step);
+        let random = (0..REACH as u64)
+            .map(move |n| self.mix((span ^ span >> 29).wrapping_add(n << 54)) as usize);
+        next.chain(random)
+            .map(|at| &self.buckets[at & (self.buckets.len() - 1)])
+    }
+
+    /// False if there is no room near the span's home, nor elsewhere.
     #[inline]
-    fn bucket(&self, span: u64, step: usize) -> &Bucket {
-        let at = match step.checked_sub(REACH) {
-            None => self.home(span) + step,
-            Some(step) => self.mix((span ^ span >> 29).wrapping_add((step as u64) << 54)) as usize,
-        };
-        &self.buckets[at & (self.buckets.len() - 1)]
-    }
-
-    /// False if there is no room near the span's home.
     pub(crate) fn insert(&self, span: u64, membership: Membership) -> bool {
-        for step in 0..2 * REACH {
-            let bucket = self.bucket(span, step);
-            for (key, value) in bucket.keys.iter().zip(&bucket.values) {
-                if key.load(Relaxed) != 0
-                    || key.compare_exchange(0, RESERVED, Acquire, Relaxed).is_err()
-                {
-                    continue;
-                }
-                if step > 0 {
-                    self.bucket(span, 0).displaced.fetch_add(1, AcqRel);
-                }
-                value.store(membership.pack(), Relaxed);
-                // Release the value, and the home's count, to the look-up that sees the key.
-                key.store(span, Release);
-                return true;
-            }
-        }
-        false
+        self.home_bucket(span).insert(span, membership) || self.insert_elsewhere(span, membership)
     }
 
+    #[cold]
+    fn insert_elsewhere(&self, span: u64, membership: Membership) -> bool {
+        // First, so that who sees the key sees that there are keys elsewhere.
+        let displaced = &self.home_bucket(span).displaced;
+        displaced.fetch_add(1, AcqRel);
+        let inserted = self
+            .elsewhere(span)
+            .any(|bucket| bucket.insert(span, membership));
+        if !inserted {
+            displaced.fetch_sub(1, AcqRel);
+        }
+        inserted
+    }
+
+    #[inline]
     pub(crate) fn get(&self, span: u64) -> Option<Membership> {
-        let (_, _, value) = self.find(span)?;
+        let (_, value) = self.find(span)?.0;
         Some(Membership::unpack(value.load(Relaxed)))
     }
 
+    #[inline]
     pub(crate) fn remove(&self, span: u64) -> Option<Membership> {
-        let (step, key, value) = self.find(span)?;
+        let ((key, value), is_displaced) = self.find(span)?;
         let membership = Membership::unpack(value.load(Relaxed));
         // Release: the value was read before the place is given away.
         key.store(0, Release);
-        if step > 0 {
-            self.bucket(span, 0).displaced.fetch_sub(1, AcqRel);
+        if is_displaced {
+            self.home_bucket(span).displaced.fetch_sub(1, AcqRel);
         }
         Some(membership)
     }
 
-    fn find(&self, span: u64) -> Option<(usize, &AtomicU64, &AtomicU64)> {
-        for step in 0..2 * REACH {
-            let bucket = self.bucket(span, step);
-            // Whoever asks for a span was handed it by the thread that made it, which orders
-            // the insertion before this; Acquire pairs with the Release in `insert` besides.
-            let way = bucket.keys.iter().position(|key| key.load(Acquire) == span);
-            if let Some(way) = way {
-                return Some((step, &bucket.keys[way], &bucket.values[way]));
-            }
-            if step == 0 && bucket.displaced.load(Acquire) == 0 {
-                return None;
-            }
+    /// Key and value, and whether they are not in the home bucket.
+    #[inline]
+    fn find(&self, span: u64) -> Option<((&AtomicU64, &AtomicU64), bool)> {
+        let home = self.home_bucket(span);
+        match home.find(span) {
+            Some(found) => Some((found, false)),
+            None if home.displaced.load(Acquire) == 0 => None,
+            None => self.find_elsewhere(span),
         }
-        None
+    }
+
+    #[cold]
+    fn find_elsewhere(&self, span: u64) -> Option<((&AtomicU64, &AtomicU64), bool)> {
+        let found = self.elsewhere(span).find_map(|bucket| bucket.find(span));
+        found.map(|found| (found, true))
+    }
+}
+
+impl Bucket {
+    #[inline]
+    fn insert(&self, span: u64, membership: Membership) -> bool {
+        for (key, value) in self.keys.iter().zip(&self.values) {
+            if key.load(Relaxed) != 0
+                || key.compare_exchange(0, RESERVED, Acquire, Relaxed).is_err()
+            {
+                continue;
+            }
+            value.store(membership.pack(), Relaxed);
+            // Release the value, and the home's count, to the look-up that sees the key.
+            key.store(span, Release);
+            return true;
+        }
+        false
+    }
+
+    #[inline]
+    fn find(&self, span: u64) -> Option<(&AtomicU64, &AtomicU64)> {
+        // Whoever asks for a span was handed it by the thread that made it, which orders the
+        // insertion before this; Acquire pairs with the Release in `insert` besides.
+        let mut places = self.keys.iter().zip(&self.values);
+        places.find(|(key, _)| key.load(Acquire) == span)
     }
 }
 
@@ -199,7 +230,7 @@ mod tests {
         let taken: Vec<u64> = (1..1000)
             .filter(|&span| table.insert(span, member(span)))
             .collect();
-        assert!(taken.len() <= 2 * WAYS * REACH);
+        assert!(taken.len() <= WAYS * REACH * 2);
         for &span in &taken {
             assert_eq!(table.remove(span), Some(member(span)));
         }
