@@ -12,10 +12,12 @@
 
 mod database;
 mod load;
+mod memory;
 mod service;
 
 use clap::Parser;
 use database::Database;
+use memory::Memory;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -62,6 +64,10 @@ struct Options {
     /// The file that gets the JSON lines; a new one among the temporary files by default.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+
+    /// Say what the program's own allocations held under load.
+    #[arg(long)]
+    watch_memory: bool,
 
     /// What each kind of request may cost; by default what is in the example's budgets.toml.
     #[arg(long, value_name = "FILE")]
@@ -136,7 +142,15 @@ async fn run(options: Options) -> Result<(), Failure> {
             connections: options.connections,
             within: Duration::from_secs(options.seconds),
         };
-        println!("{}", load.run().await.map_err(Failure::Load)?);
+        let memory = Memory::default();
+        let summary = tokio::select! {
+            summary = load.run() => summary.map_err(Failure::Load)?,
+            () = memory.watch(Duration::from_secs(options.seconds)) => unreachable!("it never ends"),
+        };
+        println!("{summary}");
+        if options.watch_memory {
+            println!("{memory}");
+        }
     }
     let _ = stop.send(());
     service
