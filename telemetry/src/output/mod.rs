@@ -3,6 +3,8 @@
 
 mod allowance;
 mod queue;
+mod records;
+mod turns;
 mod writer;
 
 pub(crate) use allowance::OutputLimit;

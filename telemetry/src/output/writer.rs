@@ -7,25 +7,20 @@
 //! site, or kind and reason, comes before the second of any.
 
 use super::allowance::{Allowance, OutputLimit};
+use super::records::{Batch, id, size_of_json};
+use super::turns::{Turns, in_turns};
 use super::{Item, MOST_ITEMS};
-use crate::aggregate::Metric;
 use crate::budgets::Over;
-use crate::callsites::SiteId;
 use crate::core::{Broken, Core, Interval};
-use crate::details::Fields;
 use crate::events::SuppressedSite;
-use crate::export::{
-    BoundaryCost, BrokenBudget, EventRecord, ExemplarRecord, FindingRecord, LedgerRecord, Record,
-    SuppressedRecord, UnitRecord,
-};
+use crate::export::{LedgerRecord, Record};
 use crate::rate::{Limiter, Rate};
-use crate::snapshot::{BudgetSnapshot, UnitSnapshot, timestamp};
+use crate::snapshot::timestamp;
 use crate::units::KindId;
 use crate::{events, exemplars};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::time::{Duration, SystemTime};
-use tracing::{Level, Metadata};
+use tracing::Level;
 
 /// The most `suppressed` records of one flush; further call sites are in the next.
 const MOST_SUPPRESSED: usize = 256;
@@ -63,17 +58,6 @@ struct Told {
     exemplars: u64,
     suppressed: Vec<SuppressedSite>,
     unknown: Vec<String>,
-}
-
-/// The records of one flush.
-struct Batch<'a> {
-    core: &'a Core,
-    ts: String,
-    /// By the instance's clock.
-    now: u64,
-    /// By the calendar, when the clock of events was at its start.
-    epoch: SystemTime,
-    records: Vec<Record>,
 }
 
 impl Writer {
@@ -300,206 +284,4 @@ impl Writer {
         (self.offered, self.offered_bytes, self.sampled_out) = (0, 0, sampled_out);
         self.adjusted_at = batch.now;
     }
-}
-
-impl Batch<'_> {
-    fn unit(&self, figures: UnitSnapshot, seconds: f64) -> Record {
-        Record::Unit(UnitRecord {
-            v: 1,
-            ts: self.ts.clone(),
-            service: self.core.service.clone(),
-            seconds,
-            figures,
-        })
-    }
-
-    fn event(&self, event: &events::Captured) -> Record {
-        let mut fields = Fields::default();
-        fields.read(event.metadata, &event.fields);
-        Record::Event(EventRecord {
-            v: 1,
-            ts: timestamp(event.at),
-            service: self.core.service.clone(),
-            level: event.metadata.level().as_str().to_owned(),
-            target: event.metadata.target().to_owned(),
-            location: location(event.metadata),
-            message: fields.message,
-            fields: fields.others,
-            unit: event
-                .unit
-                .map(|kind| self.core.kinds.get(kind).name().to_owned()),
-            weight: event.weight,
-        })
-    }
-
-    fn exemplar(&self, exemplar: &exemplars::Captured) -> Record {
-        let kind = self.core.kinds.get(exemplar.kind());
-        let unit = &exemplar.unit;
-        let (spans, events, complete) = exemplars::tree(exemplar, &self.core.callsites);
-        let costs = Metric::ALL.map(|metric| (metric.name().to_owned(), metric.of(unit)));
-        let boundaries = unit.boundaries.iter().map(|boundary| {
-            let cost = BoundaryCost {
-                calls: boundary.calls,
-                bytes_sent: boundary.sent,
-                bytes_received: boundary.received,
-            };
-            (boundary.id.name().to_owned(), cost)
-        });
-        Record::Exemplar(ExemplarRecord {
-            v: 1,
-            ts: timestamp(exemplar.ended),
-            service: self.core.service.clone(),
-            id: id(exemplar),
-            unit: kind.name().to_owned(),
-            target: kind.target().to_owned(),
-            why: exemplar.kept.why().map(str::to_owned).collect(),
-            weight: exemplar.kept.weight(),
-            error: unit.error,
-            costs: costs.into(),
-            boundaries: boundaries.collect(),
-            spans,
-            events,
-            complete,
-        })
-    }
-
-    fn over_budget(&self, broken: &Broken, example: Option<String>) -> Record {
-        let kind = self.core.kinds.get(broken.kind);
-        let limit = &kind.limits()[broken.limit];
-        let figures = BudgetSnapshot::of(limit, &broken.over);
-        let (unit, key) = (kind.name(), limit.key());
-        let message = format!("{unit}: {key} is over its budget: {}", figures.describe());
-        let budget = BrokenBudget {
-            metric: limit.metric.clone(),
-            statistic: limit.name.to_owned(),
-            figures,
-        };
-        let unit = (unit, kind.target());
-        self.finding("over_budget", unit, message, Some(budget), example)
-    }
-
-    fn unknown_unit(&self, unit: &str) -> Record {
-        let kinds = self.core.kinds.all().filter(|(_, kind)| kind.is_known());
-        let names: Vec<&str> = kinds.map(|(_, kind)| kind.name()).take(10).collect();
-        let message = format!(
-            "there is a budget for the unit {unit:?}, and no unit of this name has been told apart so \
-             far; seen were {names:?}"
-        );
-        self.finding("unknown_unit", (unit, ""), message, None, None)
-    }
-
-    fn finding(
-        &self,
-        finding: &str,
-        (unit, target): (&str, &str),
-        message: String,
-        budget: Option<BrokenBudget>,
-        exemplar: Option<String>,
-    ) -> Record {
-        Record::Finding(FindingRecord {
-            v: 1,
-            ts: self.ts.clone(),
-            service: self.core.service.clone(),
-            finding: finding.to_owned(),
-            unit: unit.to_owned(),
-            target: target.to_owned(),
-            message,
-            budget,
-            exemplar,
-        })
-    }
-
-    fn suppressed(&self, suppressed: SuppressedSite) -> Record {
-        let metadata = match suppressed.site {
-            SiteId::OTHER => None,
-            site => self.core.callsites.metadata(site),
-        };
-        Record::Suppressed(SuppressedRecord {
-            v: 1,
-            ts: self.ts.clone(),
-            service: self.core.service.clone(),
-            level: metadata.map_or("other", |m| m.level().as_str()).to_owned(),
-            target: metadata.map_or("", |m| m.target()).to_owned(),
-            location: metadata.and_then(location),
-            count: suppressed.count,
-            first: self.time_of(suppressed.first),
-            last: self.time_of(suppressed.last),
-        })
-    }
-
-    /// A time of the clock of events as one of the calendar.
-    fn time_of(&self, moment: u64) -> String {
-        let at = self.epoch.checked_add(Duration::from_nanos(moment));
-        timestamp(at.unwrap_or(self.epoch))
-    }
-}
-
-fn id(exemplar: &exemplars::Captured) -> String {
-    format!("{:x}", exemplar.id)
-}
-
-fn location(metadata: &Metadata<'_>) -> Option<String> {
-    let file = metadata.file()?;
-    Some(match metadata.line() {
-        Some(line) => format!("{file}:{line}"),
-        None => file.to_owned(),
-    })
-}
-
-/// Items with the first of every group before the second of any.
-struct Turns<T> {
-    items: std::vec::IntoIter<Box<T>>,
-    next: Option<Box<T>>,
-}
-
-fn in_turns<T, G: Ord>(items: Vec<Box<T>>, group: impl Fn(&T) -> G) -> Turns<T> {
-    let mut seen: BTreeMap<G, usize> = BTreeMap::new();
-    let mut numbered: Vec<(usize, Box<T>)> = Vec::with_capacity(items.len());
-    for item in items {
-        let number = seen.entry(group(&item)).or_default();
-        numbered.push((*number, item));
-        *number += 1;
-    }
-    // Stable: those of one turn stay in the order in which they came.
-    numbered.sort_by_key(|(number, _)| *number);
-    let items: Vec<Box<T>> = numbered.into_iter().map(|(_, item)| item).collect();
-    Turns {
-        items: items.into_iter(),
-        next: None,
-    }
-}
-
-impl<T> Turns<T> {
-    fn put_back(&mut self, item: Box<T>) {
-        self.next = Some(item);
-    }
-}
-
-impl<T> Iterator for Turns<T> {
-    type Item = Box<T>;
-
-    fn next(&mut self) -> Option<Box<T>> {
-        self.next.take().or_else(|| self.items.next())
-    }
-}
-
-/// Bytes that a record takes as a line of JSON.
-fn size_of_json(record: &Record) -> u64 {
-    struct Count(u64);
-
-    impl io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len() as u64;
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let mut count = Count(1);
-    // It cannot fail: the keys are texts, and the writer takes everything.
-    let _ = serde_json::to_writer(&mut count, record);
-    count.0
 }

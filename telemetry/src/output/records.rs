@@ -1,0 +1,192 @@
+//! What is to be told, as records.
+
+use crate::aggregate::Metric;
+use crate::callsites::SiteId;
+use crate::core::{Broken, Core};
+use crate::details::Fields;
+use crate::events::SuppressedSite;
+use crate::export::{
+    BoundaryCost, BrokenBudget, EventRecord, ExemplarRecord, FindingRecord, Record,
+    SuppressedRecord, UnitRecord,
+};
+use crate::snapshot::{BudgetSnapshot, UnitSnapshot, timestamp};
+use crate::{events, exemplars};
+use std::io;
+use std::time::{Duration, SystemTime};
+use tracing::Metadata;
+
+/// The records of one flush.
+pub(super) struct Batch<'a> {
+    pub(super) core: &'a Core,
+    pub(super) ts: String,
+    /// By the instance's clock.
+    pub(super) now: u64,
+    /// By the calendar, when the clock of events was at its start.
+    pub(super) epoch: SystemTime,
+    pub(super) records: Vec<Record>,
+}
+
+impl Batch<'_> {
+    pub(super) fn unit(&self, figures: UnitSnapshot, seconds: f64) -> Record {
+        Record::Unit(UnitRecord {
+            v: 1,
+            ts: self.ts.clone(),
+            service: self.core.service.clone(),
+            seconds,
+            figures,
+        })
+    }
+
+    pub(super) fn event(&self, event: &events::Captured) -> Record {
+        let mut fields = Fields::default();
+        fields.read(event.metadata, &event.fields);
+        Record::Event(EventRecord {
+            v: 1,
+            ts: timestamp(event.at),
+            service: self.core.service.clone(),
+            level: event.metadata.level().as_str().to_owned(),
+            target: event.metadata.target().to_owned(),
+            location: location(event.metadata),
+            message: fields.message,
+            fields: fields.others,
+            unit: event
+                .unit
+                .map(|kind| self.core.kinds.get(kind).name().to_owned()),
+            weight: event.weight,
+        })
+    }
+
+    pub(super) fn exemplar(&self, exemplar: &exemplars::Captured) -> Record {
+        let kind = self.core.kinds.get(exemplar.kind());
+        let unit = &exemplar.unit;
+        let (spans, events, complete) = exemplars::tree(exemplar, &self.core.callsites);
+        let costs = Metric::ALL.map(|metric| (metric.name().to_owned(), metric.of(unit)));
+        let boundaries = unit.boundaries.iter().map(|boundary| {
+            let cost = BoundaryCost {
+                calls: boundary.calls,
+                bytes_sent: boundary.sent,
+                bytes_received: boundary.received,
+            };
+            (boundary.id.name().to_owned(), cost)
+        });
+        Record::Exemplar(ExemplarRecord {
+            v: 1,
+            ts: timestamp(exemplar.ended),
+            service: self.core.service.clone(),
+            id: id(exemplar),
+            unit: kind.name().to_owned(),
+            target: kind.target().to_owned(),
+            why: exemplar.kept.why().map(str::to_owned).collect(),
+            weight: exemplar.kept.weight(),
+            error: unit.error,
+            costs: costs.into(),
+            boundaries: boundaries.collect(),
+            spans,
+            events,
+            complete,
+        })
+    }
+
+    pub(super) fn over_budget(&self, broken: &Broken, example: Option<String>) -> Record {
+        let kind = self.core.kinds.get(broken.kind);
+        let limit = &kind.limits()[broken.limit];
+        let figures = BudgetSnapshot::of(limit, &broken.over);
+        let (unit, key) = (kind.name(), limit.key());
+        let message = format!("{unit}: {key} is over its budget: {}", figures.describe());
+        let budget = BrokenBudget {
+            metric: limit.metric.clone(),
+            statistic: limit.name.to_owned(),
+            figures,
+        };
+        let unit = (unit, kind.target());
+        self.finding("over_budget", unit, message, Some(budget), example)
+    }
+
+    pub(super) fn unknown_unit(&self, unit: &str) -> Record {
+        let kinds = self.core.kinds.all().filter(|(_, kind)| kind.is_known());
+        let names: Vec<&str> = kinds.map(|(_, kind)| kind.name()).take(10).collect();
+        let message = format!(
+            "there is a budget for the unit {unit:?}, and no unit of this name has been told apart so \
+             far; seen were {names:?}"
+        );
+        self.finding("unknown_unit", (unit, ""), message, None, None)
+    }
+
+    pub(super) fn finding(
+        &self,
+        finding: &str,
+        (unit, target): (&str, &str),
+        message: String,
+        budget: Option<BrokenBudget>,
+        exemplar: Option<String>,
+    ) -> Record {
+        Record::Finding(FindingRecord {
+            v: 1,
+            ts: self.ts.clone(),
+            service: self.core.service.clone(),
+            finding: finding.to_owned(),
+            unit: unit.to_owned(),
+            target: target.to_owned(),
+            message,
+            budget,
+            exemplar,
+        })
+    }
+
+    pub(super) fn suppressed(&self, suppressed: SuppressedSite) -> Record {
+        let metadata = match suppressed.site {
+            SiteId::OTHER => None,
+            site => self.core.callsites.metadata(site),
+        };
+        Record::Suppressed(SuppressedRecord {
+            v: 1,
+            ts: self.ts.clone(),
+            service: self.core.service.clone(),
+            level: metadata.map_or("other", |m| m.level().as_str()).to_owned(),
+            target: metadata.map_or("", |m| m.target()).to_owned(),
+            location: metadata.and_then(location),
+            count: suppressed.count,
+            first: self.time_of(suppressed.first),
+            last: self.time_of(suppressed.last),
+        })
+    }
+
+    /// A time of the clock of events as one of the calendar.
+    pub(super) fn time_of(&self, moment: u64) -> String {
+        let at = self.epoch.checked_add(Duration::from_nanos(moment));
+        timestamp(at.unwrap_or(self.epoch))
+    }
+}
+
+pub(super) fn id(exemplar: &exemplars::Captured) -> String {
+    format!("{:x}", exemplar.id)
+}
+
+fn location(metadata: &Metadata<'_>) -> Option<String> {
+    let file = metadata.file()?;
+    Some(match metadata.line() {
+        Some(line) => format!("{file}:{line}"),
+        None => file.to_owned(),
+    })
+}
+
+/// Bytes that a record takes as a line of JSON.
+pub(super) fn size_of_json(record: &Record) -> u64 {
+    struct Count(u64);
+
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len() as u64;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut count = Count(1);
+    // It cannot fail: the keys are texts, and the writer takes everything.
+    let _ = serde_json::to_writer(&mut count, record);
+    count.0
+}
