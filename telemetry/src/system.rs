@@ -165,7 +165,7 @@ impl Sub for SystemCosts {
 }
 
 #[cfg(target_os = "linux")]
-#[allow(unsafe_code)] // two system calls that fill a structure
+#[allow(unsafe_code)] // system calls that fill a structure
 mod platform {
     use super::{Io, SystemCosts};
     use std::fs::File;

@@ -38,22 +38,23 @@ impl Drop for Link {
 /// Begins a unit at `now`. `None` if too many are in progress.
 pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membership> {
     let begun = with(|all| {
+        let thread = all.thread();
+        let drawn = core.has_exporters && core.head_sample.draws(all.random());
+        let sampled = core.sampling.decide(all.random());
         let link = all.link(core);
+        link.looked_at = now;
         link.begun = link.begun.wrapping_add(1);
         // Every 64th of the thread has its own telemetry cost timed; not its first, which sets
         // things up.
         let timed = link.begun.is_multiple_of(64);
-        let thread = all.thread();
         let start = Start {
             kind,
             timed,
-            drawn: core.has_exporters && core.head_sample.draws(all.random()),
-            sampled: core.sampling.decide(all.random()),
+            drawn,
+            sampled,
             now,
             thread,
         };
-        let link = all.link(core);
-        link.looked_at = now;
         let slot = core.slots.begin(start, link.slots.pop())?;
         if link.shard.in_flight_changes(kind, 1) {
             core.look_at_in_flight(kind);
@@ -161,14 +162,16 @@ pub(crate) fn suppress(
     fields: impl FnOnce() -> FieldBytes,
 ) {
     let drawn = with(|all| {
+        let leaves_mark = core.keeps_details() && contextual;
+        let mut frames = all.frames.iter();
+        let place = match leaves_mark {
+            true => frames.rfind(|f| f.core == core.id),
+            false => None,
+        };
+        let place = place.map(|frame| (frame.member.slot, frame.span));
         let link = all.link(core);
         link.shard.suppress(site, now);
-        if !core.keeps_details() || !contextual {
-            return None;
-        }
-        let frame = all.frames.iter().rfind(|f| f.core == core.id)?;
-        let (slot, span) = (frame.member.slot, frame.span);
-        let link = all.link(core);
+        let (slot, span) = place?;
         if !core.slots.get(slot)?.is_drawn() {
             (link.shard.details).event(link.looked_at, slot, span, site, &[]);
             return None;
