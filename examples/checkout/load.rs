@@ -106,6 +106,8 @@ async fn connection(seed: u64, progress: Arc<Progress>) -> Result<u64, LoadError
         && progress.sent.fetch_add(1, Relaxed) < progress.requests
     {
         let request = next_request(&mut random).map_err(LoadError::new)?;
+        // The body may be read to its end before the connection is ready for another request.
+        sender.ready().await.map_err(LoadError::new)?;
         let response = sender.send_request(request).await.map_err(LoadError::new)?;
         let status = response.status();
         response

@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tracing::{Instrument, error, info, info_span};
@@ -35,6 +35,7 @@ struct Shop {
     database: Database,
     orders: Arc<AtomicU64>,
     settle: Arc<Notify>,
+    closing: Arc<AtomicBool>,
 }
 
 /// Makes each request of a route a unit of this name. A span's name is static, hence a macro.
@@ -63,7 +64,9 @@ pub(crate) async fn serve(
         database,
         orders: Arc::default(),
         settle: Arc::default(),
+        closing: Arc::default(),
     };
+    let closing = (Arc::clone(&shop.closing), Arc::clone(&shop.settle));
     let job = tokio::spawn(settle_orders(shop.clone()));
     let routes = Router::new()
         .route("/orders", post(place).layer(unit!("POST /orders")))
@@ -85,8 +88,11 @@ pub(crate) async fn serve(
     let served = axum::serve(listener, routes)
         .with_graceful_shutdown(until)
         .await;
-    job.abort();
-    served
+    // The job ends what it is at: a unit cut off in the middle would be counted as dropped.
+    let (closing, settle) = closing;
+    closing.store(true, Relaxed);
+    settle.notify_one();
+    job.await.map_err(io::Error::other).and(served)
 }
 
 /// What can go wrong in a handler, as an answer.
@@ -186,6 +192,9 @@ async fn coupon(State(shop): State<Shop>, Path(code): Path<String>) -> Result<St
 async fn settle_orders(shop: Shop) {
     loop {
         shop.settle.notified().await;
+        if shop.closing.load(Relaxed) {
+            return;
+        }
         let run = async {
             if let Err(error) = shop.database.run(database::settle).await {
                 error!(%error, "settling failed");
