@@ -1,6 +1,6 @@
 //! The allocator itself: the only `unsafe impl GlobalAlloc` of this crate.
 
-use crate::engine;
+use crate::engine::{self, Fill};
 use std::alloc::{GlobalAlloc, Layout, System};
 
 /// A global allocator that counts, around any other.
@@ -57,12 +57,34 @@ fn is_over_aligned(layout: &Layout) -> bool {
 /// As for `inner.alloc`.
 #[inline(never)]
 unsafe fn alloc_over_aligned<A: GlobalAlloc>(layout: Layout, inner: &A) -> *mut u8 {
+    if engine::is_due(layout.size()) {
+        // SAFETY: the caller's contract.
+        return unsafe { alloc_and_look(layout, inner) };
+    }
     // SAFETY: the caller's contract.
     let block = unsafe { inner.alloc(layout) };
-    if !block.is_null() && engine::on_alloc(layout.size()) {
-        return engine::look_at_alloc(block, layout.size());
+    if !block.is_null() {
+        engine::on_alloc(layout.size());
     }
     block
+}
+
+/// # Safety
+///
+/// As for `inner.alloc`.
+#[inline(never)]
+unsafe fn alloc_and_look<A: GlobalAlloc>(layout: Layout, inner: &A) -> *mut u8 {
+    // SAFETY: the caller's contract.
+    unsafe { engine::alloc_and_look(layout, inner, Fill::None) }
+}
+
+/// # Safety
+///
+/// As for `inner.alloc_zeroed`.
+#[inline(never)]
+unsafe fn alloc_zeroed_and_look<A: GlobalAlloc>(layout: Layout, inner: &A) -> *mut u8 {
+    // SAFETY: the caller's contract.
+    unsafe { engine::alloc_and_look(layout, inner, Fill::Zero) }
 }
 
 /// # Safety
@@ -71,9 +93,8 @@ unsafe fn alloc_over_aligned<A: GlobalAlloc>(layout: Layout, inner: &A) -> *mut 
 #[cold]
 #[inline(never)]
 unsafe fn look_and_dealloc<A: GlobalAlloc>(block: *mut u8, layout: Layout, inner: &A) {
-    engine::look_at_dealloc(block);
     // SAFETY: the caller's contract.
-    unsafe { inner.dealloc(block, layout) }
+    unsafe { engine::look_and_dealloc(block, layout, inner) }
 }
 
 /// # Safety
@@ -87,10 +108,8 @@ unsafe fn look_and_realloc<A: GlobalAlloc>(
     new_size: usize,
     inner: &A,
 ) -> *mut u8 {
-    engine::realloc_alert(block, layout.size(), new_size, || {
-        // SAFETY: the caller's contract.
-        unsafe { inner.realloc(block, layout, new_size) }
-    })
+    // SAFETY: the caller's contract.
+    unsafe { engine::look_and_realloc(block, layout, new_size, inner) }
 }
 
 // SAFETY: every method hands its arguments unchanged to the same method of `inner`, whose
@@ -103,20 +122,30 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for AllocTracker<A> {
             // SAFETY: the caller's contract, unchanged.
             return unsafe { alloc_over_aligned(layout, &self.inner) };
         }
+        // PERF: asked before the call: the rare path then has the arguments where it wants them, and
+        // the common one keeps nothing of them but the size.
+        if engine::is_due(layout.size()) {
+            // SAFETY: the caller's contract, unchanged.
+            return unsafe { alloc_and_look(layout, &self.inner) };
+        }
         // SAFETY: the caller keeps `alloc`'s contract, which is that of the inner allocator.
         let block = unsafe { self.inner.alloc(layout) };
-        if !block.is_null() && engine::on_alloc(layout.size()) {
-            return engine::look_at_alloc(block, layout.size());
+        if !block.is_null() {
+            engine::on_alloc(layout.size());
         }
         block
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if engine::is_due(layout.size()) {
+            // SAFETY: the caller's contract, unchanged.
+            return unsafe { alloc_zeroed_and_look(layout, &self.inner) };
+        }
         // SAFETY: the caller keeps `alloc_zeroed`'s contract, that of the inner allocator.
         let block = unsafe { self.inner.alloc_zeroed(layout) };
-        if !block.is_null() && engine::on_alloc(layout.size()) {
-            return engine::look_at_alloc(block, layout.size());
+        if !block.is_null() {
+            engine::on_alloc(layout.size());
         }
         block
     }
@@ -124,7 +153,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for AllocTracker<A> {
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // Counted before the call, so that the call can be a jump.
-        if engine::on_dealloc(layout.size()) {
+        if engine::on_dealloc(block, layout.size()) {
             // SAFETY: the caller's contract, unchanged.
             return unsafe { look_and_dealloc(block, layout, &self.inner) };
         }
@@ -135,14 +164,14 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for AllocTracker<A> {
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        if engine::is_alert() {
+        if engine::is_realloc_due(layout.size(), new_size) {
             // SAFETY: the caller's contract, unchanged.
             return unsafe { look_and_realloc(block, layout, new_size, &self.inner) };
         }
         // SAFETY: as for `dealloc`; `new_size` is the caller's to keep valid, for both.
         let moved = unsafe { self.inner.realloc(block, layout, new_size) };
-        if !moved.is_null() && engine::on_realloc(layout.size(), new_size) {
-            return engine::look_at_alloc(moved, new_size);
+        if !moved.is_null() {
+            engine::on_realloc(layout.size(), new_size);
         }
         moved
     }

@@ -62,6 +62,19 @@ fn users_own(_stack: &[usize]) -> CallSite {
     unknown()
 }
 
+/// Whether a function is the user's own, rather than a dependency's or the runtime's.
+#[cfg(feature = "profile")]
+pub(crate) fn is_users(function: &str, file: Option<&Path>) -> bool {
+    matches!(Origin::of(function, file), Origin::User | Origin::Unplaced)
+}
+
+/// A path relative to the working directory, where it lies below it.
+#[cfg(feature = "profile")]
+pub(crate) fn relative(file: &Path) -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    file.strip_prefix(&here).unwrap_or(file).to_owned()
+}
+
 /// The innermost frame of the user's own code; failing that, of a dependency; failing that,
 /// whatever has a name.
 #[cfg(feature = "track")]

@@ -1,43 +1,70 @@
 //! What the engine is without the feature `track`: nothing, to the instruction.
 
 use crate::{Retained, Usage};
+use std::alloc::{GlobalAlloc, Layout};
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fill {
+    None,
+    Zero,
+}
 
 #[inline(always)]
-pub(crate) fn on_alloc(_size: usize) -> bool {
+pub(crate) fn is_due(_size: usize) -> bool {
     false
 }
 
 #[inline(always)]
-pub(crate) fn on_dealloc(_size: usize) -> bool {
+pub(crate) fn is_realloc_due(_old: usize, _new: usize) -> bool {
     false
 }
 
 #[inline(always)]
-pub(crate) fn on_realloc(_old: usize, _new: usize) -> bool {
+pub(crate) fn on_alloc(_size: usize) {}
+
+#[inline(always)]
+pub(crate) fn on_dealloc(_block: *mut u8, _size: usize) -> bool {
     false
 }
 
 #[inline(always)]
-pub(crate) fn look_at_alloc(block: *mut u8, _size: usize) -> *mut u8 {
-    block
-}
+pub(crate) fn on_realloc(_old: usize, _new: usize) {}
 
-#[inline(always)]
-pub(crate) fn look_at_dealloc(_block: *mut u8) {}
-
-#[inline(always)]
-pub(crate) fn is_alert() -> bool {
-    false
-}
-
-#[inline(always)]
-pub(crate) fn realloc_alert(
-    _block: *mut u8,
-    _old: usize,
-    _new: usize,
-    resize: impl FnOnce() -> *mut u8,
+/// # Safety
+///
+/// As for `inner.alloc` or `inner.alloc_zeroed`.
+pub(crate) unsafe fn alloc_and_look<A: GlobalAlloc>(
+    layout: Layout,
+    inner: &A,
+    fill: Fill,
 ) -> *mut u8 {
-    resize()
+    match fill {
+        // SAFETY: the caller's contract.
+        Fill::None => unsafe { inner.alloc(layout) },
+        // SAFETY: the caller's contract.
+        Fill::Zero => unsafe { inner.alloc_zeroed(layout) },
+    }
+}
+
+/// # Safety
+///
+/// As for `inner.dealloc`.
+pub(crate) unsafe fn look_and_dealloc<A: GlobalAlloc>(block: *mut u8, layout: Layout, inner: &A) {
+    // SAFETY: the caller's contract.
+    unsafe { inner.dealloc(block, layout) }
+}
+
+/// # Safety
+///
+/// As for `inner.realloc`.
+pub(crate) unsafe fn look_and_realloc<A: GlobalAlloc>(
+    block: *mut u8,
+    layout: Layout,
+    new_size: usize,
+    inner: &A,
+) -> *mut u8 {
+    // SAFETY: the caller's contract.
+    unsafe { inner.realloc(block, layout, new_size) }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +90,10 @@ pub(crate) struct UnitSegment;
 
 #[inline(always)]
 pub(crate) fn close_for_unit(_segment: UnitSegment) {}
+
+pub(crate) fn unit_name(_name: &'static str) -> u32 {
+    0
+}
 
 pub(crate) fn is_installed() -> bool {
     false
@@ -134,6 +165,12 @@ impl UnitHandle {
     pub(crate) fn open_id(_id: u64) -> Option<UnitSegment> {
         None
     }
+
+    #[inline(always)]
+    pub(crate) fn set_name_of(_id: u64, _name: u32) {}
+
+    #[inline(always)]
+    pub(crate) fn set_name(&self, _name: u32) {}
 
     #[inline(always)]
     pub(crate) fn reclaim(_id: u64) -> Option<Self> {

@@ -101,6 +101,9 @@ pub use usage::{Retained, Usage};
 #[cfg(feature = "macros")]
 pub use alloc_tracker_macros::budget;
 
+#[cfg(feature = "profile")]
+pub mod profiler;
+
 #[doc(hidden)]
 pub mod raw;
 

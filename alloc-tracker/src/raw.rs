@@ -11,7 +11,24 @@ use crate::{Unit, Usage};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitId(pub u64);
 
+/// The name of a unit, looked up once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnitName(pub(crate) u32);
+
+impl UnitName {
+    /// Looks a name up. Locks.
+    pub fn of(name: &'static str) -> Self {
+        UnitName(engine::unit_name(name))
+    }
+}
+
 impl UnitId {
+    /// Names the unit in heap profiles. One store.
+    #[inline]
+    pub fn set_name(self, name: UnitName) {
+        engine::UnitHandle::set_name_of(self.0, name.0);
+    }
+
     /// Turns a handle into a word that owns its reference.
     pub fn leak(unit: Unit) -> UnitId {
         let unit = std::mem::ManuallyDrop::new(unit);

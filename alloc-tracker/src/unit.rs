@@ -58,6 +58,20 @@ impl Unit {
         }
     }
 
+    /// A new unit with a name, by which [heap profiles](crate::profiler) call what it allocates.
+    ///
+    /// Of units that nest, the innermost with a name counts. Some 4,000 names are kept apart; past them
+    /// units are called `other`. Without the feature `profile` it is [`Unit::new`].
+    ///
+    /// # Cost
+    ///
+    /// That of a unit, and of looking the name up under a lock: some 50 ns.
+    pub fn named(name: &'static str) -> Self {
+        let unit = Unit::new();
+        unit.handle.set_name(crate::raw::UnitName::of(name).0);
+        unit
+    }
+
     /// A new unit that also follows every block it allocates until it is freed, by whomever: see
     /// [`retained`](Unit::retained).
     ///

@@ -7,8 +7,8 @@
 
 #[path = "../../src/engine/counts.rs"]
 mod counts;
-#[path = "../../src/engine/follow_table.rs"]
-mod follow_table;
+#[path = "../../src/engine/block_table.rs"]
+mod block_table;
 #[path = "../../src/engine/published.rs"]
 mod published;
 #[path = "../../src/engine/slot.rs"]

@@ -2,6 +2,8 @@
 
 use super::counts::Counts;
 use super::peaks::{Level, Peaks};
+#[cfg(feature = "profile")]
+use super::profile::Countdown;
 use super::published::{self, Published};
 use super::segments::Segment;
 use super::slot::Slot;
@@ -18,9 +20,11 @@ use std::mem::MaybeUninit;
 /// ```
 ///
 /// The hooks count, and *look up* where there may be more to do. An allocation compares one word:
-/// `due` is the value of `alloc_bytes` from which on it must look, be it for a new peak, because
-/// somebody wants to see each call, or because the thread is not ATTACHED. A free looks up while
-/// `alert` is not 0, which is when somebody wants to see each call or the thread is not ATTACHED.
+/// `due` is the value of `alloc_bytes` from which on it must look, be it for a new peak, for a
+/// sample, because somebody wants to see each call, or because the thread is not ATTACHED. A free
+/// compares one word, too ([`Published::looks_up`]): every free looks up while somebody wants to see
+/// each call or the thread is not ATTACHED, and that of a block which may be a sample ever after the
+/// profiler was started.
 /// A DETACHED block keeps counting, and drains what it counts into the registry's overflow counts
 /// after each call.
 ///
@@ -32,8 +36,8 @@ use std::mem::MaybeUninit;
 #[repr(C, align(64))]
 pub(super) struct Block {
     pub(super) published: Published,
-    /// An allocation that brings `alloc_bytes` to this value or above looks up.
-    due: Cell<u64>,
+    #[cfg(feature = "profile")]
+    pub(super) countdown: Countdown,
     state: Cell<State>,
     peaks: Peaks,
     /// What the process's totals already have from elsewhere: see [`Block::drain`].
@@ -71,7 +75,8 @@ impl Block {
     const fn new() -> Self {
         Block {
             published: Published::new(),
-            due: Cell::new(0),
+            #[cfg(feature = "profile")]
+            countdown: Countdown::new(),
             state: Cell::new(State::New),
             peaks: Peaks::new(),
             drained: Cell::new(Counts::ZERO),
@@ -80,14 +85,12 @@ impl Block {
         }
     }
 
-    /// PERF: two sums that only grow (`alloc_bytes`, `freed_bytes`) instead of one `live` that
-    /// goes both ways: the next allocation then does not wait for the last free's store.
+    /// Whether an allocation of so many bytes has to look up.
     #[inline(always)]
-    pub(super) fn grow(&self, size: u64) -> bool {
+    pub(super) fn is_due(&self, size: u64) -> bool {
         // SAFETY: a block is only reached through `with`, on the thread that owns it.
         let bytes = unsafe { self.published.alloc_bytes.own() }.wrapping_add(size);
-        self.published.alloc_bytes.set(bytes);
-        bytes >= self.due.get()
+        bytes >= self.published.due.load()
     }
 
     /// Raises the peak, and says when to look again.
@@ -100,7 +103,10 @@ impl Block {
         // open, `top` is so high that this is never.
         let next_peak = freed.wrapping_add(top as u64).wrapping_add(1);
         let must = bytes.wrapping_add(LOOK_EVERY);
-        self.due.set(next_peak.min(must));
+        let due = next_peak.min(must);
+        #[cfg(feature = "profile")]
+        let due = due.min(self.countdown.ends_at());
+        self.published.due.set(due);
     }
 
     /// Attaches a new thread, drains a detached one, notes the call site for an open budget.
@@ -120,7 +126,7 @@ impl Block {
 
     /// The next allocation looks up.
     pub(super) fn look_at_next(&self) {
-        self.due.set(0);
+        self.published.due.set(0);
     }
 
     /// Has the thread's end noticed, for what must be given back then.
@@ -146,7 +152,8 @@ impl Block {
         }
         slot.publish(&self.published, self.drained.get());
         self.state.set(State::Attached);
-        self.published.clear(published::UNPUBLISHED);
+        self.published
+            .clear(published::UNPUBLISHED, &watch::PLACING);
         watch::join(&self.published);
         work::see_own_calls_or_not();
     }
@@ -157,7 +164,7 @@ impl Block {
             self.published.raise(published::OWN);
             self.look_at_next();
         } else {
-            self.published.clear(published::OWN);
+            self.published.clear(published::OWN, &watch::PLACING);
         }
     }
 
@@ -200,7 +207,7 @@ impl Block {
         };
         // The peak that counts from here on is the present level. If every call has to look
         // anyway, the next one sees to the ones after it.
-        self.due.set(counts.alloc_bytes.wrapping_add(1));
+        self.published.due.set(counts.alloc_bytes.wrapping_add(1));
         place.write(Segment {
             start: counts,
             level,

@@ -4,12 +4,39 @@
 //! there is such a unit, every thread's frees are looked up there, and the unit has its block back
 //! in its books. The hooks insert and remove without a lock; see [`Table`].
 
-use super::follow_table::{Entry, Table};
+use super::block_table::{Table, Words};
 use super::unit_pool::UnitRef;
 use super::{watch, work};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 static TABLE: Table = Table::new();
+
+/// Who holds a block, and how much of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    unit: u64,
+    blocks: i64,
+    bytes: i64,
+}
+
+impl Entry {
+    fn of([unit, blocks, bytes]: Words) -> Self {
+        let (blocks, bytes) = (blocks as i64, bytes as i64);
+        Entry {
+            unit,
+            blocks,
+            bytes,
+        }
+    }
+
+    fn words(self) -> Words {
+        [self.unit, self.blocks as u64, self.bytes as u64]
+    }
+}
+
+fn take(address: usize) -> Option<Entry> {
+    TABLE.remove(address).map(Entry::of)
+}
 
 /// Units that follow their blocks.
 static FOLLOWERS: AtomicUsize = AtomicUsize::new(0);
@@ -68,10 +95,10 @@ fn admit_what_is_missed(noted_for: UnitRef) {
 /// False: no memory.
 fn place(address: usize, entry: Entry) -> bool {
     // Of a block that was freed while nobody looked: it is nobody's any more.
-    if let Some(old) = TABLE.remove(address) {
+    if let Some(old) = take(address) {
         give_back(old);
     }
-    TABLE.insert(address, entry)
+    TABLE.insert(address, entry.words())
 }
 
 /// The calling thread is about to free a block.
@@ -79,7 +106,7 @@ pub(super) fn freed(address: usize) {
     if is_idle() {
         return;
     }
-    if let Some(entry) = TABLE.remove(address) {
+    if let Some(entry) = take(address) {
         give_back(entry);
     }
 }
@@ -96,9 +123,7 @@ pub(super) fn lift(address: usize) -> Option<Entry> {
         return None;
     }
     // The entry of a unit that has ended stands for nothing.
-    TABLE
-        .remove(address)
-        .filter(|entry| UnitRef::of(entry.unit).is_some_and(UnitRef::is_alive))
+    take(address).filter(|entry| UnitRef::of(entry.unit).is_some_and(UnitRef::is_alive))
 }
 
 /// It was not, after all.

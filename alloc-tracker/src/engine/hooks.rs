@@ -1,102 +1,187 @@
 //! What the allocator calls at each of its own calls.
+//!
+//! The common paths ask whether there is anything to look up, and count. The others hand the call to
+//! [`profile`], which hands it to the inner allocator, and count and look.
 
 use super::block::{Block, with};
-use super::{follow, sizes};
+use super::{follow, profile, sizes};
+use std::alloc::{GlobalAlloc, Layout};
 
-/// Counts an allocation. True: the caller must call [`look_at_alloc`], as the last thing it does.
-#[inline(always)]
-pub(crate) fn on_alloc(size: usize) -> bool {
-    with(|block| {
-        block.published.allocs.add(1);
-        block.grow(size as u64)
-    })
+/// What a new block is filled with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fill {
+    None,
+    Zero,
 }
 
-/// Counts a free. True: the caller must call [`look_at_dealloc`] before it frees.
+impl Fill {
+    /// # Safety
+    ///
+    /// As for `inner.alloc`.
+    pub(super) unsafe fn alloc<A: GlobalAlloc>(self, layout: Layout, inner: &A) -> *mut u8 {
+        match self {
+            // SAFETY: the caller's contract.
+            Fill::None => unsafe { inner.alloc(layout) },
+            // SAFETY: the caller's contract.
+            Fill::Zero => unsafe { inner.alloc_zeroed(layout) },
+        }
+    }
+}
+
+/// Whether an allocation must go by [`alloc_and_look`].
 #[inline(always)]
-pub(crate) fn on_dealloc(size: usize) -> bool {
+pub(crate) fn is_due(size: usize) -> bool {
+    with(|block| block.is_due(size as u64))
+}
+
+/// Counts an allocation.
+#[inline(always)]
+pub(crate) fn on_alloc(size: usize) {
+    with(|block| {
+        block.published.allocs.add(1);
+        block.published.alloc_bytes.add(size as u64);
+    });
+}
+
+/// Counts a free. True: it must go by [`look_and_dealloc`].
+#[inline(always)]
+pub(crate) fn on_dealloc(address: *mut u8, size: usize) -> bool {
     with(|block| {
         block.published.frees.add(1);
         block.published.freed_bytes.add(size as u64);
-        block.published.is_alert()
+        block.published.looks_up(address.addr())
     })
 }
 
-/// Whether a reallocation must go by [`realloc_alert`].
+/// Whether a reallocation must go by [`look_and_realloc`].
+///
+/// PERF: if the block shrinks, the sum is below `due` or, with little allocated, far above; looking
+/// in vain is harmless.
 #[inline(always)]
-pub(crate) fn is_alert() -> bool {
-    with(|block| block.published.is_alert())
+pub(crate) fn is_realloc_due(old: usize, new: usize) -> bool {
+    with(|block| {
+        block.published.any_looks_up() || block.is_due((new as u64).wrapping_sub(old as u64))
+    })
 }
 
-/// Counts a reallocation by a thread that is not alert. True: as for [`on_alloc`].
+/// Counts a reallocation.
 #[inline(always)]
-pub(crate) fn on_realloc(old: usize, new: usize) -> bool {
+pub(crate) fn on_realloc(old: usize, new: usize) {
     with(|block| {
         block.published.allocs.add(1);
         block.published.reallocs.add(1);
         if new >= old {
-            block.grow((new - old) as u64)
+            block.published.alloc_bytes.add((new - old) as u64);
         } else {
             block.published.freed_bytes.add((old - new) as u64);
-            false
         }
-    })
+    });
+}
+
+fn is_alert() -> bool {
+    with(|block| block.published.is_alert())
 }
 
 /// The rare path of an allocation: notices a new peak, and whatever else there is to see.
 ///
-/// PERF: takes and returns the hook's result, so that the hooks can end in a jump to here and
-/// keep nothing on the stack.
-#[inline(never)]
-pub(crate) fn look_at_alloc(address: *mut u8, size: usize) -> *mut u8 {
-    if is_alert() {
-        return look_closely_at_alloc(address, size);
+/// # Safety
+///
+/// As for `inner.alloc` or `inner.alloc_zeroed`.
+#[inline]
+pub(crate) unsafe fn alloc_and_look<A: GlobalAlloc>(
+    layout: Layout,
+    inner: &A,
+    fill: Fill,
+) -> *mut u8 {
+    // SAFETY: the caller's contract.
+    let block = unsafe { profile::alloc(layout, inner, fill) };
+    if !block.is_null() {
+        on_alloc(layout.size());
+        if is_alert() {
+            look_closely(block, layout.size());
+        } else {
+            with(Block::look);
+        }
     }
-    with(Block::look);
-    address
+    block
 }
 
 #[cold]
 #[inline(never)]
-fn look_closely_at_alloc(address: *mut u8, size: usize) -> *mut u8 {
+fn look_closely(address: *mut u8, size: usize) {
     with(|block| {
-        follow::allocated(address as usize, size);
+        follow::allocated(address.addr(), size);
         sizes::record(size, block.thread());
         block.attend();
     });
-    address
 }
 
-/// The rare path of a free, before the memory can be somebody else's.
-#[cold]
-#[inline(never)]
-pub(crate) fn look_at_dealloc(address: *mut u8) {
-    follow::freed(address as usize);
-    with(Block::attend);
+/// The rare path of a free, which is counted.
+///
+/// # Safety
+///
+/// As for `inner.dealloc`.
+#[inline]
+pub(crate) unsafe fn look_and_dealloc<A: GlobalAlloc>(block: *mut u8, layout: Layout, inner: &A) {
+    // Before the memory can be somebody else's.
+    if is_alert() {
+        follow::freed(block.addr());
+        with(Block::attend);
+    }
+    // SAFETY: the caller's contract.
+    unsafe { profile::dealloc(block, layout, inner) }
 }
 
-/// The rare path of a reallocation, which `resize` performs.
+/// The rare path of a reallocation.
+///
+/// # Safety
+///
+/// As for `inner.realloc`.
+#[inline]
+pub(crate) unsafe fn look_and_realloc<A: GlobalAlloc>(
+    block: *mut u8,
+    layout: Layout,
+    new_size: usize,
+    inner: &A,
+) -> *mut u8 {
+    if is_alert() {
+        // SAFETY: the caller's contract.
+        return unsafe { look_closely_and_realloc(block, layout, new_size, inner) };
+    }
+    // SAFETY: the caller's contract.
+    let moved = unsafe { profile::realloc(block, layout, new_size, inner) };
+    if !moved.is_null() {
+        on_realloc(layout.size(), new_size);
+        with(Block::look);
+    }
+    moved
+}
+
+/// # Safety
+///
+/// As for `inner.realloc`.
 #[cold]
 #[inline(never)]
-pub(crate) fn realloc_alert(
-    address: *mut u8,
-    old: usize,
-    new: usize,
-    resize: impl FnOnce() -> *mut u8,
+unsafe fn look_closely_and_realloc<A: GlobalAlloc>(
+    block: *mut u8,
+    layout: Layout,
+    new_size: usize,
+    inner: &A,
 ) -> *mut u8 {
     // Before the old address can be somebody else's.
-    let followed = follow::lift(address as usize);
-    let moved = resize();
+    let followed = follow::lift(block.addr());
+    // SAFETY: the caller's contract.
+    let moved = unsafe { profile::realloc(block, layout, new_size, inner) };
     if moved.is_null() {
-        follow::put_back(followed, address as usize);
+        follow::put_back(followed, block.addr());
         return moved;
     }
-    on_realloc(old, new);
-    with(|block| {
-        let grown = new as i64 - old as i64;
-        follow::put_down(followed, moved as usize, grown);
-        sizes::record(new, block.thread());
-        block.attend();
+    on_realloc(layout.size(), new_size);
+    with(|own| {
+        let grown = new_size as i64 - layout.size() as i64;
+        follow::put_down(followed, moved.addr(), grown);
+        sizes::record(new_size, own.thread());
+        own.attend();
     });
     moved
 }

@@ -16,18 +16,23 @@
 //! * [`sites`]: the call stacks that allocate while a budget is open.
 //! * [`unit_cell`], [`unit_pool`]: the shared sums of units, in memory that is only ever reused
 //!   for units.
-//! * [`follow`], [`follow_table`]: blocks that are followed to their free.
+//! * [`follow`], by [`block_table`]: blocks that are followed to their free.
 //! * [`sizes`]: the sizes that are asked for.
 //!
-//! `alloc-tracker/loom` holds [`slot`], [`published`], [`unit_cell`] and [`follow_table`] against
+//! `alloc-tracker/loom` holds [`slot`], [`published`], [`unit_cell`] and [`block_table`] against
 //! every order in which threads can meet in them.
 
 mod block;
+mod block_table;
 mod counts;
 mod follow;
-mod follow_table;
 mod hooks;
 mod peaks;
+#[cfg(feature = "profile")]
+pub(crate) mod profile;
+#[cfg(not(feature = "profile"))]
+#[path = "profile_off.rs"]
+mod profile;
 mod published;
 mod registry;
 mod segments;
@@ -42,7 +47,8 @@ mod watch;
 mod work;
 
 pub(crate) use hooks::{
-    is_alert, look_at_alloc, look_at_dealloc, on_alloc, on_dealloc, on_realloc, realloc_alert,
+    Fill, alloc_and_look, is_due, is_realloc_due, look_and_dealloc, look_and_realloc, on_alloc,
+    on_dealloc, on_realloc,
 };
 pub(crate) use registry::process_usage;
 pub(crate) use segments::{Excluded, Segment, close, open, read};
@@ -53,6 +59,15 @@ pub(crate) use work::{UnitSegment, close_for_unit};
 
 use std::alloc::Layout;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+/// The number that a name of units has in heap profiles.
+pub(crate) fn unit_name(_name: &'static str) -> u32 {
+    #[cfg(feature = "profile")]
+    let number = profile::names::number(_name);
+    #[cfg(not(feature = "profile"))]
+    let number = 0;
+    number
+}
 
 /// Whether the hooks run when this process allocates.
 #[inline]

@@ -2,7 +2,8 @@
 
 use super::counts::Counts;
 use super::sync::{
-    AcqRel, Acquire, AtomicU8, AtomicU64, AtomicUsize, Relaxed, SeqCst, constructor, fence, own,
+    AcqRel, Acquire, AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Relaxed, SeqCst, constructor,
+    fence, own,
 };
 
 /// A word that one thread writes and others may read.
@@ -54,17 +55,32 @@ pub(super) struct Published {
     pub(super) alloc_bytes: Counter,
     pub(super) frees: Counter,
     pub(super) freed_bytes: Counter,
+    /// An allocation that brings `alloc_bytes` to this value or above looks up. The owner's, but
+    /// anybody may set it to 0; what the owner writes at the same time may then win.
+    pub(super) due: Counter,
+    /// Which frees look up: see [`Published::looks_up`].
+    alert: AtomicU16,
     pub(super) reallocs: Counter,
-    /// Not 0: every call looks up. Bits, so that the owner and others each change their own.
-    alert: AtomicU8,
 }
 
+// The word `alert` is a limit: a free looks up if a value made of its address, a multiple of 8, is
+// below. So one comparison does for three states: no free looks up (0), those of blocks that may be
+// placed ones (`PLACED`), every one (`EVERY` and the bits of who wants it; the owner and others
+// each change their own).
+
 /// The thread is not, or not any more, read by others.
-pub(super) const UNPUBLISHED: u8 = 1;
+pub(super) const UNPUBLISHED: u16 = 1;
 /// This thread wants to see each of its own calls.
-pub(super) const OWN: u8 = 2;
+pub(super) const OWN: u16 = 2;
 /// The process wants to see each call of every thread: see [`super::watch`].
-pub(super) const PROCESS: u8 = 4;
+pub(super) const PROCESS: u16 = 4;
+
+const BITS: u16 = UNPUBLISHED | OWN | PROCESS;
+const EVERY: u16 = !BITS;
+const PLACED: u16 = 8;
+
+/// Addresses of placed blocks are multiples of this.
+pub(super) const PLACED_ALIGN: usize = 1 << 13;
 
 impl Published {
     constructor! {
@@ -74,8 +90,9 @@ impl Published {
                 alloc_bytes: Counter::new(0),
                 frees: Counter::new(0),
                 freed_bytes: Counter::new(0),
+                due: Counter::new(0),
+                alert: AtomicU16::new(EVERY | UNPUBLISHED),
                 reallocs: Counter::new(0),
-                alert: AtomicU8::new(UNPUBLISHED),
             }
         }
     }
@@ -93,23 +110,88 @@ impl Published {
     }
 
     #[inline(always)]
-    pub(super) fn alerts(&self) -> u8 {
-        self.alert.load(Relaxed)
+    pub(super) fn alerts(&self) -> u16 {
+        self.alert.load(Relaxed) & BITS
     }
 
+    /// Whether every call looks up.
     #[inline(always)]
     pub(super) fn is_alert(&self) -> bool {
         self.alerts() != 0
     }
 
+    /// Whether the free of the block at `address` does: if every one does, or if the block may be
+    /// a placed one.
+    ///
+    /// PERF: the low 13 bits of the address, times 8, are one instruction (`lea`); to mask 12 bits
+    /// would be two.
+    #[inline(always)]
+    pub(super) fn looks_up(&self, address: usize) -> bool {
+        const { assert!(PLACED_ALIGN == 1 << 13 && PLACED == 1 << 3) }
+        if cfg!(feature = "profile") {
+            (address.wrapping_mul(8) as u16) < self.alert.load(Relaxed)
+        } else {
+            self.alert.load(Relaxed) != 0
+        }
+    }
+
+    /// Whether any free does.
+    #[inline(always)]
+    pub(super) fn any_looks_up(&self) -> bool {
+        self.alert.load(Relaxed) != 0
+    }
+
     /// Any thread may say so, and it stays said until the owner clears it.
-    pub(super) fn raise(&self, bit: u8) {
-        self.alert.fetch_or(bit, AcqRel);
+    pub(super) fn raise(&self, bit: u16) {
+        self.alert.fetch_or(EVERY | bit, AcqRel);
     }
 
     /// The owner's alone.
-    pub(super) fn clear(&self, bit: u8) {
-        self.alert.fetch_and(!bit, AcqRel);
+    pub(super) fn clear(&self, bit: u16, placing: &Placing) {
+        let lower = |alert: u16| match alert & BITS & !bit {
+            0 => placing.limit(),
+            others => EVERY | others,
+        };
+        // Cannot fail: it always has a new value.
+        let _ = self
+            .alert
+            .fetch_update(AcqRel, Relaxed, |alert| Some(lower(alert)));
+        // With `Placing::start`: we write the limit and then look whether anything is placed, it
+        // says so and then looks at the limit. With a fence between, one sees the other.
+        fence(SeqCst);
+        self.heed(placing);
+    }
+
+    /// The frees of placed blocks look up, if there are any.
+    pub(super) fn heed(&self, placing: &Placing) {
+        if placing.limit() != 0 {
+            // An error says that every free looks up, or those do already.
+            let _ = self.alert.compare_exchange(0, PLACED, AcqRel, Relaxed);
+        }
+    }
+}
+
+/// Whether some blocks of the process were given a place by which their frees are recognised. Once
+/// said it stays: blocks live long.
+#[derive(Debug)]
+pub(super) struct Placing(AtomicBool);
+
+impl Placing {
+    constructor! {
+        pub(super) fn new() -> Self {
+            Placing(AtomicBool::new(false))
+        }
+    }
+
+    /// Before the first block is placed. The caller now has every published block heed it.
+    pub(super) fn start(&self) {
+        self.0.store(true, Relaxed);
+        // See `Published::clear`.
+        fence(SeqCst);
+    }
+
+    fn limit(&self) -> u16 {
+        if self.0.load(Relaxed) { PLACED } else { 0 }
     }
 }
 
@@ -153,9 +235,9 @@ impl Watchers {
 
     /// The owner has seen a call of its own: no more, if nobody watches any more.
     #[inline]
-    pub(super) fn stand_down(&self, block: &Published) {
+    pub(super) fn stand_down(&self, block: &Published, placing: &Placing) {
         if block.alerts() & PROCESS != 0 && self.number.load(Acquire) == 0 {
-            block.clear(PROCESS);
+            block.clear(PROCESS, placing);
             self.join(block);
         }
     }

@@ -24,6 +24,8 @@ pub(super) struct UnitCell {
     pub(super) next_free: AtomicU32,
     pub(super) index: AtomicU32,
     following: AtomicU8,
+    /// The number of its name, if it has one; else 0.
+    pub(super) name: AtomicU32,
     /// What only some units need is on the second pair of cache lines.
     shared: SharedCounts,
     retained_blocks: AtomicI64,
@@ -58,6 +60,7 @@ impl UnitCell {
                 retained_bytes: AtomicI64::new(0),
                 parent: AtomicU64::new(NO_UNIT),
                 following: AtomicU8::new(NOT),
+                name: AtomicU32::new(0),
             }
         }
     }
@@ -77,6 +80,7 @@ impl UnitCell {
         }
         let following = if follow.is_some() { FOLLOWS } else { NOT };
         self.following.store(following, Relaxed);
+        self.name.store(0, Relaxed);
         self.life.store(generation << 32 | 1, Release);
         generation as u32
     }

@@ -57,6 +57,15 @@ impl UnitRef {
         self.cell.follows() && self.cell.is(self.generation)
     }
 
+    /// The number of its name; 0: it has none.
+    #[cfg(feature = "profile")]
+    pub(super) fn name(self) -> u32 {
+        match self.cell.is(self.generation) {
+            true => self.cell.name.load(Relaxed),
+            false => 0,
+        }
+    }
+
     pub(super) fn is_alive(self) -> bool {
         self.cell.is_alive(self.generation)
     }
@@ -199,6 +208,21 @@ impl UnitHandle {
     /// The unit as one word; see [`UnitHandle::reclaim`].
     pub(crate) fn id(&self) -> u64 {
         self.unit.id()
+    }
+
+    /// Names the unit with this id, if it still exists.
+    #[inline]
+    pub(crate) fn set_name_of(id: u64, name: u32) {
+        if cfg!(feature = "profile")
+            && let Some(unit) = UnitRef::of(id)
+            && unit.cell.is(unit.generation)
+        {
+            unit.cell.name.store(name, Relaxed);
+        }
+    }
+
+    pub(crate) fn set_name(&self, name: u32) {
+        self.unit.cell.name.store(name, Relaxed);
     }
 
     /// Takes over the reference that was leaked with this id.

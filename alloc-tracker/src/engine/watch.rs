@@ -1,9 +1,10 @@
 //! How the process asks every thread to look at each of its calls of the allocator, and stops.
 
-use super::published::{PROCESS, Published, Watchers};
+use super::published::{PROCESS, Placing, Published, Watchers};
 use super::{block, registry};
 
 static WATCHERS: Watchers = Watchers::new();
+pub(super) static PLACING: Placing = Placing::new();
 
 /// From here on every thread looks at each of its calls: the calling thread at all, others at each
 /// free from now on, and at each allocation from their next free or [`block::LOOK_EVERY`] bytes on.
@@ -18,6 +19,21 @@ pub(super) fn stop() {
     WATCHERS.remove();
 }
 
+/// From here on the frees of blocks that may be placed ones look up.
+#[cfg(feature = "profile")]
+pub(super) fn start_placing() {
+    PLACING.start();
+    registry::for_each_block(|block| block.heed(&PLACING));
+}
+
+/// Every thread's next allocation looks up; that of a thread that is looking up now, in
+/// [`block::LOOK_EVERY`] bytes at the latest.
+#[cfg(feature = "profile")]
+pub(super) fn have_all_look() {
+    registry::for_each_block(|block| block.due.set(0));
+    block::with(|block| block.look_at_next());
+}
+
 /// A thread has published its block.
 pub(super) fn join(block: &Published) {
     WATCHERS.join(block);
@@ -26,5 +42,5 @@ pub(super) fn join(block: &Published) {
 /// A thread has seen a call of its own.
 #[inline]
 pub(super) fn stand_down(block: &Published) {
-    WATCHERS.stand_down(block);
+    WATCHERS.stand_down(block, &PLACING);
 }

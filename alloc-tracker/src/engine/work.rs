@@ -157,6 +157,16 @@ pub(super) fn current<T>(mut accept: impl FnMut(UnitRef) -> Option<T>) -> Option
     })
 }
 
+/// The number of the name of the innermost unit that has one; 0: none has.
+#[cfg(feature = "profile")]
+pub(super) fn unit_name() -> u32 {
+    let named = with_stack(|stack| {
+        let mut names = stack.all().iter().rev().map(|work| work.unit.name());
+        names.find(|&name| name != 0)
+    });
+    named.unwrap_or(0)
+}
+
 /// The innermost unit that follows its blocks and that this thread's allocations are for.
 pub(super) fn followed() -> Option<UnitRef> {
     let mut innermost = None;

@@ -1,4 +1,4 @@
-//! A table from addresses to who holds them, which the allocator's hooks use without a lock.
+//! A table of blocks of memory by their address, which the allocator's hooks use without a lock.
 //!
 //! Open addressing within a window of places, in a chain of chunks of growing size. A place is
 //! only ever claimed by a compare-and-swap and given up by a store; an address is inserted,
@@ -7,26 +7,18 @@
 
 use super::sync::table::{CHUNKS, FIRST, WINDOW, ZEROED_IS_NEW};
 use super::sync::{
-    AcqRel, Acquire, AtomicI64, AtomicPtr, AtomicU64, AtomicUsize, Relaxed, Release, array,
-    constructor,
+    AcqRel, Acquire, AtomicPtr, AtomicU64, AtomicUsize, Relaxed, Release, array, constructor, fence,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 
-/// Who holds a block, and how much of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) unit: u64,
-    pub(super) blocks: i64,
-    pub(super) bytes: i64,
-}
+/// What is known of a block.
+pub(super) type Words = [u64; 3];
 
 struct Place {
     /// [`FREE`], [`CLAIMED`] by a thread that is about to fill it, or an address.
     address: AtomicUsize,
-    unit: AtomicU64,
-    blocks: AtomicI64,
-    bytes: AtomicI64,
+    words: [AtomicU64; 3],
 }
 
 const FREE: usize = 0;
@@ -44,8 +36,8 @@ impl Table {
         }
     }
 
-    /// Remembers `entry` at `address`, where nothing is. False: no memory.
-    pub(super) fn insert(&self, address: usize, entry: Entry) -> bool {
+    /// Remembers `words` at `address`, where nothing is. False: no memory.
+    pub(super) fn insert(&self, address: usize, words: Words) -> bool {
         for chunk in 0..CHUNKS {
             let Some(places) = self.chunk(chunk).or_else(|| self.grow(chunk)) else {
                 return false;
@@ -56,10 +48,12 @@ impl Table {
                     .address
                     .compare_exchange(FREE, CLAIMED, Acquire, Relaxed);
                 if claim.is_ok() {
-                    place.unit.store(entry.unit, Relaxed);
-                    place.blocks.store(entry.blocks, Relaxed);
-                    place.bytes.store(entry.bytes, Relaxed);
-                    // Release the entry to whoever removes it, on whatever thread.
+                    // Release the claim to who sees one of the words: see `read`.
+                    fence(Release);
+                    for (place, word) in place.words.iter().zip(words) {
+                        place.store(word, Relaxed);
+                    }
+                    // Release the words to whoever removes them, on whatever thread.
                     place.address.store(address, Release);
                     return true;
                 }
@@ -68,18 +62,27 @@ impl Table {
         false
     }
 
-    pub(super) fn remove(&self, address: usize) -> Option<Entry> {
+    pub(super) fn remove(&self, address: usize) -> Option<Words> {
         let mut chunks = (0..CHUNKS).map_while(|chunk| self.chunk(chunk));
         let mut places = chunks.by_ref().flat_map(|places| window(places, address));
         let place = places.find(|place| place.address.load(Acquire) == address)?;
-        let entry = Entry {
-            unit: place.unit.load(Relaxed),
-            blocks: place.blocks.load(Relaxed),
-            bytes: place.bytes.load(Relaxed),
-        };
+        let words = place.words();
         // Release the place, read to the end, to the next holder.
         place.address.store(FREE, Release);
-        Some(entry)
+        Some(words)
+    }
+
+    /// Calls `each` with the blocks that are there all the time, and with some of those that come
+    /// or go meanwhile. Any thread may, without stopping those who work on the table.
+    #[cfg(any(feature = "profile", loom))]
+    pub(super) fn for_each(&self, mut each: impl FnMut(usize, Words)) {
+        for chunk in (0..CHUNKS).map_while(|chunk| self.chunk(chunk)) {
+            for place in chunk {
+                if let Some((address, words)) = place.read() {
+                    each(address, words);
+                }
+            }
+        }
     }
 
     fn chunk(&self, chunk: usize) -> Option<&[Place]> {
@@ -129,10 +132,39 @@ impl Place {
         fn new() -> Self {
             Place {
                 address: AtomicUsize::new(FREE),
-                unit: AtomicU64::new(0),
-                blocks: AtomicI64::new(0),
-                bytes: AtomicI64::new(0),
+                words: array![AtomicU64::new(0); 3],
             }
+        }
+    }
+
+    fn words(&self) -> Words {
+        let [first, second, third] = &self.words;
+        [
+            first.load(Relaxed),
+            second.load(Relaxed),
+            third.load(Relaxed),
+        ]
+    }
+
+    /// What is here, on a thread that does not own the block.
+    ///
+    /// The block may go, and another come, while the words are read. Who sees a word of the other's
+    /// sees its claim, too, at the second look at the address, unless that block has the same
+    /// address; then it sees all its words at the second look at those.
+    #[cfg(any(feature = "profile", loom))]
+    fn read(&self) -> Option<(usize, Words)> {
+        let mut address = self.address.load(Acquire);
+        let mut words = self.words();
+        loop {
+            if address == FREE || address == CLAIMED {
+                return None;
+            }
+            fence(Acquire);
+            let (address_now, words_now) = (self.address.load(Acquire), self.words());
+            if (address, words) == (address_now, words_now) {
+                return Some((address, words));
+            }
+            (address, words) = (address_now, words_now);
         }
     }
 }

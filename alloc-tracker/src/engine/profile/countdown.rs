@@ -1,0 +1,176 @@
+//! Which allocations of a thread are samples.
+
+use super::super::block::Block;
+use std::cell::Cell;
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+/// The mean number of bytes between two samples; 0: the profiler is stopped.
+static MEAN: AtomicU64 = AtomicU64::new(0);
+/// Changes with `MEAN`, so that threads notice.
+static CHANGES: AtomicU32 = AtomicU32::new(0);
+/// Where threads take the start of their random numbers from.
+static SEED: AtomicU64 = AtomicU64::new(0);
+
+/// Has threads draw from `mean` on. The caller has them look.
+pub(super) fn set_mean(mean: u64) {
+    MEAN.store(mean, Relaxed);
+    // Release the mean to the thread that sees the change.
+    CHANGES.fetch_add(1, Release);
+}
+
+pub(crate) fn mean() -> u64 {
+    MEAN.load(Relaxed)
+}
+
+pub(super) fn set_seed(seed: u64) {
+    SEED.store(seed, Relaxed);
+}
+
+/// A thread's countdown to its next sample, in bytes that it asks for.
+///
+/// The bytes between two samples are exponentially distributed, so whether one block is a sample
+/// says nothing of any other, and a block of `size` bytes is one with probability
+/// 1 − e^(−size/mean). A sample keeps the mean under which it was drawn. The distribution has no
+/// memory: the rest of a countdown can be drawn anew at any time, as when the mean changes.
+///
+/// A reallocation counts as a new block of the new size: the bytes counted down are then more than
+/// `alloc_bytes` grows by, and the end moves nearer by the difference.
+#[derive(Debug)]
+pub(in super::super) struct Countdown {
+    /// The value of the thread's `alloc_bytes` that ends it.
+    ends_at: Cell<u64>,
+    /// The mean under which it was drawn; 0: none.
+    mean: Cell<u64>,
+    change: Cell<u32>,
+    /// 0: not seeded.
+    random: Cell<u64>,
+    /// The profiler is at work on this thread: what it allocates is no sample.
+    busy: Cell<bool>,
+}
+
+/// A block is to be a sample, drawn under this mean.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Draw {
+    pub(super) mean: u64,
+}
+
+const NEVER: u64 = u64::MAX;
+
+impl Countdown {
+    pub(in super::super) const fn new() -> Self {
+        Countdown {
+            ends_at: Cell::new(NEVER),
+            mean: Cell::new(0),
+            change: Cell::new(0),
+            random: Cell::new(0),
+            busy: Cell::new(false),
+        }
+    }
+
+    #[inline(always)]
+    pub(in super::super) fn ends_at(&self) -> u64 {
+        self.ends_at.get()
+    }
+
+    /// Whether the block that is about to be allocated, of `size` bytes, is a sample. It brings
+    /// `alloc_bytes` to `after`.
+    #[inline]
+    pub(super) fn draw(&self, block: &Block, size: u64, after: u64) -> Option<Draw> {
+        let change = CHANGES.load(Acquire);
+        if after < self.ends_at.get() && change == self.change.get() {
+            return None;
+        }
+        self.draw_now(block, size, after, change)
+    }
+
+    #[cold]
+    fn draw_now(&self, block: &Block, size: u64, after: u64, change: u32) -> Option<Draw> {
+        let mean = MEAN.load(Relaxed);
+        let drawn_under = self.mean.get();
+        let hit = drawn_under > 0 && after >= self.ends_at.get();
+        if change != self.change.get() {
+            // A countdown that was running goes on to its end under the old mean, one that was not
+            // begins with this block.
+            self.change.set(change);
+            self.mean.set(mean);
+            if drawn_under == 0 && mean > 0 {
+                let bytes = self.bytes(block, mean);
+                if bytes > size {
+                    self.ends_at.set(after.saturating_add(bytes - size));
+                    return None;
+                }
+                self.restart(block, after);
+                return self.unless_busy(mean);
+            }
+        }
+        self.restart(block, after);
+        // Of a block that is allocated while the profiler is stopped, nothing is noted.
+        if hit && mean > 0 {
+            return self.unless_busy(drawn_under);
+        }
+        None
+    }
+
+    fn unless_busy(&self, mean: u64) -> Option<Draw> {
+        (!self.busy.get()).then_some(Draw { mean })
+    }
+
+    fn restart(&self, block: &Block, from: u64) {
+        let mean = self.mean.get();
+        if mean == 0 {
+            return self.ends_at.set(NEVER);
+        }
+        let bytes = self.bytes(block, mean);
+        self.ends_at.set(from.saturating_add(bytes));
+    }
+
+    /// Draws the length of a countdown.
+    fn bytes(&self, block: &Block, mean: u64) -> u64 {
+        let bytes = -self.uniform(block).ln() * mean as f64;
+        // Rounded up: whole bytes reach it where real ones would.
+        bytes.ceil().max(1.0) as u64
+    }
+
+    /// `bytes` are counted down that `alloc_bytes` does not grow by.
+    #[inline]
+    pub(super) fn skip(&self, bytes: u64) {
+        let ends_at = self.ends_at.get();
+        if ends_at != NEVER {
+            self.ends_at.set(ends_at.saturating_sub(bytes));
+        }
+    }
+
+    /// Above 0, at most 1.
+    fn uniform(&self, block: &Block) -> f64 {
+        let mut random = self.random.get();
+        if random == 0 {
+            random = (SEED.load(Relaxed) ^ block.thread().rotate_left(32)) | 1 << 63;
+        }
+        // SplitMix64.
+        random = random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.random.set(if random == 0 { 1 } else { random });
+        let mut z = random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        ((z >> 11) + 1) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Whether the profiler is at work on this thread; what was said before.
+    pub(super) fn set_busy(&self, busy: bool) -> bool {
+        self.busy.replace(busy)
+    }
+
+    /// The thread draws its random numbers from the seed again.
+    pub(super) fn reseed(&self) {
+        self.random.set(0);
+    }
+}
+
+/// The probability with which a block of `size` bytes is a sample.
+pub(crate) fn probability(size: u64, mean: u64) -> f64 {
+    -(-(size as f64) / mean as f64).exp_m1()
+}

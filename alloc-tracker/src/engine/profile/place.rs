@@ -1,0 +1,152 @@
+//! Where sampled blocks lie: at multiples of [`ALIGN`], so that a free tells them from others by
+//! their address.
+//!
+//! A small one is over-aligned. A large one is a block of the inner allocator's with room to spare,
+//! in which the data begins at the first such multiple: so zeroed memory still comes from the system
+//! as it is, and a reallocation still moves pages instead of bytes.
+
+use super::super::hooks::Fill;
+use super::super::published::PLACED_ALIGN as ALIGN;
+use std::alloc::{GlobalAlloc, Layout};
+use std::ptr;
+
+/// How a block lies in memory that the inner allocator gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// As its layout asks, which is enough.
+    Natural,
+    /// With an alignment of [`ALIGN`].
+    Aligned,
+    /// So many bytes after the start of a block that is [`ALIGN`] bytes larger.
+    Padded(u16),
+}
+
+/// From this size on, blocks are padded.
+const LARGE: usize = 4 * ALIGN;
+
+impl Place {
+    /// For the table.
+    pub(super) fn code(self) -> u16 {
+        match self {
+            Place::Natural => u16::MAX,
+            Place::Aligned => u16::MAX - 1,
+            Place::Padded(offset) => offset,
+        }
+    }
+
+    pub(super) fn of_code(code: u16) -> Self {
+        match code {
+            u16::MAX => Place::Natural,
+            code if code == u16::MAX - 1 => Place::Aligned,
+            offset => Place::Padded(offset),
+        }
+    }
+
+    /// The layout of the inner allocator's block. `None`: there is no such layout.
+    fn layout(self, layout: Layout) -> Option<Layout> {
+        match self {
+            Place::Natural => Some(layout),
+            Place::Aligned => layout.align_to(ALIGN).ok(),
+            Place::Padded(_) => {
+                let size = layout.size().checked_add(ALIGN)?;
+                Layout::from_size_align(size, layout.align()).ok()
+            }
+        }
+    }
+
+    fn offset(self) -> usize {
+        match self {
+            Place::Padded(offset) => usize::from(offset),
+            Place::Natural | Place::Aligned => 0,
+        }
+    }
+}
+
+/// A block at a multiple of [`ALIGN`]. `None`: the inner allocator has no such memory.
+///
+/// # Safety
+///
+/// As for `inner.alloc` and `inner.alloc_zeroed`.
+pub(super) unsafe fn alloc<A: GlobalAlloc>(
+    layout: Layout,
+    inner: &A,
+    fill: Fill,
+) -> Option<(*mut u8, Place)> {
+    let place = if layout.align() >= ALIGN {
+        Place::Natural
+    } else if layout.size() >= LARGE {
+        Place::Padded(0)
+    } else {
+        Place::Aligned
+    };
+    // SAFETY: the size is the caller's or larger, so it is not zero.
+    let base = unsafe { fill.alloc(place.layout(layout)?, inner) };
+    if base.is_null() {
+        return None;
+    }
+    if !matches!(place, Place::Padded(_)) {
+        return Some((base, place));
+    }
+    let offset = offset(base);
+    // SAFETY: the offset is below `ALIGN`, and the block is that much larger.
+    Some((unsafe { base.add(offset) }, Place::Padded(offset as u16)))
+}
+
+/// From a block's start to the first multiple of [`ALIGN`]; a multiple of the block's alignment.
+fn offset(base: *mut u8) -> usize {
+    base.addr().next_multiple_of(ALIGN) - base.addr()
+}
+
+/// Frees a block that lies as `place` says.
+///
+/// # Safety
+///
+/// `block` came from [`alloc`] or [`grow`] with this layout and place, and the same inner allocator.
+pub(super) unsafe fn dealloc<A: GlobalAlloc>(
+    block: *mut u8,
+    layout: Layout,
+    place: Place,
+    inner: &A,
+) {
+    // There was one when the block was allocated.
+    if let Some(layout) = place.layout(layout) {
+        // SAFETY: the caller's contract: so many bytes before `block` begins the inner block, which
+        // has this layout.
+        unsafe { inner.dealloc(block.sub(place.offset()), layout) }
+    }
+}
+
+/// Resizes a padded block where pages may be moved instead of bytes. `None`: it is not one, or will
+/// not be large; or the inner allocator has no memory. The block is then as it was.
+///
+/// # Safety
+///
+/// As for [`dealloc`], and `new` is a valid size for `layout`'s alignment, not zero.
+pub(super) unsafe fn grow<A: GlobalAlloc>(
+    block: *mut u8,
+    layout: Layout,
+    place: Place,
+    new: usize,
+    inner: &A,
+) -> Option<(*mut u8, Place)> {
+    if !matches!(place, Place::Padded(_)) || new < LARGE {
+        return None;
+    }
+    let size = new.checked_add(ALIGN)?;
+    Layout::from_size_align(size, layout.align()).ok()?;
+    let from = place.offset();
+    // SAFETY: as in `dealloc`; the new size is checked above.
+    let base = unsafe { inner.realloc(block.sub(from), place.layout(layout)?, size) };
+    if base.is_null() {
+        return None;
+    }
+    let to = offset(base);
+    if to != from {
+        let len = layout.size().min(new);
+        // SAFETY: both ranges lie inside the new inner block: an offset is below `ALIGN`, and the
+        // block is that much larger than `new`; its first `from + len` bytes are the old one's.
+        unsafe { ptr::copy(base.add(from), base.add(to), len) };
+    }
+    // SAFETY: as in `alloc`.
+    Some((unsafe { base.add(to) }, Place::Padded(to as u16)))
+}

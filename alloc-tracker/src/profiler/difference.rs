@@ -1,0 +1,179 @@
+//! What changed between two profiles: where memory grows.
+
+use super::figures::Figures;
+use super::formats::{self, Entry, Frame, human, unseen};
+use super::profile::{Profile, Row};
+use super::{Figure, ProfileError};
+use serde_json::json;
+use std::collections::HashMap;
+use std::fmt;
+use std::io::Write;
+use std::time::Duration;
+
+/// What changed between two profiles of one process, by unit and by stack: the answer to what leaks.
+///
+/// [`Display`](fmt::Display) shows the ten that grew most, each with unit, figures, and the innermost
+/// frames of the user's own code.
+#[derive(Debug)]
+pub struct Difference {
+    rows: Vec<Row>,
+    entries: Vec<Entry>,
+    over: Duration,
+}
+
+/// What changed for one call stack and unit.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Growth {
+    /// The unit of work that allocated, if it has a name.
+    pub unit: Option<&'static str>,
+    /// The functions, the innermost first, each with file and line where they are known.
+    pub stack: Vec<String>,
+    /// The innermost frame of the user's own code.
+    pub site: String,
+    /// Bytes in use, more than before.
+    pub inuse_bytes: f64,
+    /// Blocks in use, more than before.
+    pub inuse_objects: f64,
+    /// Bytes allocated meanwhile.
+    pub alloc_bytes: f64,
+    /// Blocks allocated meanwhile.
+    pub allocs: f64,
+}
+
+impl Profile {
+    /// What changed since an earlier profile of this process. Looks up the names of functions.
+    pub fn since(&self, earlier: &Profile) -> Difference {
+        unseen(|| {
+            // A stack is kept once, for good: its address names it.
+            let key = |row: &Row| (row.frames.as_ptr(), row.unit);
+            let before: HashMap<_, Figures> = (earlier.rows.iter())
+                .map(|row| (key(row), row.figures))
+                .collect();
+            let rows: Vec<Row> = (self.rows.iter())
+                .map(|row| {
+                    let before = before.get(&key(row)).copied().unwrap_or_default();
+                    Row {
+                        figures: row.figures.minus(&before),
+                        ..*row
+                    }
+                })
+                .collect();
+            Difference {
+                entries: formats::report(&rows, Figure::InuseSpace),
+                rows,
+                over: self.taken.duration_since(earlier.taken).unwrap_or_default(),
+            }
+        })
+    }
+}
+
+impl Difference {
+    /// What changed, the most growth in use first; what shrank comes last.
+    pub fn growth(&self) -> impl Iterator<Item = Growth> {
+        self.entries.iter().map(Growth::of)
+    }
+
+    /// What was allocated most meanwhile, whether freed or not, comes first.
+    pub fn churn(&self) -> Vec<Growth> {
+        let mut all: Vec<Growth> = self.growth().collect();
+        all.sort_by(|a, b| b.alloc_bytes.total_cmp(&a.alloc_bytes));
+        all
+    }
+
+    /// Bytes in use of all stacks together, more than before.
+    pub fn inuse_bytes(&self) -> f64 {
+        let figures = self.rows.iter().map(|row| row.figures);
+        figures.map(|row| row.get(Figure::InuseSpace)).sum()
+    }
+
+    /// Writes a flame graph of what grew.
+    ///
+    /// # Errors
+    ///
+    /// [`ProfileError`]: `to` has failed.
+    pub fn write_flamegraph(&self, figure: Figure, to: impl Write) -> Result<(), ProfileError> {
+        unseen(|| {
+            let title = format!("growth of {figure} in {:.0?}", self.over);
+            formats::flamegraph(formats::collapsed(&self.rows, figure), &title, figure, to)
+        })
+    }
+
+    /// Writes what changed as one JSON object, the most growth first.
+    ///
+    /// # Errors
+    ///
+    /// [`ProfileError`]: `to` has failed.
+    pub fn write_json(&self, to: impl Write) -> Result<(), ProfileError> {
+        unseen(|| {
+            let document = json!({
+                "seconds": self.over.as_secs_f64(),
+                "growth": self.entries.iter().map(Entry::json).collect::<Vec<_>>(),
+            });
+            formats::write_document(&document, to)
+        })
+    }
+}
+
+impl Growth {
+    fn of(entry: &Entry) -> Self {
+        let site = entry.frames.iter().find(|frame| frame.is_users);
+        let site = site.or(entry.frames.first());
+        Growth {
+            unit: entry.unit,
+            stack: entry.frames.iter().map(Frame::to_string).collect(),
+            site: site.map_or_else(|| "unknown".to_owned(), Frame::to_string),
+            inuse_bytes: entry.figures.get(Figure::InuseSpace),
+            inuse_objects: entry.figures.get(Figure::InuseObjects),
+            alloc_bytes: entry.figures.get(Figure::AllocSpace),
+            allocs: entry.figures.get(Figure::AllocObjects),
+        }
+    }
+}
+
+impl fmt::Display for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.function)?;
+        if !self.place.is_empty() {
+            write!(f, " ({})", self.place)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// Entries that are shown, and frames of each.
+        const SHOWN: usize = 10;
+        const FRAMES: usize = 5;
+        writeln!(f, "In use, more than {:.1?} before:", self.over)?;
+        let grew = |entry: &&Entry| entry.figures.get(Figure::InuseSpace) >= 1.0;
+        let grown = self.entries.iter().filter(grew);
+        let more = grown.clone().count().saturating_sub(SHOWN);
+        if grown.clone().next().is_none() {
+            return writeln!(f, "  nothing");
+        }
+        for entry in grown.take(SHOWN) {
+            let figure = |figure| human(figure, entry.figures.get(figure));
+            writeln!(
+                f,
+                "  {:>10} in {} blocks, unit {}",
+                figure(Figure::InuseSpace),
+                figure(Figure::InuseObjects),
+                entry.unit.unwrap_or("-"),
+            )?;
+            let users = entry.frames.iter().filter(|frame| frame.is_users);
+            let shown: Vec<&Frame> = match users.clone().next() {
+                Some(_) => users.take(FRAMES).collect(),
+                None => entry.frames.iter().take(FRAMES).collect(),
+            };
+            for frame in shown {
+                writeln!(f, "               {frame}")?;
+            }
+        }
+        if more > 0 {
+            writeln!(f, "  and {more} more")?;
+        }
+        Ok(())
+    }
+}

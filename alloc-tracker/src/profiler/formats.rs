@@ -1,0 +1,265 @@
+//! A profile as files: pprof, collapsed stacks, a flame graph, JSON, and a table for the terminal.
+
+use super::figures::Figures;
+use super::profile::{Profile, Row};
+use super::symbols::{self, Symbols};
+use super::{Figure, pprof};
+use crate::engine::profile::Busy;
+use serde_json::json;
+use std::collections::{BTreeMap, HashMap};
+use std::error::Error;
+use std::fmt;
+use std::io::{self, Write};
+
+/// A profile could not be written.
+#[derive(Debug)]
+pub struct ProfileError {
+    what: &'static str,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl ProfileError {
+    fn new(what: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        ProfileError {
+            what,
+            source: source.into(),
+        }
+    }
+}
+
+impl fmt::Display for ProfileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot write the {}: {}", self.what, self.source)
+    }
+}
+
+impl Error for ProfileError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+/// Does what a reader of profiles should not see in them: looks up names, formats.
+pub(super) fn unseen<T>(f: impl FnOnce() -> T) -> T {
+    crate::excluded(|| {
+        let _busy = Busy::start();
+        f()
+    })
+}
+
+impl Profile {
+    /// Writes the profile in the format of `go tool pprof`, gzipped: all four figures, with the unit of
+    /// work as label `unit`, functions and lines by name, and the build ids of the program and its
+    /// libraries.
+    ///
+    /// # Errors
+    ///
+    /// [`ProfileError`]: `to` has failed.
+    pub fn write_pprof(&self, to: impl Write) -> Result<(), ProfileError> {
+        unseen(|| pprof::write(self, to)).map_err(|error| ProfileError::new("pprof profile", error))
+    }
+
+    /// Writes one line for each call stack, the outermost frame first, as tools for flame graphs take
+    /// them: `unit;main;serve;parse 1234`.
+    ///
+    /// # Errors
+    ///
+    /// [`ProfileError`]: `to` has failed.
+    pub fn write_collapsed(&self, figure: Figure, mut to: impl Write) -> Result<(), ProfileError> {
+        unseen(|| {
+            for line in collapsed(&self.rows, figure) {
+                writeln!(to, "{line}")?;
+            }
+            to.flush()
+        })
+        .map_err(|error| ProfileError::new("collapsed stacks", error))
+    }
+
+    /// Writes a flame graph, an SVG image in which the mouse finds its way.
+    ///
+    /// # Errors
+    ///
+    /// [`ProfileError`]: `to` has failed.
+    pub fn write_flamegraph(&self, figure: Figure, to: impl Write) -> Result<(), ProfileError> {
+        unseen(|| {
+            let title = format!("{figure}: {}", human(figure, self.total(figure)));
+            flamegraph(collapsed(&self.rows, figure), &title, figure, to)
+        })
+    }
+
+    /// Writes the profile as one JSON object: the estimates with their standard errors, how the profile
+    /// came about, and every stack with unit, frames and figures, the most in use first.
+    ///
+    /// # Errors
+    ///
+    /// [`ProfileError`]: `to` has failed.
+    pub fn write_json(&self, to: impl Write) -> Result<(), ProfileError> {
+        unseen(|| {
+            let estimate = self.estimate();
+            let info = self.info();
+            let estimated = |e: super::Estimated| json!({ "value": e.value, "standard_error": e.standard_error });
+            let stacks: Vec<_> = report(&self.rows, Figure::InuseSpace)
+                .iter()
+                .map(Entry::json)
+                .collect();
+            let document = json!({
+                "estimate": {
+                    "allocs": estimated(estimate.allocs),
+                    "alloc_bytes": estimated(estimate.alloc_bytes),
+                    "inuse_objects": estimated(estimate.inuse_objects),
+                    "inuse_bytes": estimated(estimate.inuse_bytes),
+                },
+                "mean_bytes": info.mean_bytes,
+                "unwinding": info.unwinding.to_string(),
+                "samples": info.samples,
+                "live": info.live,
+                "not_kept_live": info.not_kept_live,
+                "without_stack": info.without_stack,
+                "too_deep": info.too_deep,
+                "broken": info.broken,
+                "stacks": stacks,
+            });
+            write_document(&document, to)
+        })
+    }
+
+    pub(super) fn total(&self, figure: Figure) -> f64 {
+        self.rows.iter().map(|row| row.figures.get(figure)).sum()
+    }
+}
+
+pub(super) fn write_document(
+    document: &serde_json::Value,
+    mut to: impl Write,
+) -> Result<(), ProfileError> {
+    serde_json::to_writer_pretty(&mut to, document)
+        .map_err(io::Error::from)
+        .and_then(|()| writeln!(to))
+        .and_then(|()| to.flush())
+        .map_err(|error| ProfileError::new("JSON", error))
+}
+
+/// A row as a person reads it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) unit: Option<&'static str>,
+    /// The innermost first.
+    pub(super) frames: Vec<Frame>,
+    pub(super) figures: Figures,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Frame {
+    pub(super) function: String,
+    /// `file:line`, as far as known.
+    pub(super) place: String,
+    pub(super) is_users: bool,
+}
+
+impl Entry {
+    pub(super) fn json(&self) -> serde_json::Value {
+        let [alloc_objects, alloc_bytes, inuse_objects, inuse_bytes] = self.figures.rounded();
+        let frames = self
+            .frames
+            .iter()
+            .map(|frame| match frame.place.is_empty() {
+                true => json!({ "function": frame.function }),
+                false => json!({ "function": frame.function, "at": frame.place }),
+            });
+        json!({
+            "unit": self.unit,
+            "alloc_objects": alloc_objects,
+            "alloc_bytes": alloc_bytes,
+            "inuse_objects": inuse_objects,
+            "inuse_bytes": inuse_bytes,
+            "frames": frames.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// The rows with names, the highest figure first.
+pub(super) fn report(rows: &[Row], by: Figure) -> Vec<Entry> {
+    let rows = rows.iter().filter(|row| !row.figures.is_zero());
+    let symbols = symbols::resolve(rows.clone().flat_map(|row| row.frames.iter().copied()));
+    let mut entries: Vec<Entry> = rows
+        .map(|row| Entry {
+            unit: row.unit,
+            frames: frames(row, &symbols).collect(),
+            figures: row.figures,
+        })
+        .collect();
+    entries.sort_by(|a, b| b.figures.get(by).total_cmp(&a.figures.get(by)));
+    entries
+}
+
+fn frames<'a>(row: &Row, symbols: &'a HashMap<usize, Symbols>) -> impl Iterator<Item = Frame> + 'a {
+    let frames = symbols::users_part(row.frames, symbols).to_vec();
+    frames.into_iter().flat_map(|frame| {
+        let known = &symbols[&frame];
+        let unknown = known.is_empty().then(|| Frame {
+            function: format!("{frame:#x}"),
+            place: String::new(),
+            is_users: false,
+        });
+        known.iter().map(symbols::Symbol::frame).chain(unknown)
+    })
+}
+
+/// Lines of collapsed stacks, each different one once.
+pub(super) fn collapsed(rows: &[Row], figure: Figure) -> Vec<String> {
+    let rows = rows.iter().filter(|row| row.figures.get(figure) >= 0.5);
+    let symbols = symbols::resolve(rows.clone().flat_map(|row| row.frames.iter().copied()));
+    let mut lines: BTreeMap<String, f64> = BTreeMap::new();
+    for row in rows {
+        let mut names: Vec<String> = frames(row, &symbols)
+            // A semicolon parts the frames, and a line the stacks.
+            .map(|frame| frame.function.replace(';', ":").replace('\n', " "))
+            .collect();
+        if names.is_empty() {
+            names.push("[unknown]".to_owned());
+        }
+        if let Some(unit) = row.unit {
+            names.push(unit.replace(';', ":").replace('\n', " "));
+        }
+        names.reverse();
+        *lines.entry(names.join(";")).or_default() += row.figures.get(figure);
+    }
+    let line = |(stack, value): (String, f64)| format!("{stack} {}", value.round() as u64);
+    lines.into_iter().map(line).collect()
+}
+
+pub(super) fn flamegraph(
+    lines: Vec<String>,
+    title: &str,
+    figure: Figure,
+    to: impl Write,
+) -> Result<(), ProfileError> {
+    let mut options = inferno::flamegraph::Options::default();
+    options.title = title.to_owned();
+    options.count_name = figure.unit().to_owned();
+    options.colors =
+        inferno::flamegraph::Palette::Multi(inferno::flamegraph::color::MultiPalette::Rust);
+    let lines = match lines.is_empty() {
+        // The library refuses to draw nothing.
+        true => vec!["nothing 1".to_owned()],
+        false => lines,
+    };
+    inferno::flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), to)
+        .map_err(|error| ProfileError::new("flame graph", io::Error::other(error.to_string())))
+}
+
+/// A figure as a person reads it.
+pub(super) fn human(figure: Figure, value: f64) -> String {
+    if figure.unit() == "count" {
+        return format!("{value:.0}");
+    }
+    let mut value = value;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value.abs() < 1024.0 {
+            let digits = usize::from(unit != "B");
+            return format!("{value:.digits$} {unit}");
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} TiB")
+}

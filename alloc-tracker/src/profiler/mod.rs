@@ -1,0 +1,255 @@
+//! Where memory is allocated, by whom, and what is still held: a heap profile by sampling.
+//!
+//! About every so many bytes one allocation is a sample: its call stack is walked, and the block is
+//! remembered until it is freed. From the samples follow unbiased estimates of what was allocated and
+//! what is in use, by call stack and by unit of work. It works over any inner allocator, and is
+//! started, stopped and given another rate while the program runs.
+//!
+//! ```
+//! # #[global_allocator]
+//! # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+//! use alloc_tracker::profiler::{self, Config};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let session = profiler::start(Config::default().mean_bytes(4096))?;
+//! let held: Vec<Vec<u8>> = (0..1000).map(|_| vec![0; 1000]).collect();
+//! session.stop();
+//!
+//! let profile = profiler::snapshot();
+//! let in_use = profile.estimate().inuse_bytes;
+//! println!("{:.0} bytes in use, give or take {:.0}", in_use.value, in_use.standard_error);
+//! # assert!((in_use.value - 1e6).abs() < 8.0 * in_use.standard_error);
+//! profile.write_pprof(std::io::sink())?; // or a file, for `go tool pprof`
+//! # drop(held);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Cost
+//!
+//! * Compiled in and never started: one instruction more for each free than the counters take.
+//! * Running: the same, and some 3 ns for each reallocation; a sample costs a few microseconds. It
+//!   takes up to 16 KiB of address space, of which a page or two are touched, as its memory lies at a
+//!   multiple of 8 KiB, by which its free is told from others.
+//! * 32 to 120 bytes for each live sample, and 64 bytes and 8 for each frame for each different stack
+//!   ([`Profile::info`] has the figures); all of it bounded, in memory from the system's allocator,
+//!   kept for the life of the process.
+//!
+//! # Limits
+//!
+//! * What is allocated while the profiler is stopped is unknown to it, and so is its free.
+//! * Stacks have at most 128 frames, at most 32,768 are kept apart, and [`Config::max_live`] samples
+//!   are live at once; what did not fit is counted in [`Profile::info`], and the sums stay right.
+//! * A large sampled block that is resized may be copied where the system would have moved its pages.
+
+mod difference;
+mod figures;
+mod formats;
+mod modules;
+mod pprof;
+mod profile;
+mod symbols;
+
+pub use difference::{Difference, Growth};
+pub use figures::{Estimate, Estimated, Figure};
+pub use formats::ProfileError;
+pub use profile::{Info, Profile, Sample, Unwinding};
+
+use crate::engine;
+use crate::engine::profile as hooks;
+use std::error::Error;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Bytes between two samples, at the mean, unless [`Config::mean_bytes`] says otherwise.
+pub const DEFAULT_MEAN_BYTES: u64 = 512 * 1024;
+
+/// The largest mean that is taken: 1 TiB.
+pub const MAX_MEAN_BYTES: u64 = 1 << 40;
+
+/// How to sample.
+#[derive(Clone, Debug)]
+pub struct Config {
+    mean_bytes: u64,
+    max_live: usize,
+    seed: Option<u64>,
+}
+
+impl Default for Config {
+    /// A sample every 512 KiB, of which a million may be live.
+    fn default() -> Self {
+        Config {
+            mean_bytes: DEFAULT_MEAN_BYTES,
+            max_live: 1 << 20,
+            seed: None,
+        }
+    }
+}
+
+impl Config {
+    /// Bytes between two samples, at the mean: 1 to [`MAX_MEAN_BYTES`]. 1 samples everything.
+    pub fn mean_bytes(mut self, mean: u64) -> Self {
+        self.mean_bytes = mean;
+        self
+    }
+
+    /// Samples that may be live at once; a million by default. What comes while there are as many is in
+    /// the sums of what was allocated, but not of what is in use, and is counted
+    /// ([`Info::not_kept_live`]).
+    pub fn max_live(mut self, max: usize) -> Self {
+        self.max_live = max;
+        self
+    }
+
+    /// Makes the draws of the calling thread, and of threads that have not allocated since the process
+    /// started, repeatable: for tests.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+}
+
+/// Why the profiler did not start, or its rate did not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The process's global allocator is not an [`AllocTracker`](crate::AllocTracker).
+    NotInstalled,
+    /// A session is running.
+    AlreadyRunning,
+    /// No session is running.
+    NotRunning,
+    /// The mean is 0, or above [`MAX_MEAN_BYTES`].
+    MeanOutOfRange(u64),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::NotInstalled => f.write_str(
+                "the heap profiler needs the tracker as global allocator: add `#[global_allocator] \
+                 static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();`",
+            ),
+            StartError::AlreadyRunning => f.write_str(
+                "the heap profiler is running already: change its rate with `set_mean_bytes`, or stop \
+                 that session first",
+            ),
+            StartError::NotRunning => {
+                f.write_str("the heap profiler is not running: start it with `profiler::start`")
+            }
+            StartError::MeanOutOfRange(mean) => write!(
+                f,
+                "a mean of {mean} bytes between samples: it must be from 1 to {MAX_MEAN_BYTES}"
+            ),
+        }
+    }
+}
+
+impl Error for StartError {}
+
+/// The number of the running session; 0: none.
+static RUNNING: Mutex<u64> = Mutex::new(0);
+
+fn running() -> MutexGuard<'static, u64> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The profiler runs until this is stopped or dropped.
+#[derive(Debug)]
+#[must_use = "the profiler stops when the session is dropped"]
+pub struct Session {
+    number: u64,
+}
+
+/// Starts to sample, on all threads.
+///
+/// What was found in earlier sessions stays in [`snapshot`]: take one before and one after, and ask for
+/// the [difference](Profile::since), for what a session has found.
+///
+/// The calling thread samples from its next allocation on, and so do others, but for one that is in an
+/// allocation at this very moment: that one within 64 KiB.
+///
+/// # Errors
+///
+/// [`StartError`]: a session is running, the tracker is not installed, or the mean is out of range.
+pub fn start(config: Config) -> Result<Session, StartError> {
+    static LAST: Mutex<u64> = Mutex::new(0);
+    check(config.mean_bytes)?;
+    if !engine::is_installed() {
+        return Err(StartError::NotInstalled);
+    }
+    let mut running = running();
+    if *running != 0 {
+        return Err(StartError::AlreadyRunning);
+    }
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    *last += 1;
+    *running = *last;
+    hooks::start(config.mean_bytes, config.max_live, config.seed);
+    Ok(Session { number: *last })
+}
+
+fn check(mean: u64) -> Result<(), StartError> {
+    if (1..=MAX_MEAN_BYTES).contains(&mean) {
+        Ok(())
+    } else {
+        Err(StartError::MeanOutOfRange(mean))
+    }
+}
+
+impl Session {
+    /// Stops to sample. Blocks that were sampled are still followed to their free.
+    pub fn stop(self) {}
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let mut running = running();
+        if *running == self.number {
+            *running = 0;
+            hooks::set_mean(0);
+        }
+    }
+}
+
+/// Whether a session is running.
+pub fn is_running() -> bool {
+    hooks::mean() > 0
+}
+
+/// Bytes between two samples of the running session, at the mean.
+pub fn mean_bytes() -> Option<u64> {
+    Some(hooks::mean()).filter(|&mean| mean > 0)
+}
+
+/// Changes the rate of the running session. No estimate becomes biased by it: every sample has the
+/// weight of the rate at which it was drawn.
+///
+/// # Errors
+///
+/// [`StartError`]: no session is running, or the mean is out of range.
+pub fn set_mean_bytes(mean: u64) -> Result<(), StartError> {
+    check(mean)?;
+    let running = running();
+    if *running == 0 {
+        return Err(StartError::NotRunning);
+    }
+    hooks::set_mean(mean);
+    Ok(())
+}
+
+/// What was found so far, in all sessions of the process.
+///
+/// Takes no lock that an allocation waits for, and stops no thread: what others allocate and free
+/// meanwhile may be in it or not.
+///
+/// # Cost
+///
+/// Some 50 ns and 40 bytes for each live sample; names of functions are looked up when the profile is
+/// written, not here.
+pub fn snapshot() -> Profile {
+    crate::excluded(|| {
+        let _busy = hooks::Busy::start();
+        Profile::take()
+    })
+}

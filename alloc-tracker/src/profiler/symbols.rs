@@ -1,0 +1,102 @@
+//! From addresses to functions. Each is looked up once in the life of the process.
+
+use crate::call_site;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The functions at an address: the innermost of those that were inlined first. Empty: unknown.
+pub(super) type Symbols = Arc<[Symbol]>;
+
+#[derive(Debug)]
+pub(super) struct Symbol {
+    pub(super) function: String,
+    /// As the linker knows it.
+    pub(super) mangled: String,
+    pub(super) file: Option<PathBuf>,
+    pub(super) line: u32,
+}
+
+static KNOWN: Mutex<Option<HashMap<usize, Symbols>>> = Mutex::new(None);
+
+/// The functions at each of the addresses that a call returns to.
+pub(super) fn resolve(addresses: impl IntoIterator<Item = usize>) -> HashMap<usize, Symbols> {
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = known.get_or_insert_default();
+    let mut found = HashMap::new();
+    for address in addresses {
+        found.entry(address).or_insert_with(|| {
+            let symbols = known.entry(address).or_insert_with(|| look_up(address));
+            Arc::clone(symbols)
+        });
+    }
+    found
+}
+
+fn look_up(address: usize) -> Symbols {
+    let mut symbols = Vec::new();
+    backtrace::resolve(address as *mut _, |symbol| {
+        if let Some(name) = symbol.name() {
+            symbols.push(Symbol {
+                function: format!("{name:#}"),
+                mangled: name.as_str().unwrap_or_default().to_owned(),
+                file: symbol.filename().map(PathBuf::from),
+                line: symbol.lineno().unwrap_or(0),
+            });
+        }
+    });
+    symbols.into()
+}
+
+/// The part of a stack that is not the tracker's own, nor what the compiler makes around a global
+/// allocator: nothing that a reader wants to see at the top of every stack.
+pub(super) fn users_part<'a>(
+    frames: &'a [usize],
+    symbols: &HashMap<usize, Symbols>,
+) -> &'a [usize] {
+    let mut own = 0;
+    for (index, frame) in frames.iter().enumerate() {
+        match symbols.get(frame).map(|symbols| whose(symbols)) {
+            Some(Whose::Trackers) => own = index + 1,
+            // The tracker calls it, or it is the user's.
+            Some(Whose::Librarys) => {}
+            Some(Whose::Others) | None => break,
+        }
+    }
+    &frames[own..]
+}
+
+enum Whose {
+    Trackers,
+    Librarys,
+    Others,
+}
+
+fn whose(symbols: &[Symbol]) -> Whose {
+    let starts = |symbol: &Symbol, with: &[&str]| {
+        let name = symbol.function.trim_start_matches('<');
+        with.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let tracker = ["alloc_tracker::", "__rust", "__rdl_", "__rg_"];
+    let library = ["std::", "core::", "backtrace::"];
+    if symbols.iter().any(|symbol| starts(symbol, &tracker)) {
+        Whose::Trackers
+    } else if symbols.iter().all(|symbol| starts(symbol, &library)) {
+        Whose::Librarys
+    } else {
+        Whose::Others
+    }
+}
+
+impl Symbol {
+    pub(super) fn frame(&self) -> super::formats::Frame {
+        super::formats::Frame {
+            function: self.function.clone(),
+            place: match &self.file {
+                Some(file) => format!("{}:{}", call_site::relative(file).display(), self.line),
+                None => String::new(),
+            },
+            is_users: call_site::is_users(&self.function, self.file.as_deref()),
+        }
+    }
+}
