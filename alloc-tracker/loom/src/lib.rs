@@ -5,10 +5,10 @@
 #![cfg(test)]
 #![allow(dead_code)] // the models use a part of each module
 
-#[path = "../../src/engine/counts.rs"]
-mod counts;
 #[path = "../../src/engine/block_table.rs"]
 mod block_table;
+#[path = "../../src/engine/counts.rs"]
+mod counts;
 #[path = "../../src/engine/published.rs"]
 mod published;
 #[path = "../../src/engine/slot.rs"]

@@ -1,8 +1,8 @@
 //! One model per hand-over.
 
+use super::block_table::{Table, Words};
 use super::counts::Counts;
-use super::follow_table::{Entry, Table};
-use super::published::{OWN, PROCESS, Published, Watchers};
+use super::published::{OWN, PLACED_ALIGN, PROCESS, Placing, Published, UNPUBLISHED, Watchers};
 use super::slot::Slot;
 use super::unit_cell::UnitCell;
 use loom::sync::Arc;
@@ -128,7 +128,7 @@ fn who_watches_is_seen_by_a_thread_that_was_about_to_stand_down() {
         block.raise(PROCESS | OWN);
         let running = {
             let (watchers, block) = (watchers.clone(), block.clone());
-            thread::spawn(move || watchers.stand_down(&block))
+            thread::spawn(move || watchers.stand_down(&block, &Placing::new()))
         };
         watchers.add();
         block.raise(PROCESS);
@@ -136,8 +136,48 @@ fn who_watches_is_seen_by_a_thread_that_was_about_to_stand_down() {
         assert!(block.alerts() & PROCESS != 0);
         assert!(block.alerts() & OWN != 0, "the other bits are as they were");
         watchers.remove();
-        watchers.stand_down(&block);
+        watchers.stand_down(&block, &Placing::new());
         assert!(block.alerts() & PROCESS == 0);
+    });
+}
+
+#[test]
+fn a_thread_that_stands_down_recognises_blocks_that_were_just_placed() {
+    loom::model(|| {
+        let placing = Arc::new(Placing::new());
+        let block = Arc::new(Published::new());
+        let running = {
+            let (placing, block) = (placing.clone(), block.clone());
+            thread::spawn(move || block.clear(UNPUBLISHED, &placing))
+        };
+        placing.start();
+        block.heed(&placing);
+        running.join().unwrap();
+        assert!(!block.is_alert());
+        assert!(block.looks_up(3 * PLACED_ALIGN), "a placed block");
+        assert!(!block.looks_up(3 * PLACED_ALIGN + 16), "another block");
+    });
+}
+
+#[test]
+fn every_free_looks_up_while_somebody_watches() {
+    loom::model(|| {
+        let placing = Arc::new(Placing::new());
+        let block = Arc::new(Published::new());
+        block.clear(UNPUBLISHED, &placing);
+        assert!(!block.looks_up(PLACED_ALIGN));
+        let running = {
+            let (placing, block) = (placing.clone(), block.clone());
+            thread::spawn(move || {
+                placing.start();
+                block.heed(&placing);
+            })
+        };
+        block.raise(OWN);
+        running.join().unwrap();
+        assert!(block.looks_up(PLACED_ALIGN) && block.looks_up(PLACED_ALIGN - 8));
+        block.clear(OWN, &placing);
+        assert!(block.looks_up(PLACED_ALIGN) && !block.looks_up(PLACED_ALIGN - 8));
     });
 }
 
@@ -235,12 +275,34 @@ fn a_unit_starts_anew_only_while_nobody_else_has_it() {
     });
 }
 
-fn entry(unit: u64) -> Entry {
-    Entry {
-        unit,
-        blocks: 1,
-        bytes: unit as i64 * 100,
-    }
+fn entry(n: u64) -> Words {
+    [n, n + 10, n + 20]
+}
+
+/// A snapshot has what is there all the time, and of what comes and goes all or nothing.
+#[test]
+fn what_is_read_of_a_block_is_of_one_block() {
+    model_bounded(3, || {
+        let table = Arc::new(Table::new());
+        assert!(table.insert(64, entry(1)));
+        assert!(table.insert(128, entry(2)));
+        let other = {
+            let table = table.clone();
+            thread::spawn(move || {
+                // The same place, once for the same address again.
+                assert_eq!(table.remove(128), Some(entry(2)));
+                assert!(table.insert(128, entry(3)));
+            })
+        };
+        let mut seen = Vec::new();
+        table.for_each(|address, words| seen.push((address, words)));
+        assert!(seen.contains(&(64, entry(1))), "{seen:?}");
+        for (address, words) in seen {
+            let known = [(64, entry(1)), (128, entry(2)), (128, entry(3))];
+            assert!(known.contains(&(address, words)), "{words:?} at {address}");
+        }
+        other.join().unwrap();
+    });
 }
 
 #[test]

@@ -6,12 +6,6 @@ pub(super) use loom::sync::atomic::{
     fence,
 };
 
-/// A plain read: loom fails if another thread may be writing.
-pub(super) unsafe fn own(word: &AtomicU64) -> u64 {
-    // SAFETY: the caller's contract, which loom checks.
-    unsafe { word.unsync_load() }
-}
-
 pub(super) fn pause(_tries: u32) {
     loom::thread::yield_now();
 }

@@ -19,17 +19,16 @@ use std::mem::MaybeUninit;
 ///    └───────attach, no slot to be had───────▲
 /// ```
 ///
-/// The hooks count, and *look up* where there may be more to do. An allocation compares one word:
-/// `due` is the value of `alloc_bytes` from which on it must look, be it for a new peak, for a
-/// sample, because somebody wants to see each call, or because the thread is not ATTACHED. A free
-/// compares one word, too ([`Published::looks_up`]): every free looks up while somebody wants to see
-/// each call or the thread is not ATTACHED, and that of a block which may be a sample ever after the
-/// profiler was started.
-/// A DETACHED block keeps counting, and drains what it counts into the registry's overflow counts
-/// after each call.
+/// The hooks count, and *look up* where there may be more to do. An allocation takes its bytes from
+/// those that are [`LEFT`], and looks up if they are not enough, be it for a new peak, for a sample,
+/// because somebody wants to see each call, or because the thread is not ATTACHED. A free compares one
+/// word ([`Published::looks_up`]): every free looks up while somebody wants to see each call or the
+/// thread is not ATTACHED, and that of a block which may be a sample ever after the profiler was
+/// started. A DETACHED block keeps counting, and drains what it counts into the registry's overflow
+/// counts after each call.
 ///
-/// PERF: a peak is `alloc_bytes` − `freed_bytes` above `top`. `due` leaves out what is freed after
-/// it was set, so it is reached too early, and looking then sets it anew: one comparison per
+/// PERF: a peak is `alloc_bytes` − `freed_bytes` above `top`. What is left leaves out what is freed
+/// after it was set, so it is used up too early, and looking then sets it anew: one subtraction per
 /// allocation for all there is to watch, and none per free. An allocation finds no new peak but
 /// looks up in vain once per as many bytes as lie between the live bytes and the peak.
 #[derive(Debug)]
@@ -64,6 +63,31 @@ thread_local! {
     static BLOCK: Block = const { Block::new() };
 }
 
+thread_local! {
+    /// Bytes that the thread may allocate before an allocation looks up.
+    ///
+    /// PERF: not in the block. Asked for before the inner allocator is called, and the block after it,
+    /// one address for both would be kept in a register over the call, which takes four instructions.
+    static LEFT: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Takes `size` from the bytes that are left. True: they are not enough, and the allocation must look
+/// up, which sets them anew.
+#[inline(always)]
+pub(super) fn take_left(size: u64) -> bool {
+    LEFT.try_with(|left| {
+        let (rest, is_due) = left.get().overflowing_sub(size);
+        left.set(rest);
+        is_due
+    })
+    .unwrap_or_default()
+}
+
+#[inline(always)]
+fn set_left(bytes: u64) {
+    let _ = LEFT.try_with(|left| left.set(bytes));
+}
+
 /// Calls `f` with the calling thread's block.
 #[inline(always)]
 pub(super) fn with<T: Default>(f: impl FnOnce(&Block) -> T) -> T {
@@ -85,28 +109,19 @@ impl Block {
         }
     }
 
-    /// Whether an allocation of so many bytes has to look up.
-    #[inline(always)]
-    pub(super) fn is_due(&self, size: u64) -> bool {
-        // SAFETY: a block is only reached through `with`, on the thread that owns it.
-        let bytes = unsafe { self.published.alloc_bytes.own() }.wrapping_add(size);
-        bytes >= self.published.due.load()
-    }
-
     /// Raises the peak, and says when to look again.
     #[inline(always)]
     pub(super) fn look(&self) {
         let bytes = self.published.alloc_bytes.load();
         let freed = self.published.freed_bytes.load();
         let top = self.peaks.reached(bytes.wrapping_sub(freed) as i64);
-        // The first value of `alloc_bytes` at which `bytes - freed > top`. With no measurement
-        // open, `top` is so high that this is never.
-        let next_peak = freed.wrapping_add(top as u64).wrapping_add(1);
-        let must = bytes.wrapping_add(LOOK_EVERY);
-        let due = next_peak.min(must);
+        // How far `alloc_bytes` may grow before `bytes - freed > top`. With no measurement open, `top`
+        // is so high that this is never.
+        let to_next_peak = freed.wrapping_add(top as u64).wrapping_sub(bytes);
+        let left = to_next_peak.min(LOOK_EVERY);
         #[cfg(feature = "profile")]
-        let due = due.min(self.countdown.ends_at());
-        self.published.due.set(due);
+        let left = left.min(self.countdown.left(bytes));
+        set_left(left);
     }
 
     /// Attaches a new thread, drains a detached one, notes the call site for an open budget.
@@ -126,7 +141,7 @@ impl Block {
 
     /// The next allocation looks up.
     pub(super) fn look_at_next(&self) {
-        self.published.due.set(0);
+        set_left(0);
     }
 
     /// Has the thread's end noticed, for what must be given back then.
@@ -207,7 +222,7 @@ impl Block {
         };
         // The peak that counts from here on is the present level. If every call has to look
         // anyway, the next one sees to the ones after it.
-        self.published.due.set(counts.alloc_bytes.wrapping_add(1));
+        set_left(0);
         place.write(Segment {
             start: counts,
             level,

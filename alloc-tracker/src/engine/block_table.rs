@@ -74,7 +74,7 @@ impl Table {
 
     /// Calls `each` with the blocks that are there all the time, and with some of those that come
     /// or go meanwhile. Any thread may, without stopping those who work on the table.
-    #[cfg(any(feature = "profile", loom))]
+    #[cfg(feature = "profile")]
     pub(super) fn for_each(&self, mut each: impl FnMut(usize, Words)) {
         for chunk in (0..CHUNKS).map_while(|chunk| self.chunk(chunk)) {
             for place in chunk {
@@ -151,7 +151,7 @@ impl Place {
     /// The block may go, and another come, while the words are read. Who sees a word of the other's
     /// sees its claim, too, at the second look at the address, unless that block has the same
     /// address; then it sees all its words at the second look at those.
-    #[cfg(any(feature = "profile", loom))]
+    #[cfg(feature = "profile")]
     fn read(&self) -> Option<(usize, Words)> {
         let mut address = self.address.load(Acquire);
         let mut words = self.words();

@@ -3,7 +3,7 @@
 //! The common paths ask whether there is anything to look up, and count. The others hand the call to
 //! [`profile`], which hands it to the inner allocator, and count and look.
 
-use super::block::{Block, with};
+use super::block::{Block, take_left, with};
 use super::{follow, profile, sizes};
 use std::alloc::{GlobalAlloc, Layout};
 
@@ -28,10 +28,10 @@ impl Fill {
     }
 }
 
-/// Whether an allocation must go by [`alloc_and_look`].
+/// Whether an allocation must go by [`alloc_and_look`]. Asked once for each.
 #[inline(always)]
 pub(crate) fn is_due(size: usize) -> bool {
-    with(|block| block.is_due(size as u64))
+    take_left(size as u64)
 }
 
 /// Counts an allocation.
@@ -53,15 +53,10 @@ pub(crate) fn on_dealloc(address: *mut u8, size: usize) -> bool {
     })
 }
 
-/// Whether a reallocation must go by [`look_and_realloc`].
-///
-/// PERF: if the block shrinks, the sum is below `due` or, with little allocated, far above; looking
-/// in vain is harmless.
+/// Whether a reallocation must go by [`look_and_realloc`]. Asked once for each.
 #[inline(always)]
 pub(crate) fn is_realloc_due(old: usize, new: usize) -> bool {
-    with(|block| {
-        block.published.any_looks_up() || block.is_due((new as u64).wrapping_sub(old as u64))
-    })
+    with(|block| block.published.any_looks_up()) || take_left(new.saturating_sub(old) as u64)
 }
 
 /// Counts a reallocation.
@@ -99,10 +94,10 @@ pub(crate) unsafe fn alloc_and_look<A: GlobalAlloc>(
         on_alloc(layout.size());
         if is_alert() {
             look_closely(block, layout.size());
-        } else {
-            with(Block::look);
+            return block;
         }
     }
+    with(Block::look);
     block
 }
 
@@ -152,8 +147,8 @@ pub(crate) unsafe fn look_and_realloc<A: GlobalAlloc>(
     let moved = unsafe { profile::realloc(block, layout, new_size, inner) };
     if !moved.is_null() {
         on_realloc(layout.size(), new_size);
-        with(Block::look);
     }
+    with(Block::look);
     moved
 }
 

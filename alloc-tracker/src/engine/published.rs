@@ -3,13 +3,12 @@
 use super::counts::Counts;
 use super::sync::{
     AcqRel, Acquire, AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Relaxed, SeqCst, constructor,
-    fence, own,
+    fence,
 };
 
 /// A word that one thread writes and others may read.
 ///
-/// PERF: the owner's reads are plain and its stores relaxed, so they compile to operands of the
-/// instructions around them, and `add` to one `add` to memory. A `fetch_add` would be a locked
+/// PERF: reads and stores are relaxed, so `add` compiles to one `add` to memory. A `fetch_add` would be a locked
 /// instruction, some 5 ns each.
 #[derive(Debug)]
 pub(super) struct Counter(AtomicU64);
@@ -24,15 +23,6 @@ impl Counter {
     #[inline(always)]
     pub(super) fn load(&self) -> u64 {
         self.0.load(Relaxed)
-    }
-
-    /// # Safety
-    ///
-    /// The caller is on the thread that owns the counter.
-    #[inline(always)]
-    pub(super) unsafe fn own(&self) -> u64 {
-        // SAFETY: the caller's contract: nobody else writes.
-        unsafe { own(&self.0) }
     }
 
     #[inline(always)]
@@ -55,9 +45,6 @@ pub(super) struct Published {
     pub(super) alloc_bytes: Counter,
     pub(super) frees: Counter,
     pub(super) freed_bytes: Counter,
-    /// An allocation that brings `alloc_bytes` to this value or above looks up. The owner's, but
-    /// anybody may set it to 0; what the owner writes at the same time may then win.
-    pub(super) due: Counter,
     /// Which frees look up: see [`Published::looks_up`].
     alert: AtomicU16,
     pub(super) reallocs: Counter,
@@ -90,7 +77,6 @@ impl Published {
                 alloc_bytes: Counter::new(0),
                 frees: Counter::new(0),
                 freed_bytes: Counter::new(0),
-                due: Counter::new(0),
                 alert: AtomicU16::new(EVERY | UNPUBLISHED),
                 reallocs: Counter::new(0),
             }

@@ -9,17 +9,6 @@ pub(super) use std::sync::atomic::{
     fence,
 };
 
-/// A read by the only thread that writes: plain, so that it folds into the instructions around it.
-///
-/// # Safety
-///
-/// The calling thread is the only one that ever writes to `word`.
-#[inline(always)]
-pub(super) unsafe fn own(word: &AtomicU64) -> u64 {
-    // SAFETY: only the owner writes, and that is this thread: nothing can race with the read.
-    unsafe { *word.as_ptr() }
-}
-
 /// Between two looks at a word that another thread is about to change.
 pub(super) fn pause(tries: u32) {
     if tries < 64 {

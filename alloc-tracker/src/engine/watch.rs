@@ -26,12 +26,11 @@ pub(super) fn start_placing() {
     registry::for_each_block(|block| block.heed(&PLACING));
 }
 
-/// Every thread's next allocation looks up; that of a thread that is looking up now, in
-/// [`block::LOOK_EVERY`] bytes at the latest.
+/// Every thread looks up once: the calling one at its next allocation, others as for [`start`].
 #[cfg(feature = "profile")]
 pub(super) fn have_all_look() {
-    registry::for_each_block(|block| block.due.set(0));
-    block::with(|block| block.look_at_next());
+    start();
+    stop();
 }
 
 /// A thread has published its block.

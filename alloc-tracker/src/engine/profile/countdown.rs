@@ -70,9 +70,10 @@ impl Countdown {
         }
     }
 
+    /// How many bytes may be allocated before it ends, when `bytes` have been.
     #[inline(always)]
-    pub(in super::super) fn ends_at(&self) -> u64 {
-        self.ends_at.get()
+    pub(in super::super) fn left(&self, bytes: u64) -> u64 {
+        self.ends_at.get().saturating_sub(bytes).saturating_sub(1)
     }
 
     /// Whether the block that is about to be allocated, of `size` bytes, is a sample. It brings
