@@ -286,22 +286,22 @@ fn what_is_read_of_a_block_is_of_one_block() {
         let table = Arc::new(Table::new());
         assert!(table.insert(64, entry(1)));
         assert!(table.insert(128, entry(2)));
-        let other = {
+        let reader = {
             let table = table.clone();
             thread::spawn(move || {
-                // The same place, once for the same address again.
-                assert_eq!(table.remove(128), Some(entry(2)));
-                assert!(table.insert(128, entry(3)));
+                let mut seen = Vec::new();
+                table.for_each(|address, words| seen.push((address, words)));
+                assert!(seen.contains(&(64, entry(1))), "{seen:?}");
+                for (address, words) in seen {
+                    let known = [(64, entry(1)), (128, entry(2)), (128, entry(3))];
+                    assert!(known.contains(&(address, words)), "{words:?} at {address}");
+                }
             })
         };
-        let mut seen = Vec::new();
-        table.for_each(|address, words| seen.push((address, words)));
-        assert!(seen.contains(&(64, entry(1))), "{seen:?}");
-        for (address, words) in seen {
-            let known = [(64, entry(1)), (128, entry(2)), (128, entry(3))];
-            assert!(known.contains(&(address, words)), "{words:?} at {address}");
-        }
-        other.join().unwrap();
+        // The same place, for the same address again.
+        assert_eq!(table.remove(128), Some(entry(2)));
+        assert!(table.insert(128, entry(3)));
+        reader.join().unwrap();
     });
 }
 
