@@ -1,0 +1,290 @@
+//! Threads that start and die, a fork, panics, stops while frees arrive, stacks that are too deep or
+//! broken: no crash, and what did not fit is counted.
+#![cfg(feature = "profile")]
+
+use alloc_tracker::profiler::{self, Config, Session, StartError};
+use alloc_tracker::{AllocTracker, Unit};
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+
+#[global_allocator]
+static GLOBAL: AllocTracker = AllocTracker::system();
+
+/// There is one profiler in a process.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn everything() -> Session {
+    profiler::start(Config::default().mean_bytes(1)).unwrap()
+}
+
+fn block(size: usize) -> Vec<u8> {
+    black_box(vec![1; size])
+}
+
+/// Live samples of a unit.
+fn live(unit: &str) -> usize {
+    let profile = profiler::snapshot();
+    let samples = profile.samples();
+    samples
+        .filter(|s| s.is_live() && s.unit() == Some(unit))
+        .count()
+}
+
+#[test]
+fn one_session_at_a_time() {
+    let _alone = alone();
+    assert_eq!(profiler::set_mean_bytes(9), Err(StartError::NotRunning));
+    for mean in [0, profiler::MAX_MEAN_BYTES + 1] {
+        let refused = profiler::start(Config::default().mean_bytes(mean)).unwrap_err();
+        assert_eq!(refused, StartError::MeanOutOfRange(mean));
+    }
+    let session = everything();
+    assert!(profiler::is_running());
+    let second = profiler::start(Config::default()).unwrap_err();
+    assert_eq!(second, StartError::AlreadyRunning);
+    profiler::set_mean_bytes(77).unwrap();
+    assert_eq!(profiler::mean_bytes(), Some(77));
+    drop(session);
+    assert!(!profiler::is_running());
+    for _ in 0..100 {
+        everything().stop();
+    }
+}
+
+#[test]
+fn what_is_allocated_has_its_unit_size_thread_and_stack() {
+    let _alone = alone();
+    let unit = Unit::named("with a name");
+    let session = everything();
+    let (kept, elsewhere) = unit.run(|| {
+        let kept = block(12_345);
+        let named = alloc_tracker::in_current_unit(|| block(23_456));
+        (kept, std::thread::spawn(named).join().unwrap())
+    });
+    session.stop();
+    let profile = profiler::snapshot();
+    let find = |size| {
+        let mut samples = profile.samples();
+        samples.find(|s| s.is_live() && s.size() == size).unwrap()
+    };
+    let (here, there) = (find(12_345), find(23_456));
+    for sample in [here, there] {
+        assert_eq!(sample.unit(), Some("with a name"));
+        assert!((sample.weight() - 1.0).abs() < 1e-9);
+        assert!(sample.stack().len() > 3);
+    }
+    assert_ne!(here.thread(), there.thread());
+    let mut collapsed = Vec::new();
+    profile
+        .write_collapsed(profiler::Figure::InuseSpace, &mut collapsed)
+        .unwrap();
+    let collapsed = String::from_utf8(collapsed).unwrap();
+    let line = collapsed
+        .lines()
+        .find(|line| line.ends_with(" 12345"))
+        .unwrap();
+    assert!(line.starts_with("with a name;"), "{line}");
+    assert!(
+        line.contains("the_profiler_outlives_what_programs_do::block;"),
+        "{line}"
+    );
+    assert!(
+        !line.contains("AllocTracker"),
+        "the tracker's own frames: {line}"
+    );
+    drop((kept, elsewhere));
+    assert_eq!(live("with a name"), 0);
+    let profile = profiler::snapshot();
+    let freed = profile
+        .samples()
+        .filter(|s| !s.is_live() && s.unit() == Some("with a name"));
+    assert!(freed.map(|s| s.weight() * s.size() as f64).sum::<f64>() >= 35_000.0);
+}
+
+#[test]
+fn threads_start_and_die_while_profiles_are_taken_and_the_rate_changes() {
+    let _alone = alone();
+    let done = AtomicBool::new(false);
+    let mut session = Some(everything());
+    std::thread::scope(|threads| {
+        let workers: Vec<_> = (0..32)
+            .map(|number| {
+                threads.spawn(move || {
+                    for round in 0..30 {
+                        let (to, from) = mpsc::channel::<Vec<u8>>();
+                        std::thread::spawn(move || {
+                            let unit = Unit::named("short");
+                            unit.run(|| to.send(block(100 + number + round)).unwrap());
+                            let mut grows = Vec::new();
+                            (0..3000u32).for_each(|n| grows.push(n));
+                            assert!(grows.iter().copied().eq(0..3000));
+                            if round % 10 == 9 {
+                                // Not by `panic!`, which prints.
+                                std::panic::resume_unwind(Box::new(block(77)));
+                            }
+                        });
+                        drop(from.recv().unwrap());
+                    }
+                })
+            })
+            .collect();
+        threads.spawn(|| {
+            while !done.load(Relaxed) {
+                black_box(profiler::snapshot().estimate());
+            }
+        });
+        let mut mean = 1;
+        while !workers.iter().all(|worker| worker.is_finished()) {
+            mean = if mean > 100_000 { 1 } else { mean * 7 };
+            match &session {
+                Some(_) if mean % 5 == 0 => session = None,
+                Some(_) => profiler::set_mean_bytes(mean).unwrap(),
+                None => session = Some(everything()),
+            }
+        }
+        done.store(true, Relaxed);
+    });
+    drop(session);
+    // The last of the threads may still be ending.
+    for _ in 0..1000 {
+        if live("short") == 0 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("{} blocks of threads that are gone", live("short"));
+}
+
+#[test]
+fn blocks_are_followed_after_a_stop() {
+    let _alone = alone();
+    let unit = Unit::named("stopped");
+    let session = everything();
+    let mut kept: Vec<Vec<u8>> = unit.run(|| (1..200).map(|n| block(n * 50)).collect());
+    session.stop();
+    let before = live("stopped");
+    assert!(before >= 199, "{before}");
+    kept.truncate(99);
+    assert_eq!(live("stopped"), before - 100);
+    // Resized while nobody samples: no sample any more.
+    kept.iter_mut().for_each(|block| block.reserve(10_000));
+    assert!(live("stopped") <= before - 199);
+    for (n, block) in (1..).zip(&kept) {
+        assert!(block.len() == n * 50 && block.iter().all(|&byte| byte == 1));
+    }
+}
+
+#[inline(never)]
+fn deep(levels: usize) -> Vec<u8> {
+    if levels == 0 {
+        return block(4321);
+    }
+    let mut found = deep(levels - 1);
+    black_box(&mut found);
+    found
+}
+
+#[test]
+fn a_stack_that_is_too_deep_is_cut_and_counted() {
+    let _alone = alone();
+    let before = profiler::snapshot().info().too_deep;
+    let session = everything();
+    let kept = deep(1000);
+    session.stop();
+    let profile = profiler::snapshot();
+    assert!(profile.info().too_deep > before);
+    let sample = profile.samples().find(|s| s.size() == 4321).unwrap();
+    assert_eq!(sample.stack().len(), 128);
+    drop(kept);
+}
+
+#[test]
+fn what_does_not_fit_is_counted_and_stays_in_the_sums() {
+    let _alone = alone();
+    let before = profiler::snapshot();
+    let config = Config::default().mean_bytes(1).max_live(10);
+    let already = before.info().live as usize;
+    let session = profiler::start(config.max_live(already + 10)).unwrap();
+    let kept: Vec<Vec<u8>> = (0..100).map(|_| block(1000)).collect();
+    session.stop();
+    let after = profiler::snapshot();
+    assert!(after.info().not_kept_live >= before.info().not_kept_live + 90);
+    assert!(after.info().live <= already as u64 + 10);
+    let allocated = after.estimate().alloc_bytes.value - before.estimate().alloc_bytes.value;
+    assert!(allocated >= 100_000.0, "{allocated}");
+    drop(kept);
+}
+
+/// A stack that the thread does not know of, as of a coroutine.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn a_thread_on_a_foreign_stack_is_no_danger() {
+    extern "C" fn on_foreign_stack() {
+        std::mem::forget(block(5432));
+    }
+    let _alone = alone();
+    let mut foreign = vec![0u128; 64 << 10];
+    let session = everything();
+    // SAFETY: calls a function on memory of our own, aligned and large enough, with a frame pointer
+    // that leads nowhere, and comes back to the old stack, which a register keeps that calls keep.
+    unsafe {
+        let top = foreign.as_mut_ptr().add(foreign.len());
+        std::arch::asm!(
+            "mov r12, rsp",
+            "mov r13, rbp",
+            "mov rsp, {top}",
+            "mov rbp, 0x123450",
+            "call {function}",
+            "mov rsp, r12",
+            "mov rbp, r13",
+            top = in(reg) top,
+            function = sym on_foreign_stack,
+            out("r12") _,
+            out("r13") _,
+            clobber_abi("C"),
+        );
+    }
+    session.stop();
+    let profile = profiler::snapshot();
+    assert!(profile.samples().any(|s| s.is_live() && s.size() == 5432));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_forked_child_profiles_on() {
+    let _alone = alone();
+    let session = everything();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| {
+                while !done.load(Relaxed) {
+                    drop(block(500));
+                }
+            });
+        }
+        for _ in 0..20 {
+            let kept = block(9_876);
+            // SAFETY: the child allocates and exits; it takes no lock that another thread may hold.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                let more = block(8_765);
+                drop(kept);
+                drop(more);
+                // SAFETY: ends the child.
+                unsafe { libc::_exit(0) };
+            }
+            assert!(child > 0);
+            let mut status = 0;
+            // SAFETY: our own child, and a valid place.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            assert_eq!(status, 0, "the child crashed");
+        }
+        done.store(true, Relaxed);
+    });
+    session.stop();
+}
