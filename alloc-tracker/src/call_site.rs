@@ -107,7 +107,7 @@ fn users_own(stack: &[usize]) -> CallSite {
 }
 
 #[cfg_attr(not(feature = "track"), allow(dead_code))] // nothing is resolved without it
-const OWN_SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+pub(crate) const OWN_SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
 fn unknown() -> CallSite {
     CallSite {

@@ -21,6 +21,7 @@ fn everything() -> Session {
     profiler::start(Config::default().mean_bytes(1)).unwrap()
 }
 
+#[inline(never)]
 fn block(size: usize) -> Vec<u8> {
     black_box(vec![1; size])
 }
@@ -88,14 +89,16 @@ fn what_is_allocated_has_its_unit_size_thread_and_stack() {
         .find(|line| line.ends_with(" 12345"))
         .unwrap();
     assert!(line.starts_with("with a name;"), "{line}");
-    assert!(
-        line.contains("the_profiler_outlives_what_programs_do::block;"),
-        "{line}"
-    );
-    assert!(
-        !line.contains("AllocTracker"),
-        "the tracker's own frames: {line}"
-    );
+    // Without full debug information, the names of inlined functions have no path.
+    assert!(line.contains("block;"), "{line}");
+    for own in [
+        "AllocTracker",
+        "alloc_and_look",
+        "alloc_sample",
+        "__rust_alloc",
+    ] {
+        assert!(!line.contains(own), "the tracker's own frames: {line}");
+    }
     drop((kept, elsewhere));
     assert_eq!(live("with a name"), 0);
     let profile = profiler::snapshot();
@@ -228,6 +231,7 @@ fn a_thread_on_a_foreign_stack_is_no_danger() {
     }
     let _alone = alone();
     let mut foreign = vec![0u128; 64 << 10];
+    let broken = profiler::snapshot().info().broken;
     let session = everything();
     // SAFETY: calls a function on memory of our own, aligned and large enough, with a frame pointer
     // that leads nowhere, and comes back to the old stack, which a register keeps that calls keep.
@@ -251,6 +255,23 @@ fn a_thread_on_a_foreign_stack_is_no_danger() {
     session.stop();
     let profile = profiler::snapshot();
     assert!(profile.samples().any(|s| s.is_live() && s.size() == 5432));
+    if profile.info().unwinding == profiler::Unwinding::FramePointers {
+        assert!(
+            profile.info().broken > broken,
+            "the walk ended at the foreign stack's end"
+        );
+    }
+}
+
+/// CI runs these tests once in a program that has frame pointers, and says so.
+#[test]
+fn frame_pointers_are_used_where_the_program_has_them() {
+    let _alone = alone();
+    everything().stop();
+    let unwinding = profiler::snapshot().info().unwinding;
+    if let Ok(expected) = std::env::var("EXPECT_UNWINDING") {
+        assert_eq!(unwinding.to_string(), expected);
+    }
 }
 
 #[cfg(unix)]

@@ -73,15 +73,31 @@ enum Whose {
 }
 
 fn whose(symbols: &[Symbol]) -> Whose {
+    // Where a program has line tables only, functions that were inlined have no path before their
+    // name, but a file.
     let starts = |symbol: &Symbol, with: &[&str]| {
         let name = symbol.function.trim_start_matches('<');
         with.iter().any(|prefix| name.starts_with(prefix))
     };
-    let tracker = ["alloc_tracker::", "__rust", "__rdl_", "__rg_"];
-    let library = ["std::", "core::", "backtrace::"];
-    if symbols.iter().any(|symbol| starts(symbol, &tracker)) {
+    let lies = |symbol: &Symbol, in_: &[&str]| {
+        let file = symbol
+            .file
+            .as_deref()
+            .unwrap_or("".as_ref())
+            .to_string_lossy();
+        in_.iter().any(|part| file.contains(part))
+    };
+    let trackers = |symbol: &Symbol| {
+        starts(symbol, &["alloc_tracker::", "__rust", "__rdl_", "__rg_"])
+            || lies(symbol, &[call_site::OWN_SOURCES])
+    };
+    let librarys = |symbol: &Symbol| {
+        starts(symbol, &["std::", "core::", "backtrace::"])
+            || lies(symbol, &["/library/std/src/", "/library/core/src/"])
+    };
+    if symbols.iter().any(trackers) {
         Whose::Trackers
-    } else if symbols.iter().all(|symbol| starts(symbol, &library)) {
+    } else if symbols.iter().all(librarys) {
         Whose::Librarys
     } else {
         Whose::Others

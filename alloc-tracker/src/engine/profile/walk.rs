@@ -96,19 +96,30 @@ pub(crate) fn choose() {
     METHOD.store(if works { FRAME_POINTERS } else { UNWINDER }, Relaxed);
 }
 
-/// Whether both ways find the same frames, of this code and of its caller's.
+/// Whether both ways find the same frames, from three functions of this module on to those of whoever
+/// starts the profiler. What is further out may be foreign code.
+///
+/// NOTE: that some frames are the same does not do. In a program without frame pointers the register
+/// may hold that of the last function that had one, of the standard library for example.
 fn agrees() -> bool {
     let (mut by_pointers, mut by_tables) = (Stack::new(), Stack::new());
     frame_pointers::walk(&mut by_pointers);
     unwind(&mut by_tables);
     let (found, truth) = (by_pointers.frames(), by_tables.frames());
-    // The innermost frames are the walks' own. The three calls below, and two at least of whoever
-    // started the profiler, must be the same; further out may be foreign code.
-    const SAME: usize = 5;
-    let Some(first) = found.get(1..=SAME) else {
+    const CALLERS: usize = 3;
+    let functions = [
+        one as *const () as usize,
+        two as *const () as usize,
+        three_calls_deep as *const () as usize,
+    ];
+    // A function is a few dozen instructions long.
+    let is_in = |ip: usize, function: usize| ip > function && ip < function + 512;
+    let ours = |frames: &[usize]| (0..3).all(|n| is_in(frames[n], functions[n]));
+    let start = found.windows(3).position(ours);
+    let Some(frames) = start.and_then(|start| found.get(start..start + 3 + CALLERS)) else {
         return false;
     };
-    truth.windows(SAME).any(|frames| frames == first)
+    truth.windows(frames.len()).any(|truth| truth == frames)
 }
 
 #[inline(never)]
