@@ -95,12 +95,11 @@ fn whose(symbols: &[Symbol]) -> Whose {
         starts(symbol, &["std::", "core::", "backtrace::"])
             || lies(symbol, &["/library/std/src/", "/library/core/src/"])
     };
-    if symbols.iter().any(trackers) {
-        Whose::Trackers
-    } else if symbols.iter().all(librarys) {
-        Whose::Librarys
-    } else {
-        Whose::Others
+    // By the function that the others were inlined into.
+    match symbols.last() {
+        Some(function) if trackers(function) => Whose::Trackers,
+        Some(function) if librarys(function) => Whose::Librarys,
+        _ => Whose::Others,
     }
 }
 
