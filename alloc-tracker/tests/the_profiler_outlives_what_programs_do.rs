@@ -309,3 +309,19 @@ fn a_forked_child_profiles_on() {
     });
     session.stop();
 }
+
+#[test]
+fn sampling_ends_by_itself() {
+    let _alone = alone();
+    let config = Config::default().mean_bytes(1);
+    let session = profiler::start(config.stop_after(std::time::Duration::from_millis(50))).unwrap();
+    drop(block(100));
+    assert!(profiler::is_running());
+    std::thread::sleep(std::time::Duration::from_millis(60));
+    let samples = profiler::info().samples;
+    // Of all threads: those of the test harness too.
+    (0..100).for_each(|_| drop(block(100)));
+    assert!(!profiler::is_running());
+    assert_eq!(profiler::info().samples, samples);
+    session.stop();
+}

@@ -60,6 +60,7 @@ use crate::engine::profile as hooks;
 use std::error::Error;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Bytes between two samples, at the mean, unless [`Config::mean_bytes`] says otherwise.
 pub const DEFAULT_MEAN_BYTES: u64 = 512 * 1024;
@@ -72,6 +73,7 @@ pub const MAX_MEAN_BYTES: u64 = 1 << 40;
 pub struct Config {
     mean_bytes: u64,
     max_live: usize,
+    stop_after: Option<Duration>,
     seed: Option<u64>,
 }
 
@@ -81,6 +83,7 @@ impl Default for Config {
         Config {
             mean_bytes: DEFAULT_MEAN_BYTES,
             max_live: 1 << 20,
+            stop_after: None,
             seed: None,
         }
     }
@@ -98,6 +101,13 @@ impl Config {
     /// ([`Info::not_kept_live`]).
     pub fn max_live(mut self, max: usize) -> Self {
         self.max_live = max;
+        self
+    }
+
+    /// Ends the sampling after so long, by the monotonic clock, even if nobody is there to stop the
+    /// session any more. See [`set_stop_after`].
+    pub fn stop_after(mut self, time: Duration) -> Self {
+        self.stop_after = Some(time);
         self
     }
 
@@ -185,6 +195,7 @@ pub fn start(config: Config) -> Result<Session, StartError> {
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     *last += 1;
     *running = *last;
+    hooks::stop_after(config.stop_after);
     hooks::start(config.mean_bytes, config.max_live, config.seed);
     Ok(Session { number: *last })
 }
@@ -236,6 +247,18 @@ pub fn set_mean_bytes(mean: u64) -> Result<(), StartError> {
     }
     hooks::set_mean(mean);
     Ok(())
+}
+
+/// The running session's sampling ends so long after this call; `None`: when it is stopped. No sample
+/// is drawn from then on, and [`is_running`] says so after the next that would have been.
+pub fn set_stop_after(time: Option<Duration>) {
+    hooks::stop_after(time);
+}
+
+/// How profiles come about at present, and what it takes: [`Profile::info`] without a profile, in some
+/// nanoseconds.
+pub fn info() -> Info {
+    Info::now()
 }
 
 /// What was found so far, in all sessions of the process.

@@ -82,6 +82,31 @@ pub struct Info {
     /// Samples at whose walk a frame pointer led off the thread's stack: the outermost frames are
     /// missing.
     pub broken: u64,
+    /// What all samples took together, on the threads that allocated: nanoseconds.
+    pub sampling_ns: u64,
+}
+
+impl Info {
+    pub(super) fn now() -> Self {
+        let tally = hooks::tally();
+        let (stacks, stack_bytes) = stacks::kept();
+        Info {
+            mean_bytes: super::mean_bytes(),
+            unwinding: match walk::by_frame_pointers() {
+                true => Unwinding::FramePointers,
+                false => Unwinding::Tables,
+            },
+            samples: tally.samples,
+            live: tally.live,
+            stacks: stacks as u64,
+            bytes: stack_bytes as u64 + 32 * tally.live,
+            not_kept_live: tally.not_kept_live,
+            without_stack: tally.without_stack,
+            too_deep: tally.too_deep,
+            broken: tally.broken,
+            sampling_ns: tally.nanoseconds,
+        }
+    }
 }
 
 impl Profile {
@@ -137,22 +162,9 @@ impl Profile {
                 weight,
             });
         }
-        let tally = hooks::tally();
-        let (stacks, stack_bytes) = stacks::kept();
         let info = Info {
-            mean_bytes: super::mean_bytes(),
-            unwinding: match walk::by_frame_pointers() {
-                true => Unwinding::FramePointers,
-                false => Unwinding::Tables,
-            },
-            samples: tally.samples,
             live: live.len() as u64,
-            stacks: stacks as u64,
-            bytes: (stack_bytes + 32 * live.len()) as u64,
-            not_kept_live: tally.not_kept_live,
-            without_stack: tally.without_stack,
-            too_deep: tally.too_deep,
-            broken: tally.broken,
+            ..Info::now()
         };
         Profile {
             rows,

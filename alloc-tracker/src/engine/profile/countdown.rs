@@ -2,15 +2,19 @@
 
 use super::super::block::Block;
 use std::cell::Cell;
+use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
+use std::time::{Duration, Instant};
 
 /// The mean number of bytes between two samples; 0: the profiler is stopped.
 static MEAN: AtomicU64 = AtomicU64::new(0);
 /// Changes with `MEAN`, so that threads notice.
 static CHANGES: AtomicU32 = AtomicU32::new(0);
+/// When sampling ends by itself, in nanoseconds after [`FIRST_DEADLINE`]; 0: never.
+static DEADLINE: AtomicU64 = AtomicU64::new(0);
 /// Where threads take the start of their random numbers from.
 static SEED: AtomicU64 = AtomicU64::new(0);
 
@@ -23,6 +27,25 @@ pub(super) fn set_mean(mean: u64) {
 
 pub(crate) fn mean() -> u64 {
     MEAN.load(Relaxed)
+}
+
+/// The moment from which the deadline is counted.
+static FIRST_DEADLINE: OnceLock<Instant> = OnceLock::new();
+
+pub(super) fn set_deadline(after: Option<Duration>) {
+    let nanoseconds = |after: Duration| {
+        let first = FIRST_DEADLINE.get_or_init(Instant::now);
+        (first.elapsed().saturating_add(after).as_nanos() as u64).max(1)
+    };
+    DEADLINE.store(after.map_or(0, nanoseconds), Relaxed);
+}
+
+/// Sampling was to have ended by now.
+fn is_past_the_deadline() -> bool {
+    let deadline = DEADLINE.load(Relaxed);
+    // `get` neither waits nor allocates.
+    let first = FIRST_DEADLINE.get().filter(|_| deadline != 0);
+    first.is_some_and(|first| first.elapsed().as_nanos() as u64 >= deadline)
 }
 
 pub(super) fn set_seed(seed: u64) {
@@ -89,6 +112,9 @@ impl Countdown {
 
     #[cold]
     fn draw_now(&self, block: &Block, size: u64, after: u64, change: u32) -> Option<Draw> {
+        if MEAN.load(Relaxed) > 0 && is_past_the_deadline() {
+            set_mean(0);
+        }
         let mean = MEAN.load(Relaxed);
         let drawn_under = self.mean.get();
         let hit = drawn_under > 0 && after >= self.ends_at.get();

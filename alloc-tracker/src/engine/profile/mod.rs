@@ -34,6 +34,7 @@ use std::sync::atomic::{
     AtomicU64, AtomicUsize,
     Ordering::{Relaxed, SeqCst},
 };
+use std::time::{Duration, Instant};
 use walk::End;
 
 /// The live samples.
@@ -46,6 +47,7 @@ static NOT_KEPT_LIVE: AtomicU64 = AtomicU64::new(0);
 static WITHOUT_STACK: AtomicU64 = AtomicU64::new(0);
 static TOO_DEEP: AtomicU64 = AtomicU64::new(0);
 static BROKEN: AtomicU64 = AtomicU64::new(0);
+static NANOSECONDS: AtomicU64 = AtomicU64::new(0);
 
 /// A sample that is in use.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +71,9 @@ pub(crate) struct Tally {
     pub(crate) without_stack: u64,
     pub(crate) too_deep: u64,
     pub(crate) broken: u64,
+    /// Taken by all of them.
+    pub(crate) nanoseconds: u64,
+    pub(crate) live: u64,
 }
 
 pub(crate) fn tally() -> Tally {
@@ -78,6 +83,8 @@ pub(crate) fn tally() -> Tally {
         without_stack: WITHOUT_STACK.load(Relaxed),
         too_deep: TOO_DEEP.load(Relaxed),
         broken: BROKEN.load(Relaxed),
+        nanoseconds: NANOSECONDS.load(Relaxed),
+        live: LIVE_NUMBER.load(Relaxed) as u64,
     }
 }
 
@@ -123,6 +130,11 @@ pub(crate) fn set_mean(mean: u64) {
     if mean > 0 {
         watch::have_all_look();
     }
+}
+
+/// Samples no more from then on, whether or not anybody says so.
+pub(crate) fn stop_after(time: Option<Duration>) {
+    countdown::set_deadline(time);
 }
 
 /// What this thread allocates while this guard lives is no sample.
@@ -367,6 +379,7 @@ fn release() {
 
 /// Adds a sample of `size` bytes, of which `grown` are new, to the sums of its stack and unit.
 fn note(draw: Draw, size: u64, grown: u64, place: Place) -> Held {
+    let started = Instant::now();
     let mut thread = 0;
     let number = with(|block| {
         thread = block.thread() as u32;
@@ -390,6 +403,7 @@ fn note(draw: Draw, size: u64, grown: u64, place: Place) -> Held {
     }
     SAMPLES.fetch_add(1, Relaxed);
     stacks::site(site).add(size, grown, draw.mean);
+    NANOSECONDS.fetch_add(started.elapsed().as_nanos() as u64, Relaxed);
     Held {
         site,
         thread,
