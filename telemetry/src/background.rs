@@ -14,6 +14,7 @@
 use crate::core::Core;
 use crate::export::Exporter;
 use crate::frames;
+use crate::incidents::Watch;
 use crate::ledger::Stream;
 use crate::output::{OutputLimit, Writer};
 use std::fmt;
@@ -70,6 +71,7 @@ impl Background {
         exporters: Vec<Box<dyn Exporter>>,
         flush_every: Duration,
         output: OutputLimit,
+        watches: Vec<Watch>,
     ) -> io::Result<()> {
         let worker = Worker {
             writer: Writer::new(output, flush_every, core.clock.now()),
@@ -77,6 +79,7 @@ impl Background {
             exporters,
             flush_every,
             told: Stream::default(),
+            watches,
         };
         let handle = thread::Builder::new()
             .name("telemetry".to_owned())
@@ -93,6 +96,12 @@ impl Background {
         }
     }
 
+    /// The thread, to be woken.
+    #[cfg(all(feature = "signal", target_os = "linux"))]
+    pub(crate) fn thread(&self) -> Option<Thread> {
+        self.thread.get().cloned()
+    }
+
     /// Whether this process was forked from the one that started the thread: it has none then.
     pub(crate) fn is_forked(&self) -> bool {
         self.process != std::process::id()
@@ -105,6 +114,12 @@ impl Background {
         self.wait(within, |progress| {
             progress.flushed >= mine || progress.stopped
         })
+    }
+
+    /// Has everything written out, and does not wait for it.
+    pub(crate) fn flush_soon(&self) {
+        self.asked.fetch_add(1, AcqRel);
+        self.wake();
     }
 
     /// Has everything written out and ends the thread; false if that took longer than `within`.
@@ -155,6 +170,8 @@ struct Worker {
     writer: Writer,
     /// The ledger's account of units as it was last written.
     told: Stream,
+    /// What starts incidents by itself.
+    watches: Vec<Watch>,
 }
 
 impl Worker {
@@ -166,15 +183,14 @@ impl Worker {
         loop {
             let background = &self.core.background;
             while !self.is_called(flushed) && !background.dirty.load(Acquire) {
-                thread::park();
+                self.sleep(None);
             }
             // An interval past the end of time is none.
             let deadline = Instant::now().checked_add(self.flush_every);
             while !self.is_called(flushed) {
                 match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
-                    None => thread::park(),
                     Some(Duration::ZERO) => break,
-                    Some(left) => thread::park_timeout(left),
+                    left => self.sleep(left),
                 }
             }
             // In this order: whoever asks or adds something from here on is in the next round.
@@ -186,6 +202,7 @@ impl Worker {
             // longer than a store takes to become visible: a unit whose thread still saw `dirty`
             // set is then in this round.
             thread::sleep(STORES_ARE_VISIBLE);
+            self.core.attend_incidents(stop);
             self.flush(stop);
             flushed = asked;
             if stop {
@@ -194,6 +211,22 @@ impl Worker {
             }
             let report = |progress: &mut Progress| progress.flushed = flushed;
             self.core.background.report(report);
+        }
+    }
+
+    /// Sleeps so long, or until woken or until an incident wants to be looked at.
+    fn sleep(&self, left: Option<Duration>) {
+        let core = &self.core;
+        let due = (core.incidents.due())
+            .map(|due| Duration::from_nanos(due.saturating_sub(core.clock.now())));
+        match left.into_iter().chain(due).min() {
+            None => thread::park(),
+            Some(left) => thread::park_timeout(left),
+        }
+        #[cfg(all(feature = "signal", target_os = "linux"))]
+        core.answer_signals();
+        if core.attend_incidents(false) {
+            core.background.flush_soon();
         }
     }
 
@@ -214,8 +247,15 @@ impl Worker {
     fn flush(&mut self, last: bool) {
         let core = &self.core;
         core.counters.note_own_cpu();
-        let interval = core.end_interval();
+        let interval = core.end_interval(!self.watches.is_empty());
+        let units = interval
+            .as_ref()
+            .map_or(&[][..], |interval| &interval.units);
+        if !last {
+            core.pull_triggers(&mut self.watches, units);
+        }
         if self.exporters.is_empty() {
+            core.incidents.take_records();
             return;
         }
         let mut records = self.writer.records(core, interval, last);

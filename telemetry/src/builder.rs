@@ -7,6 +7,7 @@ use crate::events::Events;
 use crate::exemplars::HeadSample;
 use crate::export::Exporter;
 use crate::filter::{EventFilter, Interest, ParseFilterError, UnitFilter};
+use crate::incidents::{Incident, IncidentError, IncidentSettings, Trigger, Watch};
 use crate::layer::TelemetryLayer;
 use crate::output::OutputLimit;
 use crate::rate::Rate;
@@ -15,6 +16,7 @@ use crate::telemetry::Telemetry;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +35,10 @@ pub struct Builder {
     system_sample: f64,
     exporters: Vec<Box<dyn Exporter>>,
     bounds: Bounds,
+    incidents: IncidentSettings,
+    triggers: Vec<(Trigger, Incident)>,
+    #[cfg(all(feature = "signal", target_os = "linux"))]
+    signals: Vec<(i32, Incident)>,
 }
 
 impl Builder {
@@ -58,6 +64,13 @@ impl Builder {
                 units: 1 << 13,
                 detail: 64 << 10,
             },
+            incidents: IncidentSettings {
+                longest: Duration::from_secs(15 * 60),
+                directory: std::env::temp_dir(),
+            },
+            triggers: Vec::new(),
+            #[cfg(all(feature = "signal", target_os = "linux"))]
+            signals: Vec::new(),
         }
     }
 
@@ -166,6 +179,32 @@ impl Builder {
         self
     }
 
+    /// Has an incident begin by itself when a condition on live figures holds. There may be any number.
+    pub fn trigger(mut self, when: Trigger, incident: Incident) -> Self {
+        self.triggers.push((when, incident));
+        self
+    }
+
+    /// Has a signal begin an incident, `SIGUSR2` for example, while others may listen to it, too.
+    #[cfg(all(feature = "signal", target_os = "linux"))]
+    pub fn incident_on_signal(mut self, signal: i32, incident: Incident) -> Self {
+        self.signals.push((signal, incident.who("signal")));
+        self
+    }
+
+    /// The longest time that an incident may ask for. Default: 15 minutes.
+    pub fn max_incident(mut self, longest: Duration) -> Self {
+        self.incidents.longest = longest;
+        self
+    }
+
+    /// Where incidents write heap profiles, three files each. Default: the directory for temporary
+    /// files.
+    pub fn incident_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.incidents.directory = directory.into();
+        self
+    }
+
     /// Adds an exporter; there may be any number, and none.
     pub fn export(mut self, exporter: impl Exporter + 'static) -> Self {
         self.exporters.push(Box::new(exporter));
@@ -245,6 +284,17 @@ impl Builder {
             .ok_or_else(|| probability("system_sample", self.system_sample))?;
         let head_sample = HeadSample::new(self.trace_sample)
             .ok_or_else(|| probability("trace_sample", self.trace_sample))?;
+        #[cfg(all(feature = "signal", target_os = "linux"))]
+        let by_signal = self.signals.iter().map(|(_, incident)| incident);
+        #[cfg(not(all(feature = "signal", target_os = "linux")))]
+        let by_signal = [].iter();
+        let by_trigger = self.triggers.iter().map(|(_, incident)| incident);
+        for incident in by_trigger.chain(by_signal) {
+            let longest = self.incidents.longest;
+            incident.check(longest).map_err(BuildError::Incident)?;
+        }
+        let triggers = self.triggers.into_iter();
+        let watches = triggers.map(|(trigger, incident)| Watch::new(trigger, incident));
         let has_exporters = !self.exporters.is_empty();
         let events = self.events.map_err(BuildError::Events)?;
         let interest = Interest::new(units.clone(), has_exporters.then_some(events));
@@ -257,9 +307,16 @@ impl Builder {
             head_sample,
             has_exporters,
             bounds: self.bounds,
+            incidents: self.incidents,
         }));
-        Background::start(&core, self.exporters, self.flush_every, self.output)
+        let (flush_every, watches) = (self.flush_every, watches.collect());
+        Background::start(&core, self.exporters, flush_every, self.output, watches)
             .map_err(BuildError::Thread)?;
+        #[cfg(all(feature = "signal", target_os = "linux"))]
+        for (signal, incident) in self.signals {
+            crate::incidents::signal::listen(&core, signal, incident)
+                .map_err(|source| BuildError::Signal { signal, source })?;
+        }
         let layer = TelemetryLayer::new(Arc::clone(&core), interest);
         Ok((layer, Telemetry::new(core)))
     }
@@ -321,6 +378,16 @@ pub enum BuildError {
         /// The largest value that it takes.
         most: usize,
     },
+    /// The incident of a trigger or a signal can never start.
+    Incident(IncidentError),
+    /// A signal cannot be listened to.
+    #[cfg(all(feature = "signal", target_os = "linux"))]
+    Signal {
+        /// Its number.
+        signal: i32,
+        /// Why not.
+        source: io::Error,
+    },
     /// The background thread could not be started.
     Thread(io::Error),
 }
@@ -347,6 +414,11 @@ impl fmt::Display for BuildError {
             BuildError::Bound { name, value, most } => {
                 write!(f, "{name} is {value}; it must be from 1 to {most}")
             }
+            BuildError::Incident(error) => error.fmt(f),
+            #[cfg(all(feature = "signal", target_os = "linux"))]
+            BuildError::Signal { signal, source } => {
+                write!(f, "signal {signal} cannot be listened to: {source}")
+            }
             BuildError::Thread(error) => {
                 write!(f, "the background thread could not be started: {error}")
             }
@@ -359,6 +431,9 @@ impl Error for BuildError {
         match self {
             BuildError::Units(error) | BuildError::Events(error) => Some(error),
             BuildError::Thread(error) => Some(error),
+            BuildError::Incident(error) => Some(error),
+            #[cfg(all(feature = "signal", target_os = "linux"))]
+            BuildError::Signal { source, .. } => Some(source),
             BuildError::FlushEvery
             | BuildError::Probability { .. }
             | BuildError::Rate { .. }

@@ -279,6 +279,11 @@ impl Counters {
         }
     }
 
+    /// CPU time of the background thread, as last noted; `None`: unknown.
+    pub(crate) fn own_cpu_ns(&self) -> Option<u64> {
+        self.cpu.load(Relaxed).checked_sub(1)
+    }
+
     /// `rate_limited`: how many events limits kept back.
     pub(crate) fn ledger(&self, events: &Events, rate_limited: u64) -> Ledger {
         let units_dropped = UnitDrop::ALL.into_iter();
@@ -300,11 +305,7 @@ impl Counters {
             event_probability: events.are_on().then(|| events.probability()),
             records: Stream::new(self.records_kept.load(Relaxed), records_dropped),
             cost: Cost {
-                cpu_seconds: self
-                    .cpu
-                    .load(Relaxed)
-                    .checked_sub(1)
-                    .map(|ns| ns as f64 / 1e9),
+                cpu_seconds: self.own_cpu_ns().map(|ns| ns as f64 / 1e9),
                 bytes: self.bytes.load(Relaxed),
                 ns_per_unit: (timed > 0).then(|| self.timed_ns.load(Relaxed) as f64 / timed as f64),
             },

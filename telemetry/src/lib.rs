@@ -86,6 +86,7 @@ pub mod export;
 mod filter;
 mod frames;
 mod human;
+mod incidents;
 #[allow(unsafe_code)] // forwards the one unsafe method of `tracing_subscriber::Layer`
 mod layer;
 mod ledger;
@@ -106,6 +107,7 @@ pub use boundary::{Boundary, Call};
 pub use budgets::{Budgets, BudgetsError};
 pub use builder::{BuildError, Builder};
 pub use filter::{EventFilter, ParseFilterError, UnitFilter};
+pub use incidents::{Incident, IncidentError, IncidentId, Trigger};
 pub use layer::TelemetryLayer;
 pub use ledger::{Cost, Ledger, Stream};
 pub use snapshot::{BoundarySnapshot, BudgetSnapshot, Distribution, Snapshot, UnitSnapshot};

@@ -34,7 +34,12 @@ impl Rate {
 
     /// One in so many seconds, and so many at once.
     pub(crate) const fn every(seconds: u64, burst: u64) -> Self {
-        let interval = seconds * 1_000_000_000;
+        Self::every_millis(seconds * 1000, burst)
+    }
+
+    /// One in so many milliseconds, and so many at once.
+    pub(crate) const fn every_millis(millis: u64, burst: u64) -> Self {
+        let interval = millis * 1_000_000;
         Rate {
             interval,
             tolerance: interval * (burst - 1),

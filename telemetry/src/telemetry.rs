@@ -2,6 +2,8 @@
 
 use crate::builder::Builder;
 use crate::core::Core;
+use crate::export::IncidentRecord;
+use crate::incidents::{Incident, IncidentError, IncidentId};
 use crate::ledger::Ledger;
 use crate::snapshot::Snapshot;
 use std::error::Error;
@@ -50,6 +52,31 @@ impl Telemetry {
     /// What became of everything so far, and what telemetry itself cost.
     pub fn ledger(&self) -> Ledger {
         self.core.ledger()
+    }
+
+    /// Turns detail up for a bounded time, within a scope: see [`Incident`]. It begins before this
+    /// returns, and is written at once.
+    ///
+    /// It ends by itself on the monotonic clock; with [`end_incident`](Telemetry::end_incident) before.
+    /// Up to 8 may be in progress, with all their effects together.
+    ///
+    /// # Errors
+    ///
+    /// [`IncidentError`]: it would last too long, as many are in progress as may be, or the heap cannot
+    /// be profiled.
+    pub fn incident(&self, incident: Incident) -> Result<IncidentId, IncidentError> {
+        self.core.begin_incident(incident)
+    }
+
+    /// Ends an incident before its time; false if it is not in progress. What it found is written by
+    /// the background thread: [`flush`](Telemetry::flush) waits for it.
+    pub fn end_incident(&self, id: IncidentId) -> bool {
+        self.core.end_incident(id)
+    }
+
+    /// The last 8 incidents that ended, with what came of them, and those in progress.
+    pub fn incidents(&self) -> Vec<IncidentRecord> {
+        self.core.incidents.known()
     }
 
     /// Has what came in so far written out, and waits for the exporters, 5 seconds at the most.

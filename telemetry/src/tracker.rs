@@ -2,7 +2,7 @@
 
 use crate::callsites::SiteId;
 use crate::core::Core;
-use crate::details::FieldBytes;
+use crate::details::{FieldBytes, Fields};
 use crate::error_field::ErrorField;
 use crate::events::{self, Verdict};
 use crate::exemplars::{Choice, Kept, Outcome};
@@ -53,8 +53,15 @@ where
             return;
         }
         let site = core.callsites.id(event.metadata());
-        let verdict = core.events.decide(site, event.metadata(), &core.clock);
+        let mut verdict = core.events.decide(site, event.metadata(), &core.clock);
         // PERF: what is over its limit, which in a storm is all, need not know where it is.
+        if let Verdict::Suppressed(now) = verdict
+            && core
+                .incidents
+                .raise_event(|| self.is_in_incident(event, &cx), now)
+        {
+            verdict = Verdict::Passes(now);
+        }
         if let Verdict::Suppressed(now) = verdict {
             let fields = || FieldBytes::of(|visit| event.record(visit));
             frames::suppress(core, site, now, event.is_contextual(), fields);
@@ -177,6 +184,19 @@ impl Tracker {
         })
     }
 
+    /// Whether an event happens in a unit that an incident is about.
+    #[cold]
+    fn is_in_incident<S>(&self, event: &Event<'_>, cx: &Context<'_, S>) -> bool
+    where
+        S: Subscriber + for<'span> LookupSpan<'span>,
+    {
+        let place = self.place_of_event(event, cx);
+        let slot = place.and_then(|place| self.core.slots.get(place.member.slot));
+        slot.is_some_and(|slot| {
+            slot.is_in_incident() || self.core.kinds.get(slot.kind()).chooser.is_in_incident()
+        })
+    }
+
     /// An event is within its limit.
     fn write(&self, event: &Event<'_>, site: SiteId, place: Option<Place>, now: u64) {
         let core = &self.core;
@@ -245,11 +265,34 @@ impl Tracker {
         if core.keeps_details() {
             self.detail_begin(site, attributes, id, place);
         }
+        if member.is_root && core.incidents.ask_for_fields() {
+            self.look_at_fields(attributes, member);
+        }
         if ErrorField::in_attributes(attributes)
             && let Some(slot) = core.slots.get(member.slot)
         {
             slot.mark_error();
         }
+    }
+
+    /// A unit begins while an incident is about units with certain fields.
+    #[cold]
+    fn look_at_fields(&self, attributes: &Attributes<'_>, member: Membership) {
+        let Some(slot) = self.core.slots.get(member.slot) else {
+            return;
+        };
+        alloc_tracker::excluded(|| {
+            let fields = FieldBytes::of(|visit| attributes.record(visit));
+            let mut read = Fields::default();
+            read.read(attributes.metadata(), fields.as_bytes());
+            let value_of = |name: &str| match read.others.get(name)? {
+                serde_json::Value::String(text) => Some(text.clone()),
+                other => Some(other.to_string()),
+            };
+            if self.core.incident_has_fields(slot.kind(), value_of) {
+                slot.mark_incident();
+            }
+        });
     }
 
     fn detail_begin(&self, site: SiteId, attributes: &Attributes<'_>, id: &Id, place: Place) {
@@ -343,7 +386,13 @@ impl Tracker {
         }
         let kind = core.kinds.get(unit.kind);
         let (sample, now) = (core.head_sample, || core.clock.now());
-        match (kind.chooser).choose(unit, kind.limits(), sample, ended.is_drawn, now) {
+        match (kind.chooser).choose(
+            unit,
+            kind.limits(),
+            sample,
+            (ended.is_drawn, ended.is_in_incident),
+            now,
+        ) {
             Choice::No => Outcome::NotChosen,
             Choice::RateLimited => Outcome::RateLimited,
             Choice::Keep(kept) => self.capture(unit, ended, kept),

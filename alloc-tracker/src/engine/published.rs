@@ -170,6 +170,7 @@ impl Placing {
     }
 
     /// Before the first block is placed. The caller now has every published block heed it.
+    #[cfg(feature = "profile")]
     pub(super) fn start(&self) {
         self.0.store(true, Relaxed);
         // See `Published::clear`.

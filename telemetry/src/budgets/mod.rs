@@ -2,7 +2,7 @@
 
 mod limit;
 mod parse;
-mod quantity;
+pub(crate) mod quantity;
 
 pub(crate) use limit::{Limit, Over};
 

@@ -2,7 +2,7 @@
 
 /// What a figure counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Measure {
+pub(crate) enum Measure {
     Count,
     Bytes,
     Nanoseconds,
@@ -33,7 +33,7 @@ const NANOSECONDS: [(&str, u64); 6] = [
 
 impl Measure {
     /// How a value of this kind is written.
-    pub(super) fn form(self) -> &'static str {
+    pub(crate) fn form(self) -> &'static str {
         match self {
             Measure::Count => "a whole number, like 120",
             Measure::Bytes => "bytes, like 4096 or \"64 KiB\" (B, KiB, MiB, GiB, TiB, kB, MB, GB)",
@@ -52,7 +52,7 @@ impl Measure {
     }
 
     /// A number with a unit; `None` if it is something else, or more than fits.
-    pub(super) fn parse(self, text: &str) -> Option<u64> {
+    pub(crate) fn parse(self, text: &str) -> Option<u64> {
         let units: &[(&str, u64)] = match self {
             Measure::Count | Measure::Share => return None,
             Measure::Bytes => &BYTES,

@@ -136,8 +136,9 @@ impl Core {
         (costs.count > 0).then_some(costs)
     }
 
-    /// Ends an interval; `None` if it had no units, or nobody to be told of.
-    pub(crate) fn end_interval(&self) -> Option<Interval> {
+    /// Ends an interval; `None` if it had no units, or nobody to be told of them: no exporter, and none
+    /// that `watches`.
+    pub(crate) fn end_interval(&self, watches: bool) -> Option<Interval> {
         self.collect();
         let mut totals = lock(&self.totals);
         let totals = &mut *totals;
@@ -164,7 +165,7 @@ impl Core {
             if let Some(p99) = p99(costs).or_else(|| p99(flushed)) {
                 kind.chooser.learn_p99(p99);
             }
-            if self.has_exporters {
+            if self.has_exporters || watches {
                 interval.units.push(UnitSnapshot::of(self, id, costs));
                 let limits = kind.limits().iter().zip(&costs.over).enumerate();
                 let broken = limits.filter(|(_, (limit, over))| over.breaks(limit));

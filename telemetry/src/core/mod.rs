@@ -17,6 +17,7 @@ use crate::costs::Costs;
 use crate::events::Events;
 use crate::exemplars::HeadSample;
 use crate::filter::UnitFilter;
+use crate::incidents::{IncidentSettings, Incidents};
 use crate::ledger::{Counters, Ledger, UnitDrop};
 use crate::output::Queue;
 use crate::system::Sampling;
@@ -43,6 +44,7 @@ pub(crate) struct Core {
     pub(crate) queue: Queue,
     pub(crate) counters: Counters,
     pub(crate) background: Background,
+    pub(crate) incidents: Incidents,
     detail_words: usize,
     exemplar_ids: AtomicU64,
     shards: Mutex<Shards>,
@@ -63,6 +65,7 @@ pub(crate) struct Setup {
     pub(crate) head_sample: HeadSample,
     pub(crate) has_exporters: bool,
     pub(crate) bounds: Bounds,
+    pub(crate) incidents: IncidentSettings,
 }
 
 /// Bounds on memory; see the builder.
@@ -94,6 +97,7 @@ impl Core {
             queue: Queue::new(),
             counters: Counters::default(),
             background: Background::new(),
+            incidents: Incidents::new(setup.incidents),
             // Nobody would read it.
             detail_words: if setup.has_exporters {
                 bounds.detail / 8

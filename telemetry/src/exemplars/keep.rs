@@ -4,7 +4,7 @@ use crate::budgets::Limit;
 use crate::rate::{Limiter, Rate};
 use crate::system::RANDOM_BITS;
 use crate::units::Finished;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// Why a unit is kept. Of those that apply, the first that is within its limit keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,15 +17,18 @@ pub(crate) enum Reason {
     Slow,
     /// Less than one unit in a hundred is of its kind.
     Rare,
+    /// It is within the scope of an incident.
+    Incident,
 }
 
 impl Reason {
-    const ALL: [Reason; 5] = [
+    const ALL: [Reason; 6] = [
         Reason::Sample,
         Reason::Error,
         Reason::OverBudget,
         Reason::Slow,
         Reason::Rare,
+        Reason::Incident,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -35,6 +38,7 @@ impl Reason {
             Reason::OverBudget => "over_budget",
             Reason::Slow => "slow",
             Reason::Rare => "rare",
+            Reason::Incident => "incident",
         }
     }
 
@@ -44,6 +48,7 @@ impl Reason {
             Reason::Sample => Rate::every(1, 10),
             Reason::Error | Reason::OverBudget | Reason::Slow => Rate::every(1, 5),
             Reason::Rare => Rate::every(60, 3),
+            Reason::Incident => Rate::every_millis(20, 100),
         }
     }
 }
@@ -75,6 +80,11 @@ impl Kept {
     pub(crate) fn why(&self) -> impl Iterator<Item = &'static str> {
         let others = self.reasons.all().filter(|other| *other != self.reason);
         [self.reason].into_iter().chain(others).map(Reason::name)
+    }
+
+    /// Whether an incident is the reason.
+    pub(crate) fn is_for_incident(&self) -> bool {
+        self.reason == Reason::Incident
     }
 
     /// Whether it stands for all units, not for those with a reason.
@@ -151,7 +161,8 @@ impl HeadSample {
 pub(crate) struct Chooser {
     /// Wall time in nanoseconds above which a unit is slow.
     slow_above: AtomicU64,
-    is_rare: AtomicBool,
+    /// Of RARE and INCIDENT.
+    flags: AtomicU8,
     limiters: [Limiter; Reason::ALL.len()],
     left_out: [AtomicU64; Reason::ALL.len()],
 }
@@ -160,12 +171,17 @@ impl Default for Chooser {
     fn default() -> Self {
         Chooser {
             slow_above: AtomicU64::new(u64::MAX),
-            is_rare: AtomicBool::new(false),
+            flags: AtomicU8::new(0),
             limiters: Default::default(),
             left_out: Default::default(),
         }
     }
 }
+
+// The flags, as far below the bits of their reasons.
+const RARE: u8 = 1;
+const INCIDENT: u8 = 2;
+const _: () = assert!(Reason::Incident as u8 == Reason::Rare as u8 + 1);
 
 /// Of fewer units nobody can say which are slow.
 const SLOW_IS_KNOWN_FROM: u64 = 100;
@@ -173,21 +189,23 @@ const SLOW_IS_KNOWN_FROM: u64 = 100;
 const RARE_IN: u64 = 100;
 
 impl Chooser {
-    /// Chooses a unit that ended at `now`. `is_drawn`: it is in the sample.
+    /// Chooses a unit that ended at `now`. `is_drawn`: it is in the sample; `is_in_incident`: an
+    /// incident is about it by its fields, whatever it is about by its kind.
     #[inline]
     pub(crate) fn choose(
         &self,
         unit: &Finished,
         limits: &[Limit],
         sample: HeadSample,
-        is_drawn: bool,
+        (is_drawn, is_in_incident): (bool, bool),
         now: impl FnOnce() -> u64,
     ) -> Choice {
         let reasons = u8::from(is_drawn) << Reason::Sample as u8
             | u8::from(unit.error) << Reason::Error as u8
             | u8::from(limits.iter().any(|l| l.is_broken_by(unit))) << Reason::OverBudget as u8
             | u8::from(unit.wall > self.slow_above.load(Relaxed)) << Reason::Slow as u8
-            | u8::from(self.is_rare.load(Relaxed)) << Reason::Rare as u8;
+            | self.flags.load(Relaxed) << Reason::Rare as u8
+            | u8::from(is_in_incident) << Reason::Incident as u8;
         if reasons == 0 {
             return Choice::No;
         }
@@ -219,7 +237,24 @@ impl Chooser {
 
     /// What the last interval says of the kind: how many units it had, of how many of all kinds.
     pub(crate) fn learn_share(&self, units: u64, of: u64) {
-        self.is_rare.store(units * RARE_IN < of, Relaxed);
+        self.set(RARE, units * RARE_IN < of);
+    }
+
+    /// Whether all units of the kind are within the scope of an incident.
+    pub(crate) fn set_incident(&self, within: bool) {
+        self.set(INCIDENT, within);
+    }
+
+    pub(crate) fn is_in_incident(&self) -> bool {
+        self.flags.load(Relaxed) & INCIDENT != 0
+    }
+
+    fn set(&self, flag: u8, to: bool) {
+        if to {
+            self.flags.fetch_or(flag, Relaxed);
+        } else {
+            self.flags.fetch_and(!flag, Relaxed);
+        }
     }
 
     /// The 99th percentile of the kind's wall time.

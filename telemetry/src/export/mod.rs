@@ -5,15 +5,16 @@
 //! lost, and why. Exporters are called one after the other: while one blocks, the others wait, and
 //! what is to be written waits for them, some thousand records at the most. If no exporter took the
 //! records of a flush, the next one says again what would be said once only: how many events were
-//! suppressed, and which budgets are for units that nobody saw.
+//! suppressed, which budgets are for units that nobody saw, and which incidents began and ended.
 
 mod json_lines;
 mod record;
 
 pub use json_lines::{JsonLines, OpenFileError, json_lines, json_lines_file};
 pub use record::{
-    BoundaryCost, BrokenBudget, EventRecord, ExemplarEvent, ExemplarRecord, ExemplarSpan,
-    FindingRecord, LedgerRecord, Record, SuppressedRecord, UnitRecord,
+    BoundaryCost, BrokenBudget, Culprit, EventRecord, ExemplarEvent, ExemplarRecord, ExemplarSpan,
+    FindingRecord, HeapReport, IncidentCost, IncidentEnd, IncidentRecord, IncidentScope,
+    LedgerRecord, Record, SuppressedRecord, UnitRecord,
 };
 
 use std::io;

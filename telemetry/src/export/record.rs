@@ -21,6 +21,8 @@ pub enum Record {
     Suppressed(SuppressedRecord),
     /// Something to act upon.
     Finding(FindingRecord),
+    /// Detail was turned up, or is back to what it was.
+    Incident(IncidentRecord),
     /// What became of everything, since the start.
     Ledger(LedgerRecord),
 }
@@ -73,7 +75,7 @@ pub struct ExemplarRecord {
     pub unit: String,
     /// The target of the span's call site.
     pub target: String,
-    /// All reasons to keep it, of `sample`, `error`, `over_budget`, `slow`, `rare`: the one that did
+    /// All reasons to keep it, of `sample`, `error`, `over_budget`, `slow`, `rare`, `incident`: the one that did
     /// first.
     pub why: Vec<String>,
     /// Kept as a `sample`: how many units of its kind it stands for. For another reason: how many
@@ -241,4 +243,113 @@ pub struct BrokenBudget {
     /// How it was kept.
     #[serde(flatten)]
     pub figures: BudgetSnapshot,
+}
+
+/// Detail was turned up for a bounded time, or is back to what it was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct IncidentRecord {
+    /// The version of the format: 1.
+    pub v: u32,
+    /// When, RFC 3339 in UTC.
+    pub ts: String,
+    /// The name of the service.
+    pub service: String,
+    /// `begin` or `end`.
+    pub phase: String,
+    /// Names the incident, in this process.
+    pub id: u64,
+    /// Who asked for it: `api`, `trigger`, `signal`, or what was given.
+    pub who: String,
+    /// Why.
+    pub why: String,
+    /// Which units it is about.
+    pub scope: IncidentScope,
+    /// How long it lasts at the most.
+    pub ttl_seconds: f64,
+    /// Bytes between two samples of the heap, at the mean, as asked for; `None`: the heap is not
+    /// profiled.
+    pub heap_mean_bytes: Option<u64>,
+    /// What came of it; `None` when it begins.
+    pub end: Option<IncidentEnd>,
+}
+
+/// Which units an incident is about; what is not said is not asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct IncidentScope {
+    /// The name of the unit's span.
+    pub unit: Option<String>,
+    /// The module that the span's target is in.
+    pub target: Option<String>,
+    /// Fields of the span.
+    pub fields: BTreeMap<String, String>,
+}
+
+/// What came of an incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct IncidentEnd {
+    /// What ended it: `ttl`, `request` or `shutdown`.
+    pub by: String,
+    /// How long it lasted.
+    pub seconds: f64,
+    /// What it cost.
+    pub cost: IncidentCost,
+    /// What the heap profiler found.
+    pub heap: Option<HeapReport>,
+}
+
+/// What telemetry spent while an incident lasted. What several spent at the same time is in the figures
+/// of each.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct IncidentCost {
+    /// CPU seconds of the background thread and of the samples of the heap; `None` where it is unknown.
+    pub cpu_seconds: Option<f64>,
+    /// Bytes of exemplars that were written for it.
+    pub bytes: u64,
+    /// Units that were kept for it.
+    pub exemplars: u64,
+    /// Events over the limits of their call sites that passed for it.
+    pub events: u64,
+    /// Samples of the heap.
+    pub heap_samples: u64,
+    /// How often it was given less, as it took more than its share of the processor or of bytes.
+    pub shed: u64,
+}
+
+/// What the heap profiler found while an incident lasted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HeapReport {
+    /// Files that were written: the whole profile for `go tool pprof` (`.heap.pb.gz`), and what grew
+    /// meanwhile as a flame graph (`.growth.svg`) and as JSON (`.growth.json`).
+    pub files: Vec<String>,
+    /// Which could not be written, and why.
+    pub error: Option<String>,
+    /// How stacks were walked: by `frame pointers` or `unwind tables`.
+    pub unwinding: String,
+    /// Bytes in use, more than at the beginning: an estimate.
+    pub inuse_growth_bytes: f64,
+    /// Where memory grew most.
+    pub grew: Vec<Culprit>,
+    /// Where most was allocated, freed or not.
+    pub allocated: Vec<Culprit>,
+}
+
+/// One call stack of one unit, and what it did while an incident lasted. Figures are estimates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Culprit {
+    /// The unit of work that allocated, if there was one.
+    pub unit: Option<String>,
+    /// The innermost frame of the user's own code.
+    pub site: String,
+    /// Bytes in use, more than at the beginning.
+    pub inuse_bytes: f64,
+    /// Bytes allocated.
+    pub alloc_bytes: f64,
+    /// The innermost frames.
+    pub stack: Vec<String>,
 }

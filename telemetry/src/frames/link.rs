@@ -54,6 +54,7 @@ pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membersh
             sampled,
             now,
             thread,
+            name: core.kinds.get(kind).unit_name(),
         };
         let slot = core.slots.begin(start, link.slots.pop())?;
         if link.shard.in_flight_changes(kind, 1) {
@@ -70,6 +71,7 @@ pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membersh
             sampled: Sampled::No,
             now,
             thread: NO_THREAD,
+            name: core.kinds.get(kind).unit_name(),
         };
         let slot = core.slots.begin(start, None)?;
         core.kinds.get(kind).add_elsewhere(1);

@@ -13,7 +13,7 @@ use super::{Item, MOST_ITEMS};
 use crate::budgets::Over;
 use crate::core::{Broken, Core, Interval};
 use crate::events::SuppressedSite;
-use crate::export::{LedgerRecord, Record};
+use crate::export::{IncidentRecord, LedgerRecord, Record};
 use crate::rate::{Limiter, Rate};
 use crate::snapshot::timestamp;
 use crate::units::KindId;
@@ -58,6 +58,7 @@ struct Told {
     exemplars: u64,
     suppressed: Vec<SuppressedSite>,
     unknown: Vec<String>,
+    incidents: Vec<IncidentRecord>,
 }
 
 impl Writer {
@@ -102,6 +103,10 @@ impl Writer {
             let record = batch.unit(figures, seconds);
             self.write(&mut batch, record);
         }
+        self.told.incidents = core.incidents.take_records();
+        for incident in self.told.incidents.clone() {
+            self.write(&mut batch, Record::Incident(incident));
+        }
         self.allowance.share_out();
         self.single_records(&mut batch);
         for broken in broken {
@@ -145,6 +150,7 @@ impl Writer {
         for report in &told.suppressed {
             core.events.take_back(report);
         }
+        core.incidents.put_back(told.incidents);
         for unit in &told.unknown {
             self.unknown.remove(unit);
         }
@@ -204,12 +210,16 @@ impl Writer {
     ) {
         while let Some(exemplar) = exemplars.next() {
             let record = batch.exemplar(&exemplar);
-            if !self.allowance.take(size_of_json(&record), leave) {
+            let size = size_of_json(&record);
+            if !self.allowance.take(size, leave) {
                 exemplars.put_back(exemplar);
                 return;
             }
             batch.core.counters.exemplars.keep();
             self.told.exemplars += 1;
+            if exemplar.kept.is_for_incident() {
+                batch.core.incidents.wrote_exemplar(size);
+            }
             let limits = batch.core.kinds.get(exemplar.kind()).limits();
             for (n, limit) in limits.iter().enumerate() {
                 if limit.counts(&exemplar.unit) {

@@ -5,6 +5,7 @@ use crate::budgets::{Budgets, Limit};
 use crate::callsites::SiteId;
 use crate::exemplars::Chooser;
 use crate::filter::UnitFilter;
+use alloc_tracker::raw::UnitName;
 use std::sync::atomic::{
     AtomicI64, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -24,6 +25,8 @@ impl KindId {
 #[derive(Debug, Default)]
 pub(crate) struct Kind {
     site: OnceLock<&'static Metadata<'static>>,
+    /// What heap profiles call its units.
+    unit_name: OnceLock<UnitName>,
     /// Its budget.
     limits: OnceLock<Box<[Limit]>>,
     /// Which of its units are kept.
@@ -45,6 +48,11 @@ impl Kind {
     /// Whether it is a kind of its own, not `other`.
     pub(crate) fn is_known(&self) -> bool {
         self.site.get().is_some()
+    }
+
+    /// What heap profiles call its units.
+    pub(crate) fn unit_name(&self) -> UnitName {
+        self.unit_name.get().copied().unwrap_or_default()
     }
 
     pub(crate) fn limits(&self) -> &[Limit] {
@@ -158,6 +166,7 @@ impl Kinds {
             None => match self.kinds.get(len as usize) {
                 Some(fresh) => {
                     let _ = fresh.site.set(metadata);
+                    let _ = fresh.unit_name.set(UnitName::of(metadata.name()));
                     // A kind that was not there is as rare as can be.
                     (fresh.chooser).learn_share(0, self.last_interval.load(Relaxed));
                     let limits = self.budgets.of(metadata.name());

@@ -5,7 +5,7 @@ use super::finished::{BOUNDARIES_PER_UNIT, Finished, FinishedBoundary};
 use crate::boundary::BoundaryId;
 use crate::exemplars::Outcome;
 use crate::system::{Io, Sampled, SystemCosts};
-use alloc_tracker::raw::UnitId;
+use alloc_tracker::raw::{UnitId, UnitName};
 use alloc_tracker::{Unit, Usage};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -30,6 +30,8 @@ pub(crate) struct Slot {
     timed: AtomicBool,
     /// It was drawn for the sample of exemplars.
     drawn: AtomicBool,
+    /// An incident is about it, by its fields.
+    in_incident: AtomicBool,
     /// The number of the thread that began the unit.
     thread: AtomicU64,
     /// The account in which its allocations are. Kept from one unit of the slot to the next.
@@ -223,6 +225,15 @@ impl Slot {
         self.drawn.load(Relaxed)
     }
 
+    /// Whether an incident is about it, by its fields.
+    pub(crate) fn is_in_incident(&self) -> bool {
+        self.in_incident.load(Relaxed)
+    }
+
+    pub(crate) fn mark_incident(&self) {
+        self.in_incident.store(true, Relaxed);
+    }
+
     pub(crate) fn kind(&self) -> KindId {
         KindId(self.kind.load(Relaxed))
     }
@@ -279,7 +290,9 @@ impl Slot {
             sampled,
             now,
             thread,
+            name,
         } = start;
+        UnitId(self.unit.load(Relaxed)).set_name(name);
         self.kind.store(kind.0, Relaxed);
         let sampled = match sampled {
             Sampled::No => NOT_SAMPLED,
@@ -293,6 +306,7 @@ impl Slot {
         self.error.store(false, Relaxed);
         self.timed.store(timed, Relaxed);
         self.drawn.store(drawn, Relaxed);
+        self.in_incident.store(false, Relaxed);
         self.thread.store(thread, Relaxed);
         self.started.store(now, Relaxed);
         self.last_exit.clear();
@@ -331,4 +345,6 @@ pub(crate) struct Start {
     pub(crate) now: u64,
     /// The number of the thread.
     pub(crate) thread: u64,
+    /// What heap profiles call it.
+    pub(crate) name: UnitName,
 }

@@ -43,6 +43,8 @@ pub(crate) struct Ended {
     pub(crate) started: u64,
     /// It is in the sample of exemplars.
     pub(crate) is_drawn: bool,
+    /// An incident is about it, by its fields.
+    pub(crate) is_in_incident: bool,
     pub(crate) slot: FreeSlot,
 }
 
@@ -109,6 +111,7 @@ impl Slots {
             reference,
             started: slot.started(),
             is_drawn: slot.is_drawn(),
+            is_in_incident: slot.is_in_incident(),
             slot: FreeSlot(reference.index() as u32),
         };
         slot.owner.store(0, Release);
@@ -186,6 +189,7 @@ mod tests {
             sampled: Sampled::No,
             now,
             thread: 1,
+            name: Default::default(),
         }
     }
 

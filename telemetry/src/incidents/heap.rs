@@ -1,0 +1,119 @@
+//! The heap profiler at the service of incidents: one session for all that want it.
+
+use super::IncidentId;
+use crate::export::{Culprit, HeapReport};
+use alloc_tracker::profiler::{self, Config, Figure, Growth, Profile, Session};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Growth that is named in a record, and frames of each.
+const CULPRITS: usize = 5;
+const FRAMES: usize = 12;
+
+/// The profiler, while an incident wants it.
+#[derive(Debug, Default)]
+pub(super) struct Heap {
+    session: Option<Session>,
+    mean: u64,
+}
+
+impl Heap {
+    /// Samples every `mean` bytes for so long from now; `None`: no more.
+    pub(super) fn want(&mut self, mean: Option<u64>, for_: Duration) -> Result<(), String> {
+        let Some(mean) = mean else {
+            self.session = None;
+            return Ok(());
+        };
+        if self.session.is_none() {
+            let config = Config::default().mean_bytes(mean).stop_after(for_);
+            self.session = Some(profiler::start(config).map_err(|error| error.to_string())?);
+        } else {
+            profiler::set_stop_after(Some(for_));
+            if self.mean != mean {
+                profiler::set_mean_bytes(mean).map_err(|error| error.to_string())?;
+            }
+        }
+        self.mean = mean;
+        Ok(())
+    }
+}
+
+/// What was there when an incident began.
+#[derive(Debug)]
+pub(super) struct Before(Profile);
+
+pub(super) fn before() -> Before {
+    Before(profiler::snapshot())
+}
+
+/// Samples drawn so far, and the nanoseconds that they took.
+pub(super) fn spent() -> (u64, u64) {
+    let info = profiler::info();
+    (info.samples, info.sampling_ns)
+}
+
+/// Writes what was found since `before`.
+pub(super) fn report(
+    before: &Before,
+    directory: &Path,
+    service: &str,
+    id: IncidentId,
+) -> HeapReport {
+    let profile = profiler::snapshot();
+    let difference = profile.since(&before.0);
+    let clean = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '-' {
+            c
+        } else {
+            '_'
+        }
+    };
+    let service: String = service.chars().map(clean).collect();
+    let name = format!("{service}-{}-incident-{id}", std::process::id());
+    let (mut files, mut errors) = (Vec::new(), Vec::new());
+    let mut write = |extension: &str, write: &dyn Fn(&mut dyn Write) -> io::Result<()>| {
+        let path = directory.join(format!("{name}.{extension}"));
+        match create(&path, write) {
+            Ok(()) => files.push(path.to_string_lossy().into_owned()),
+            Err(error) => errors.push(format!("{}: {error}", path.display())),
+        }
+    };
+    write("heap.pb.gz", &|to| {
+        profile.write_pprof(to).map_err(io::Error::other)
+    });
+    write("growth.svg", &|to| {
+        let grown = difference.write_flamegraph(Figure::InuseSpace, to);
+        grown.map_err(io::Error::other)
+    });
+    write("growth.json", &|to| {
+        difference.write_json(to).map_err(io::Error::other)
+    });
+    HeapReport {
+        files,
+        error: (!errors.is_empty()).then(|| errors.join("; ")),
+        unwinding: profile.info().unwinding.to_string(),
+        inuse_growth_bytes: difference.inuse_bytes(),
+        grew: culprits(difference.growth(), |growth| growth.inuse_bytes),
+        allocated: culprits(difference.churn().into_iter(), |growth| growth.alloc_bytes),
+    }
+}
+
+fn create(path: &PathBuf, write: &dyn Fn(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    write(&mut file)?;
+    file.flush()
+}
+
+fn culprits(found: impl Iterator<Item = Growth>, by: impl Fn(&Growth) -> f64) -> Vec<Culprit> {
+    let found = found.filter(|growth| by(growth) >= 1.0).take(CULPRITS);
+    let culprit = |growth: Growth| Culprit {
+        unit: growth.unit.map(str::to_owned),
+        site: growth.site,
+        inuse_bytes: growth.inuse_bytes,
+        alloc_bytes: growth.alloc_bytes,
+        stack: growth.stack.into_iter().take(FRAMES).collect(),
+    };
+    found.map(culprit).collect()
+}

@@ -1,0 +1,314 @@
+//! What an incident asks for.
+
+use crate::budgets::quantity::Measure;
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// More detail for a bounded time, within a scope: what [`Telemetry::incident`] starts.
+///
+/// While it lasts, units within its scope are kept as exemplars (some 50 a second of each kind, for the
+/// reason `incident`), their log events pass although their call sites are over their limits, and, if
+/// asked for, the heap is profiled. It ends by itself.
+///
+/// ```
+/// use std::time::Duration;
+/// use telemetry::Incident;
+///
+/// let incident = Incident::for_(Duration::from_secs(60))
+///     .unit("checkout")
+///     .heap(512 * 1024)
+///     .why("orders are slow since 14:00");
+/// // The same as a text, as it comes from a command line or an address.
+/// let same: Incident = "for=60s&unit=checkout&heap=512KiB&why=orders are slow since 14:00".parse()?;
+/// assert_eq!(incident, same);
+/// # Ok::<(), telemetry::IncidentError>(())
+/// ```
+///
+/// [`Telemetry::incident`]: crate::Telemetry::incident
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incident {
+    pub(super) ttl: Duration,
+    pub(super) scope: Scope,
+    pub(super) heap: Option<u64>,
+    pub(super) who: String,
+    pub(super) why: String,
+    pub(super) cpu_share: f64,
+    pub(super) max_bytes: u64,
+}
+
+/// Which units an incident is about; an empty scope is about all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Scope {
+    pub(super) unit: Option<String>,
+    pub(super) target: Option<String>,
+    pub(super) fields: Vec<(String, String)>,
+}
+
+impl Scope {
+    /// By what is known of a kind of unit; its fields are another matter.
+    pub(super) fn has_kind(&self, name: &str, target: &str) -> bool {
+        let is_in = |prefix: &String| {
+            let rest = target.strip_prefix(prefix.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        };
+        self.unit.as_ref().is_none_or(|unit| unit == name) && self.target.as_ref().is_none_or(is_in)
+    }
+}
+
+impl Incident {
+    /// It lasts so long, at the most: from then on everything is as before. The longest that is taken
+    /// is [`Builder::max_incident`](crate::Builder::max_incident).
+    pub fn for_(ttl: Duration) -> Self {
+        Incident {
+            ttl,
+            scope: Scope::default(),
+            heap: None,
+            who: "api".to_owned(),
+            why: String::new(),
+            cpu_share: 0.05,
+            max_bytes: 16 << 20,
+        }
+    }
+
+    /// Only units of this name. Default: all.
+    pub fn unit(mut self, name: impl Into<String>) -> Self {
+        self.scope.unit = Some(name.into());
+        self
+    }
+
+    /// Only units whose span's target is this module, or one inside it. Default: all.
+    pub fn target(mut self, target: impl Into<String>) -> Self {
+        self.scope.target = Some(target.into());
+        self
+    }
+
+    /// Only units whose span has a field of this name, with a value that is written so, when it begins.
+    /// Of several fields, all must agree.
+    pub fn field(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.scope.fields.push((name.into(), value.into()));
+        self
+    }
+
+    /// Profiles the heap meanwhile, with a sample every so many bytes at the mean. The profiler sees the
+    /// whole process; its report names the unit that allocated. Needs the feature `profile`.
+    pub fn heap(mut self, mean_bytes: u64) -> Self {
+        self.heap = Some(mean_bytes);
+        self
+    }
+
+    /// Who asks for it, for the record. Default: `api`.
+    pub fn who(mut self, who: impl Into<String>) -> Self {
+        self.who = who.into();
+        self
+    }
+
+    /// Why, for the record.
+    pub fn why(mut self, why: impl Into<String>) -> Self {
+        self.why = why.into();
+        self
+    }
+
+    /// The share of one processor that telemetry may take while the incident lasts: samples of the heap,
+    /// and what is written. Above it, it samples half as often, again and again. Default: 0.05.
+    pub fn max_cpu(mut self, share: f64) -> Self {
+        self.cpu_share = share;
+        self
+    }
+
+    /// Bytes of exemplars that are written for it; from then on no more are kept for its sake. Default:
+    /// 16 MiB.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    pub(crate) fn check(&self, longest: Duration) -> Result<(), IncidentError> {
+        if self.ttl.is_zero() || self.ttl > longest {
+            return Err(IncidentError::Ttl {
+                asked: self.ttl,
+                longest,
+            });
+        }
+        if !(self.cpu_share > 0.0 && self.cpu_share <= 1.0) {
+            return Err(IncidentError::Cpu(self.cpu_share));
+        }
+        Ok(())
+    }
+}
+
+/// As in the query of an address: `for=60s&unit=checkout&heap=512KiB`, with `target`, `field.NAME`,
+/// `who`, `why`, `max_cpu` and `max_bytes` as further keys. `for` is mandatory.
+impl FromStr for Incident {
+    type Err = IncidentError;
+
+    fn from_str(text: &str) -> Result<Self, IncidentError> {
+        let wrong = |key: &str, value: &str, form: &'static str| IncidentError::Parse {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            form,
+        };
+        let mut ttl = None;
+        let mut incident = Incident::for_(Duration::ZERO);
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair
+                .split_once('=')
+                .ok_or_else(|| wrong(pair, "", "KEY=VALUE"))?;
+            let bytes = || {
+                let plain = value.parse().ok();
+                let bytes = plain.or_else(|| Measure::Bytes.parse(value));
+                bytes.ok_or_else(|| wrong(key, value, Measure::Bytes.form()))
+            };
+            match key {
+                "for" => {
+                    let ns = Measure::Nanoseconds.parse(value);
+                    let ns = ns.ok_or_else(|| wrong(key, value, Measure::Nanoseconds.form()))?;
+                    ttl = Some(Duration::from_nanos(ns));
+                }
+                "unit" => incident = incident.unit(value),
+                "target" => incident = incident.target(value),
+                "heap" => incident = incident.heap(bytes()?),
+                "who" => incident = incident.who(value),
+                "why" => incident = incident.why(value),
+                "max_bytes" => incident = incident.max_bytes(bytes()?),
+                "max_cpu" => {
+                    let share = value.parse();
+                    let share = share.map_err(|_| wrong(key, value, Measure::Share.form()))?;
+                    incident = incident.max_cpu(share);
+                }
+                _ => match key.strip_prefix("field.") {
+                    Some(name) if !name.is_empty() => incident = incident.field(name, value),
+                    _ => {
+                        let form = "one of for, unit, target, field.NAME, heap, who, why, max_cpu, \
+                                    max_bytes";
+                        return Err(wrong(key, value, form));
+                    }
+                },
+            }
+        }
+        incident.ttl =
+            ttl.ok_or_else(|| wrong("for", "", "a duration, like 60s: it is missing"))?;
+        Ok(incident)
+    }
+}
+
+/// Names an incident, in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IncidentId(pub(super) u64);
+
+impl fmt::Display for IncidentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why an incident did not start.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum IncidentError {
+    /// It would last no time, or too long.
+    Ttl {
+        /// What was asked for.
+        asked: Duration,
+        /// The longest that is taken.
+        longest: Duration,
+    },
+    /// The share of the processor is not above 0 and at most 1.
+    Cpu(f64),
+    /// As many are in progress as may be.
+    TooMany(usize),
+    /// The heap cannot be profiled, and why.
+    Heap(String),
+    /// Telemetry has been shut down, or this process was forked from the one that built it.
+    NotRunning,
+    /// A text is not an incident.
+    Parse {
+        /// What is wrong.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What it should be.
+        form: &'static str,
+    },
+}
+
+impl fmt::Display for IncidentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the incident cannot start: ")?;
+        match self {
+            IncidentError::Ttl { asked, longest } => write!(
+                f,
+                "it would last {asked:?}; it must be more than no time and at most {longest:?} (see \
+                 Builder::max_incident)"
+            ),
+            IncidentError::Cpu(share) => {
+                write!(f, "max_cpu is {share}; it must be above 0 and at most 1")
+            }
+            IncidentError::TooMany(most) => write!(
+                f,
+                "{most} are in progress, which is the most; end one, or wait until one ends"
+            ),
+            IncidentError::Heap(why) => write!(f, "the heap cannot be profiled: {why}"),
+            IncidentError::NotRunning => {
+                f.write_str("telemetry was shut down, or built in the process that forked this one")
+            }
+            IncidentError::Parse { key, value, form } => {
+                write!(f, "{key:?} with the value {value:?}: expected {form}")
+            }
+        }
+    }
+}
+
+impl Error for IncidentError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_says_what_the_builder_says() {
+        let parsed: Incident =
+            "for=1.5min&target=shop&field.user=42&heap=4096&who=me&max_cpu=0.1&max_bytes=1 MiB"
+                .parse()
+                .unwrap();
+        let built = Incident::for_(Duration::from_secs(90))
+            .target("shop")
+            .field("user", "42")
+            .heap(4096)
+            .who("me")
+            .max_cpu(0.1)
+            .max_bytes(1 << 20);
+        assert_eq!(parsed, built);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_text_is_said() {
+        for (text, key) in [
+            ("", "for"),
+            ("unit=checkout", "for"),
+            ("for=soon", "for"),
+            ("for=60s&heap=lots", "heap"),
+            ("for=60s&max_cpu=all", "max_cpu"),
+            ("for=60s&colour=red", "colour"),
+            ("for=60s&field.=1", "field."),
+            ("for", "for"),
+        ] {
+            let error = text.parse::<Incident>().unwrap_err();
+            let message = error.to_string();
+            assert!(message.contains(&format!("{key:?}")), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_scope_has_a_target_and_what_is_inside() {
+        let scope = Incident::for_(Duration::MAX).target("shop").scope;
+        assert!(scope.has_kind("any", "shop") && scope.has_kind("any", "shop::cart"));
+        assert!(!scope.has_kind("any", "shopping") && !scope.has_kind("any", "other"));
+        let scope = Incident::for_(Duration::MAX)
+            .unit("pay")
+            .target("shop")
+            .scope;
+        assert!(scope.has_kind("pay", "shop") && !scope.has_kind("buy", "shop"));
+    }
+}

@@ -1,0 +1,182 @@
+//! Conditions on live figures that start an incident by themselves.
+
+use super::spec::Incident;
+use crate::snapshot::UnitSnapshot;
+use std::time::Duration;
+
+/// A condition on live figures, looked at at each flush; when it holds, an incident begins.
+///
+/// ```
+/// use std::time::Duration;
+/// use telemetry::{Incident, Telemetry, Trigger};
+///
+/// let (layer, telemetry) = Telemetry::builder()
+///     .trigger(
+///         Trigger::live_bytes_grow(64 << 20).for_intervals(3),
+///         Incident::for_(Duration::from_secs(60)),
+///     )
+///     .build()?;
+/// # drop(layer);
+/// # Ok::<(), telemetry::BuildError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trigger {
+    condition: Condition,
+    intervals: u32,
+    cool_down: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Condition {
+    OverBudget { share: f64 },
+    P99 { unit: String, above: Duration },
+    LiveBytes { growth: u64 },
+}
+
+impl Trigger {
+    /// More than this share of the units of some kind are over one of the limits of its budget.
+    pub fn over_budget(share: f64) -> Self {
+        Self::new(Condition::OverBudget { share })
+    }
+
+    /// The 99th percentile of the wall time of the units of this name is above this.
+    pub fn p99_above(unit: impl Into<String>, wall: Duration) -> Self {
+        let unit = unit.into();
+        Self::new(Condition::P99 { unit, above: wall })
+    }
+
+    /// The process holds at least so many bytes more than at the flush before.
+    pub fn live_bytes_grow(bytes: u64) -> Self {
+        Self::new(Condition::LiveBytes { growth: bytes })
+    }
+
+    fn new(condition: Condition) -> Self {
+        Trigger {
+            condition,
+            intervals: 1,
+            cool_down: Duration::from_secs(600),
+        }
+    }
+
+    /// The condition must hold in so many flush intervals running. Default: 1.
+    pub fn for_intervals(mut self, intervals: u32) -> Self {
+        self.intervals = intervals.max(1);
+        self
+    }
+
+    /// How long the trigger does not fire again after it has. Default: 10 minutes.
+    pub fn cool_down(mut self, time: Duration) -> Self {
+        self.cool_down = time;
+        self
+    }
+}
+
+/// A trigger at work.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    trigger: Trigger,
+    incident: Incident,
+    /// Intervals running in which the condition held.
+    held: u32,
+    /// By the instance's clock; 0: now.
+    not_before: u64,
+    live_bytes: Option<i64>,
+}
+
+impl Watch {
+    pub(crate) fn new(trigger: Trigger, incident: Incident) -> Self {
+        Watch {
+            trigger,
+            incident,
+            held: 0,
+            not_before: 0,
+            live_bytes: None,
+        }
+    }
+
+    /// Looks at the figures of an interval: the incident that begins, if one does.
+    pub(super) fn look(&mut self, units: &[UnitSnapshot], now: u64) -> Option<Incident> {
+        let found = self.holds(units);
+        self.held = found.as_ref().map_or(0, |_| self.held + 1);
+        let why =
+            found.filter(|_| self.held >= self.trigger.intervals && now >= self.not_before)?;
+        self.held = 0;
+        let cool_down = u64::try_from(self.trigger.cool_down.as_nanos()).unwrap_or(u64::MAX);
+        self.not_before = now.saturating_add(cool_down);
+        let why = match self.incident.why.as_str() {
+            "" => why,
+            given => format!("{why}; {given}"),
+        };
+        Some(self.incident.clone().who("trigger").why(why))
+    }
+
+    /// What has been found, if the condition holds.
+    fn holds(&mut self, units: &[UnitSnapshot]) -> Option<String> {
+        match &self.trigger.condition {
+            Condition::OverBudget { share } => units.iter().find_map(|unit| {
+                let mut budgets = unit.budgets.iter();
+                let (limit, figures) =
+                    budgets.find(|(_, b)| b.of > 0 && b.over as f64 > share * b.of as f64)?;
+                let name = &unit.unit;
+                Some(format!(
+                    "{name}: {limit} is over its budget: {}",
+                    figures.describe()
+                ))
+            }),
+            Condition::P99 { unit, above } => units.iter().find_map(|snapshot| {
+                let wall = snapshot.metrics.get("wall")?.as_ref()?;
+                let p99 = Duration::from_nanos(wall.p99);
+                (snapshot.unit == *unit && p99 > *above)
+                    .then(|| format!("{unit}: p99 of wall is {p99:?}, above {above:?}"))
+            }),
+            Condition::LiveBytes { growth } => {
+                let now = alloc_tracker::process_usage().live_bytes();
+                let before = self.live_bytes.replace(now)?;
+                let grown = u64::try_from(now - before).unwrap_or(0);
+                (grown >= *growth && *growth > 0)
+                    .then(|| format!("live bytes grew by {grown} in a flush interval"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(trigger: Trigger) -> Watch {
+        Watch::new(trigger, Incident::for_(Duration::from_secs(1)))
+    }
+
+    fn unit(name: &str, p99: u64) -> UnitSnapshot {
+        serde_json::from_value(serde_json::json!({
+            "unit": name, "target": "", "count": 1, "errors": 0, "in_flight": 0, "in_flight_max": 1,
+            "metrics": {"wall": {"unit": "ns", "count": 1, "sum": p99, "p50": p99, "p90": p99,
+                                  "p99": p99, "p999": p99, "max": p99}},
+            "boundaries": {},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn it_fires_when_the_condition_holds_long_enough_and_not_again_while_it_cools_down() {
+        let trigger = Trigger::p99_above("pay", Duration::from_nanos(100));
+        let trigger = trigger.for_intervals(2).cool_down(Duration::from_nanos(50));
+        let mut watch = watch(trigger);
+        let (slow, fast) = ([unit("other", 1000), unit("pay", 101)], [unit("pay", 100)]);
+        assert!(watch.look(&slow, 10).is_none(), "once is not twice");
+        assert!(watch.look(&fast, 11).is_none());
+        assert!(watch.look(&slow, 12).is_none());
+        let incident = watch.look(&slow, 13).unwrap();
+        assert_eq!(incident.who, "trigger");
+        assert!(
+            incident.why.starts_with("pay: p99 of wall is 101ns"),
+            "{}",
+            incident.why
+        );
+        for now in 14..63 {
+            assert!(watch.look(&slow, now).is_none(), "it cools down");
+        }
+        assert!(watch.look(&slow, 63).is_some());
+    }
+}
