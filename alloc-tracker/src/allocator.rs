@@ -164,7 +164,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for AllocTracker<A> {
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        if engine::is_realloc_due(layout.size(), new_size) {
+        if engine::is_realloc_due(block, layout.size(), new_size) {
             // SAFETY: the caller's contract, unchanged.
             return unsafe { look_and_realloc(block, layout, new_size, &self.inner) };
         }

@@ -15,7 +15,7 @@ pub(crate) fn is_due(_size: usize) -> bool {
 }
 
 #[inline(always)]
-pub(crate) fn is_realloc_due(_old: usize, _new: usize) -> bool {
+pub(crate) fn is_realloc_due(_block: *mut u8, _old: usize, _new: usize) -> bool {
     false
 }
 

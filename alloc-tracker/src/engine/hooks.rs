@@ -55,8 +55,14 @@ pub(crate) fn on_dealloc(address: *mut u8, size: usize) -> bool {
 
 /// Whether a reallocation must go by [`look_and_realloc`]. Asked once for each.
 #[inline(always)]
-pub(crate) fn is_realloc_due(old: usize, new: usize) -> bool {
-    with(|block| block.published.any_looks_up()) || take_left(new.saturating_sub(old) as u64)
+pub(crate) fn is_realloc_due(address: *mut u8, old: usize, new: usize) -> bool {
+    // A profiler that runs takes it for a new block: see `Countdown`.
+    let taken = if cfg!(feature = "profile") {
+        new
+    } else {
+        new.saturating_sub(old)
+    };
+    with(|block| block.published.looks_up(address.addr())) || take_left(taken as u64)
 }
 
 /// Counts a reallocation.
@@ -70,6 +76,8 @@ pub(crate) fn on_realloc(old: usize, new: usize) {
         } else {
             block.published.freed_bytes.add((old - new) as u64);
         }
+        #[cfg(feature = "profile")]
+        block.countdown.skip(old.min(new) as u64);
     });
 }
 

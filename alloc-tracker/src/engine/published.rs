@@ -121,12 +121,6 @@ impl Published {
         }
     }
 
-    /// Whether any free does.
-    #[inline(always)]
-    pub(super) fn any_looks_up(&self) -> bool {
-        self.alert.load(Relaxed) != 0
-    }
-
     /// Any thread may say so, and it stays said until the owner clears it.
     pub(super) fn raise(&self, bit: u16) {
         self.alert.fetch_or(EVERY | bit, AcqRel);

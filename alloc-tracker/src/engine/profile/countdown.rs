@@ -59,11 +59,13 @@ pub(super) fn set_seed(seed: u64) {
 /// 1 − e^(−size/mean). A sample keeps the mean under which it was drawn. The distribution has no
 /// memory: the rest of a countdown can be drawn anew at any time, as when the mean changes.
 ///
-/// A reallocation counts as a new block of the new size: the bytes counted down are then more than
-/// `alloc_bytes` grows by, and the end moves nearer by the difference.
+/// A reallocation counts as a new block of the new size, so more is counted down than `alloc_bytes`
+/// grows by.
 #[derive(Debug)]
 pub(in super::super) struct Countdown {
-    /// The value of the thread's `alloc_bytes` that ends it.
+    /// What was counted down besides `alloc_bytes`.
+    skipped: Cell<u64>,
+    /// The value of `alloc_bytes` and `skipped` together that ends it.
     ends_at: Cell<u64>,
     /// The mean under which it was drawn; 0: none.
     mean: Cell<u64>,
@@ -85,6 +87,7 @@ const NEVER: u64 = u64::MAX;
 impl Countdown {
     pub(in super::super) const fn new() -> Self {
         Countdown {
+            skipped: Cell::new(0),
             ends_at: Cell::new(NEVER),
             mean: Cell::new(0),
             change: Cell::new(0),
@@ -96,13 +99,15 @@ impl Countdown {
     /// How many bytes may be allocated before it ends, when `bytes` have been.
     #[inline(always)]
     pub(in super::super) fn left(&self, bytes: u64) -> u64 {
-        self.ends_at.get().saturating_sub(bytes).saturating_sub(1)
+        let counted = bytes.wrapping_add(self.skipped.get());
+        self.ends_at.get().saturating_sub(counted).saturating_sub(1)
     }
 
-    /// Whether the block that is about to be allocated, of `size` bytes, is a sample. It brings
-    /// `alloc_bytes` to `after`.
+    /// Whether the block that is about to be allocated or resized, of `size` bytes then, is a sample.
     #[inline]
-    pub(super) fn draw(&self, block: &Block, size: u64, after: u64) -> Option<Draw> {
+    pub(super) fn draw(&self, block: &Block, size: u64) -> Option<Draw> {
+        let bytes = block.published.alloc_bytes.load();
+        let after = bytes.wrapping_add(self.skipped.get()).wrapping_add(size);
         let change = CHANGES.load(Acquire);
         if after < self.ends_at.get() && change == self.change.get() {
             return None;
@@ -162,12 +167,9 @@ impl Countdown {
     }
 
     /// `bytes` are counted down that `alloc_bytes` does not grow by.
-    #[inline]
-    pub(super) fn skip(&self, bytes: u64) {
-        let ends_at = self.ends_at.get();
-        if ends_at != NEVER {
-            self.ends_at.set(ends_at.saturating_sub(bytes));
-        }
+    #[inline(always)]
+    pub(in super::super) fn skip(&self, bytes: u64) {
+        self.skipped.set(self.skipped.get().wrapping_add(bytes));
     }
 
     /// Above 0, at most 1.

@@ -170,10 +170,7 @@ pub(crate) fn for_each_live(mut each: impl FnMut(Held)) {
 #[inline]
 pub(super) unsafe fn alloc<A: GlobalAlloc>(layout: Layout, inner: &A, fill: Fill) -> *mut u8 {
     let size = layout.size() as u64;
-    let draw = with(|block| {
-        let after = block.published.alloc_bytes.load().wrapping_add(size);
-        block.countdown.draw(block, size, after)
-    });
+    let draw = with(|block| block.countdown.draw(block, size));
     match draw {
         // SAFETY: the caller's contract.
         None => unsafe { fill.alloc(layout, inner) },
@@ -247,14 +244,7 @@ pub(super) unsafe fn realloc<A: GlobalAlloc>(
     inner: &A,
 ) -> *mut u8 {
     let held = take(block);
-    let (old, new) = (layout.size() as u64, new_size as u64);
-    let draw = with(|block| {
-        // It is drawn for as a new block.
-        block.countdown.skip(old.min(new));
-        let bytes = block.published.alloc_bytes.load();
-        let after = bytes.wrapping_add(new.saturating_sub(old));
-        block.countdown.draw(block, new, after)
-    });
+    let draw = with(|block| block.countdown.draw(block, new_size as u64));
     if held.is_none() && draw.is_none() {
         // SAFETY: the caller's contract.
         return unsafe { inner.realloc(block, layout, new_size) };
