@@ -255,6 +255,7 @@ impl Worker {
             core.pull_triggers(&mut self.watches, units);
         }
         if self.exporters.is_empty() {
+            core.close_incidents();
             core.incidents.take_records();
             return;
         }

@@ -103,7 +103,11 @@ fn a_scope_of_fields_is_kept_to() {
     assert_eq!(incident_exemplars(&written, "pay"), 1);
     assert_eq!(incident_exemplars(&written, "browse"), 0);
     let exemplars = written.of("exemplar");
-    assert_eq!(exemplars.last().unwrap()["spans"][0]["fields"]["user"], 7);
+    let kept = exemplars
+        .iter()
+        .find(|e| e["why"][0] == "incident")
+        .unwrap();
+    assert_eq!(kept["spans"][0]["fields"]["user"], 7);
 }
 
 #[test]

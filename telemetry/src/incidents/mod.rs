@@ -79,6 +79,8 @@ pub(crate) struct Incidents {
 struct State {
     last_id: u64,
     active: Vec<Active>,
+    /// Over, by what and after how many seconds, and not told of.
+    over: Vec<(Active, &'static str, f64)>,
     ended: VecDeque<IncidentRecord>,
     /// What is to be written.
     records: Vec<IncidentRecord>,
@@ -269,23 +271,30 @@ impl Core {
             return false;
         }
         self.counters.note_own_cpu();
-        let mut over = Vec::new();
-        {
-            let mut state = self.incidents.state();
-            self.shed(&mut state, now);
-            let is_over = |active: &mut Active| all || active.ends <= now;
-            over.extend(state.active.extract_if(.., is_over));
-            // Everything is as before from here on, however long the reports take.
-            let _ = self.apply(&mut state, now);
-        }
-        let ended = !over.is_empty();
-        for active in over {
+        let mut state = self.incidents.state();
+        let state = &mut *state;
+        self.shed(state, now);
+        let is_over = |active: &mut Active| all || active.ends <= now;
+        let over = state.active.extract_if(.., is_over).map(|active| {
             let by = match active.ends {
                 0 => "request",
-                _ if all && active.ends > now => "shutdown",
+                ends if all && ends > now => "shutdown",
                 _ => "ttl",
             };
-            let record = self.end_record(active, by);
+            let seconds = now.saturating_sub(active.begun) as f64 / 1e9;
+            (active, by, seconds)
+        });
+        state.over.extend(over);
+        // Everything is as before from here on, however long the reports take.
+        let _ = self.apply(state, now);
+        !state.over.is_empty()
+    }
+
+    /// Makes the records of incidents that are over, now that what was kept for them is written.
+    pub(crate) fn close_incidents(&self) {
+        let over = std::mem::take(&mut self.incidents.state().over);
+        for (active, by, seconds) in over {
+            let record = self.end_record(active, by, seconds);
             let mut state = self.incidents.state();
             if state.ended.len() == REMEMBERED {
                 state.ended.pop_front();
@@ -293,7 +302,6 @@ impl Core {
             state.ended.push_back(record.clone());
             state.records.push(record);
         }
-        ended
     }
 
     /// Looks whether a trigger fires, at the end of an interval.
@@ -424,7 +432,7 @@ impl Core {
         }
     }
 
-    fn end_record(&self, active: Active, by: &str) -> IncidentRecord {
+    fn end_record(&self, active: Active, by: &str, seconds: f64) -> IncidentRecord {
         let now = self.clock.now();
         let spent = self.spent(now);
         let Active { id, before, .. } = active;
@@ -439,7 +447,7 @@ impl Core {
             phase: "end".to_owned(),
             end: Some(IncidentEnd {
                 by: by.to_owned(),
-                seconds: now.saturating_sub(active.begun) as f64 / 1e9,
+                seconds,
                 cost: IncidentCost {
                     cpu_seconds: cpu,
                     bytes: spent.bytes - active.spent.bytes,

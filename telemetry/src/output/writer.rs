@@ -103,12 +103,12 @@ impl Writer {
             let record = batch.unit(figures, seconds);
             self.write(&mut batch, record);
         }
-        self.told.incidents = core.incidents.take_records();
-        for incident in self.told.incidents.clone() {
-            self.write(&mut batch, Record::Incident(incident));
-        }
+        self.incidents(&mut batch);
         self.allowance.share_out();
         self.single_records(&mut batch);
+        // What was kept for those that are over is written now.
+        core.close_incidents();
+        self.incidents(&mut batch);
         for broken in broken {
             self.over_budget(&mut batch, broken);
         }
@@ -126,6 +126,13 @@ impl Writer {
         }
         self.adjust_probability(&batch);
         batch.records
+    }
+
+    fn incidents(&mut self, batch: &mut Batch<'_>) {
+        for incident in batch.core.incidents.take_records() {
+            self.told.incidents.push(incident.clone());
+            self.write(batch, Record::Incident(incident));
+        }
     }
 
     /// A limit did not hold: told now, or with the next time that it does not.
