@@ -265,3 +265,54 @@ fn spawns_has_the_work_of_every_kind_of_spawn_in_its_unit() {
         assert!(live.abs() < 64_000, "{row}");
     }
 }
+
+#[cfg(feature = "profile")]
+#[test]
+fn incident_finds_the_leak_and_the_storm_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let json = directory.path().join("records.jsonl");
+    let (output, text) = run(example("incident")
+        .args([
+            "--flush-every",
+            "200",
+            "--incident",
+            "1500",
+            "--heap",
+            "16384",
+        ])
+        .arg("--directory")
+        .arg(directory.path())
+        .arg("--json")
+        .arg(&json));
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("by trigger: live bytes grew by"), "{text}");
+    let after = |what: &str| text.split(what).nth(1).unwrap_or_default();
+    for (what, function) in [("What leaks", "remember"), ("What storms", "rank")] {
+        let culprit = after(what).lines().nth(1).unwrap_or_default();
+        assert!(
+            culprit.contains("unit GET /recommendations/{customer}"),
+            "{what}: {text}"
+        );
+        // The storm's innermost frame is a closure of the function.
+        let stack: Vec<&str> = after(what).lines().skip(1).take(6).collect();
+        assert!(
+            stack.iter().any(|line| line.contains(function)),
+            "{what}: {text}"
+        );
+    }
+    let records = records(&json);
+    let phases: Vec<_> = (records.iter().filter(|r| r["type"] == "incident"))
+        .map(|r| r["phase"].as_str().unwrap())
+        .collect();
+    assert_eq!(phases, ["begin", "end"]);
+    for line in text.lines().filter(|line| line.contains("-incident-1.")) {
+        assert!(
+            std::fs::metadata(line.trim()).unwrap().len() > 100,
+            "{line}"
+        );
+    }
+    assert!(
+        text.contains(".heap.pb.gz") && text.contains(".growth.svg"),
+        "{text}"
+    );
+}

@@ -62,12 +62,6 @@ fn users_own(_stack: &[usize]) -> CallSite {
     unknown()
 }
 
-/// Whether a function is the user's own, rather than a dependency's or the runtime's.
-#[cfg(feature = "profile")]
-pub(crate) fn is_users(function: &str, file: Option<&Path>) -> bool {
-    matches!(Origin::of(function, file), Origin::User | Origin::Unplaced)
-}
-
 /// A path relative to the working directory, where it lies below it.
 #[cfg(feature = "profile")]
 pub(crate) fn relative(file: &Path) -> PathBuf {
@@ -124,7 +118,7 @@ fn unknown() -> CallSite {
 /// dependency's.
 #[cfg_attr(not(feature = "track"), allow(dead_code))] // nothing is resolved without it
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Origin {
+pub(crate) enum Origin {
     User,
     Unplaced,
     Dependency,
@@ -133,7 +127,7 @@ enum Origin {
 
 #[cfg_attr(not(feature = "track"), allow(dead_code))] // nothing is resolved without it
 impl Origin {
-    fn of(function: &str, file: Option<&Path>) -> Self {
+    pub(crate) fn of(function: &str, file: Option<&Path>) -> Self {
         // What rustc makes of a global allocator stands at the allocator's line, and an allocator
         // around the tracker allocates for others.
         let shims = ["__rust", "__rdl", "__rg"];

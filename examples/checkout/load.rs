@@ -21,12 +21,15 @@ pub(crate) struct Load {
     pub(crate) requests: u64,
     pub(crate) connections: u16,
     pub(crate) within: Duration,
+    /// A path that every fourth request asks for.
+    pub(crate) besides: Option<&'static str>,
 }
 
 /// What the connections share.
 struct Progress {
     address: SocketAddr,
     requests: u64,
+    besides: Option<&'static str>,
     sent: AtomicU64,
     errors: AtomicU64,
     deadline: Instant,
@@ -67,6 +70,7 @@ impl Load {
         let progress = Arc::new(Progress {
             address: self.address,
             requests: self.requests,
+            besides: self.besides,
             sent: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             deadline: start + self.within,
@@ -105,7 +109,7 @@ async fn connection(seed: u64, progress: Arc<Progress>) -> Result<u64, LoadError
     while Instant::now() < progress.deadline
         && progress.sent.fetch_add(1, Relaxed) < progress.requests
     {
-        let request = next_request(&mut random).map_err(LoadError::new)?;
+        let request = next_request(&mut random, progress.besides).map_err(LoadError::new)?;
         // The body may be read to its end before the connection is ready for another request.
         sender.ready().await.map_err(LoadError::new)?;
         let response = sender.send_request(request).await.map_err(LoadError::new)?;
@@ -132,10 +136,15 @@ async fn connection(seed: u64, progress: Arc<Progress>) -> Result<u64, LoadError
 }
 
 /// The mix of a busy shop.
-fn next_request(random: &mut Random) -> Result<Request<Full<Bytes>>, Box<dyn Error + Send + Sync>> {
+fn next_request(
+    random: &mut Random,
+    besides: Option<&str>,
+) -> Result<Request<Full<Bytes>>, Box<dyn Error + Send + Sync>> {
     let get = |path: String| (Method::GET, path, Vec::new());
+    let besides = besides.filter(|_| random.below(4) == 0);
     let id = 1 + random.below(u64::from(database::FIRST_ORDERS));
     let (method, path, body) = match random.below(100) {
+        _ if besides.is_some() => get(besides.unwrap_or_default().to_owned()),
         0..40 => (Method::POST, "/orders".to_owned(), order(random)?),
         40..65 => get(format!("/orders/{id}")),
         65..80 => get(format!("/orders/{id}/invoice")),

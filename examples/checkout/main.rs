@@ -15,6 +15,7 @@ mod load;
 mod memory;
 mod service;
 
+use axum::Router;
 use clap::Parser;
 use database::Database;
 use memory::Memory;
@@ -32,6 +33,16 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 #[global_allocator]
 static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+
+const SAMPLE_ORDER: &str = r#"{"customer":"you","lines":[{"sku":"SKU-0001","quantity":2}]}"#;
+
+const WHAT_IS_BAD: &str = "\
+Bad on purpose:
+  GET /orders/{id}/invoice  asks the database once per line: see its db.query calls
+  POST /orders/import       parses its body twice: see its bytes, and those of POST /orders
+  GET /report               loads and sorts everything in memory: see its wall, allocs, peak
+  GET /coupons/{code}       answers 500 for a coupon that does not exist: see its errors
+";
 
 /// A checkout service that shows what every request cost.
 #[derive(Debug, Parser)]
@@ -125,13 +136,13 @@ async fn run(options: Options) -> Result<(), Failure> {
     tracing_subscriber::registry().with(layer).init();
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let service = tokio::spawn(service::serve(listener, database, async {
+    let service = tokio::spawn(service::serve(listener, database, Router::new(), async {
         let _ = stopped.await;
     }));
     if options.serve {
         println!("checkout listens on http://{address}; Ctrl-C or SIGTERM ends it. Try:");
         let json = "content-type: application/json";
-        let order = service::SAMPLE_ORDER;
+        let order = SAMPLE_ORDER;
         println!("  curl -H '{json}' -d '{order}' http://{address}/orders");
         println!("  curl http://{address}/orders/1/invoice");
         until_signal().await.map_err(Failure::Runtime)?;
@@ -141,6 +152,7 @@ async fn run(options: Options) -> Result<(), Failure> {
             requests: options.requests,
             connections: options.connections,
             within: Duration::from_secs(options.seconds),
+            besides: None,
         };
         let memory = Memory::default();
         let summary = tokio::select! {
@@ -162,7 +174,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     let snapshot = telemetry.snapshot();
     println!("\n{snapshot}");
     if !options.serve && !snapshot.units.is_empty() {
-        println!("{}", service::WHAT_IS_BAD);
+        println!("{}", WHAT_IS_BAD);
     }
     let ledger = telemetry
         .shutdown(Duration::from_secs(5))

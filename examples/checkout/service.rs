@@ -16,17 +16,6 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tracing::{Instrument, error, info, info_span};
 
-pub(crate) const SAMPLE_ORDER: &str =
-    r#"{"customer":"you","lines":[{"sku":"SKU-0001","quantity":2}]}"#;
-
-pub(crate) const WHAT_IS_BAD: &str = "\
-Bad on purpose:
-  GET /orders/{id}/invoice  asks the database once per line: see its db.query calls
-  POST /orders/import       parses its body twice: see its bytes, and those of POST /orders
-  GET /report               loads and sorts everything in memory: see its wall, allocs, peak
-  GET /coupons/{code}       answers 500 for a coupon that does not exist: see its errors
-";
-
 /// Orders between two runs of the background job.
 const SETTLE_EVERY: u64 = 100;
 
@@ -55,9 +44,13 @@ macro_rules! unit {
     };
 }
 
+#[allow(unused_imports)] // for the routes of others
+pub(crate) use unit;
+
 pub(crate) async fn serve(
     listener: TcpListener,
     database: Database,
+    besides: Router,
     until: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let shop = Shop {
@@ -84,7 +77,8 @@ pub(crate) async fn serve(
             "/coupons/{code}",
             get(coupon).layer(unit!("GET /coupons/{code}")),
         )
-        .with_state(shop);
+        .with_state(shop)
+        .merge(besides);
     let served = axum::serve(listener, routes)
         .with_graceful_shutdown(until)
         .await;

@@ -6,6 +6,7 @@ use super::profile::{Profile, Row};
 use super::{Figure, ProfileError};
 use serde_json::json;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::fmt;
 use std::io::Write;
 use std::time::Duration;
@@ -27,9 +28,9 @@ pub struct Difference {
 pub struct Growth {
     /// The unit of work that allocated, if it has a name.
     pub unit: Option<&'static str>,
-    /// The functions, the innermost first, each with file and line where they are known.
+    /// The functions from `site` on, the innermost first, each with file and line where they are known.
     pub stack: Vec<String>,
-    /// The innermost frame of the user's own code.
+    /// The innermost frame of the user's own code; if there is none, of a dependency's.
     pub site: String,
     /// Bytes in use, more than before.
     pub inuse_bytes: f64,
@@ -74,11 +75,28 @@ impl Difference {
         self.entries.iter().map(Growth::of)
     }
 
-    /// What was allocated most meanwhile, whether freed or not, comes first.
-    pub fn churn(&self) -> Vec<Growth> {
-        let mut all: Vec<Growth> = self.growth().collect();
-        all.sort_by(|a, b| b.alloc_bytes.total_cmp(&a.alloc_bytes));
-        all
+    /// What changed by unit and site, whatever called it: the stack is that of the largest change. The
+    /// most growth in use comes first.
+    pub fn sites(&self) -> Vec<Growth> {
+        let mut sites: Vec<Growth> = Vec::new();
+        let mut known = HashMap::new();
+        for growth in self.growth() {
+            match known.entry((growth.unit, growth.site.clone())) {
+                Vacant(place) => {
+                    place.insert(sites.len());
+                    sites.push(growth);
+                }
+                Occupied(index) => {
+                    let sum: &mut Growth = &mut sites[*index.get()];
+                    sum.inuse_bytes += growth.inuse_bytes;
+                    sum.inuse_objects += growth.inuse_objects;
+                    sum.alloc_bytes += growth.alloc_bytes;
+                    sum.allocs += growth.allocs;
+                }
+            }
+        }
+        sites.sort_by(|a, b| b.inuse_bytes.total_cmp(&a.inuse_bytes));
+        sites
     }
 
     /// Bytes in use of all stacks together, more than before.
@@ -117,11 +135,13 @@ impl Difference {
 
 impl Growth {
     fn of(entry: &Entry) -> Self {
-        let site = entry.frames.iter().find(|frame| frame.is_users);
-        let site = site.or(entry.frames.first());
+        let site = entry.frames.get(entry.site());
         Growth {
             unit: entry.unit,
-            stack: entry.frames.iter().map(Frame::to_string).collect(),
+            // The frames inside of it are the same wherever memory is allocated.
+            stack: (entry.frames[entry.site()..].iter())
+                .map(Frame::to_string)
+                .collect(),
             site: site.map_or_else(|| "unknown".to_owned(), Frame::to_string),
             inuse_bytes: entry.figures.get(Figure::InuseSpace),
             inuse_objects: entry.figures.get(Figure::InuseObjects),
@@ -162,7 +182,7 @@ impl fmt::Display for Difference {
                 figure(Figure::InuseObjects),
                 entry.unit.unwrap_or("-"),
             )?;
-            let users = entry.frames.iter().filter(|frame| frame.is_users);
+            let users = entry.frames.iter().filter(|frame| frame.is_users());
             let shown: Vec<&Frame> = match users.clone().next() {
                 Some(_) => users.take(FRAMES).collect(),
                 None => entry.frames.iter().take(FRAMES).collect(),

@@ -4,6 +4,7 @@ use super::figures::Figures;
 use super::profile::{Profile, Row};
 use super::symbols::{self, Symbols};
 use super::{Figure, pprof};
+use crate::call_site::Origin;
 use crate::engine::profile::Busy;
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
@@ -148,15 +149,30 @@ pub(super) struct Entry {
     pub(super) figures: Figures,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug)]
 pub(super) struct Frame {
     pub(super) function: String,
     /// `file:line`, as far as known.
     pub(super) place: String,
-    pub(super) is_users: bool,
+    pub(super) origin: Origin,
+}
+
+impl Frame {
+    pub(super) fn is_users(&self) -> bool {
+        matches!(self.origin, Origin::User | Origin::Unplaced)
+    }
 }
 
 impl Entry {
+    /// Where the stack is the user's own, for the first time from within; failing that, a dependency's;
+    /// failing that, its innermost frame.
+    pub(super) fn site(&self) -> usize {
+        let frames = self.frames.iter().enumerate();
+        frames
+            .min_by_key(|(_, frame)| frame.origin)
+            .map_or(0, |(index, _)| index)
+    }
+
     pub(super) fn json(&self) -> serde_json::Value {
         let [alloc_objects, alloc_bytes, inuse_objects, inuse_bytes] = self.figures.rounded();
         let frames = self
@@ -199,7 +215,7 @@ fn frames<'a>(row: &Row, symbols: &'a HashMap<usize, Symbols>) -> impl Iterator<
         let unknown = known.is_empty().then(|| Frame {
             function: format!("{frame:#x}"),
             place: String::new(),
-            is_users: false,
+            origin: Origin::Runtime,
         });
         known.iter().map(symbols::Symbol::frame).chain(unknown)
     })

@@ -111,7 +111,7 @@ impl Symbol {
                 Some(file) => format!("{}:{}", call_site::relative(file).display(), self.line),
                 None => String::new(),
             },
-            is_users: call_site::is_users(&self.function, self.file.as_deref()),
+            origin: call_site::Origin::of(&self.function, self.file.as_deref()),
         }
     }
 }

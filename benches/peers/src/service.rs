@@ -11,7 +11,6 @@ use tokio::net::TcpListener;
 use tracing::{Instrument, info, info_span};
 
 #[path = "../../../examples/checkout/service.rs"]
-#[allow(dead_code)] // what the example itself shows
 mod checkout;
 #[path = "../../../examples/checkout/database.rs"]
 mod database;
@@ -50,7 +49,7 @@ pub fn main() {
             }
             _ => {
                 let database = database::Database::open(4).await.expect("a database");
-                let served = checkout::serve(listener, database, until);
+                let served = checkout::serve(listener, database, Router::new(), until);
                 served.await.expect("it serves");
             }
         }

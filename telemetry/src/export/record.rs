@@ -338,7 +338,7 @@ pub struct HeapReport {
     pub allocated: Vec<Culprit>,
 }
 
-/// One call stack of one unit, and what it did while an incident lasted. Figures are estimates.
+/// One place in one unit, and what was allocated there while an incident lasted. Figures are estimates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Culprit {
@@ -350,6 +350,6 @@ pub struct Culprit {
     pub inuse_bytes: f64,
     /// Bytes allocated.
     pub alloc_bytes: f64,
-    /// The innermost frames.
+    /// The frames from there on, the innermost first; at most 12, of the stack that did most of it.
     pub stack: Vec<String>,
 }

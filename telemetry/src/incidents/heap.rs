@@ -95,8 +95,8 @@ pub(super) fn report(
         error: (!errors.is_empty()).then(|| errors.join("; ")),
         unwinding: profile.info().unwinding.to_string(),
         inuse_growth_bytes: difference.inuse_bytes(),
-        grew: culprits(difference.growth(), |growth| growth.inuse_bytes),
-        allocated: culprits(difference.churn().into_iter(), |growth| growth.alloc_bytes),
+        grew: culprits(difference.sites(), |growth| growth.inuse_bytes),
+        allocated: culprits(difference.sites(), |growth| growth.alloc_bytes),
     }
 }
 
@@ -106,8 +106,10 @@ fn create(path: &PathBuf, write: &dyn Fn(&mut dyn Write) -> io::Result<()>) -> i
     file.flush()
 }
 
-fn culprits(found: impl Iterator<Item = Growth>, by: impl Fn(&Growth) -> f64) -> Vec<Culprit> {
-    let found = found.filter(|growth| by(growth) >= 1.0).take(CULPRITS);
+fn culprits(mut found: Vec<Growth>, by: impl Fn(&Growth) -> f64) -> Vec<Culprit> {
+    found.sort_by(|a, b| by(b).total_cmp(&by(a)));
+    let found = found.into_iter().filter(|growth| by(growth) >= 1.0);
+    let found = found.take(CULPRITS);
     let culprit = |growth: Growth| Culprit {
         unit: growth.unit.map(str::to_owned),
         site: growth.site,

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 }
 
 /// Types of record that the files together must have.
-const TYPES: usize = 6;
+const TYPES: usize = 7;
 
 /// The type of a record.
 fn kind(line: &str) -> Option<String> {
@@ -186,6 +186,31 @@ mod tests {
         })
     }
 
+    fn incident(phase: &str) -> Value {
+        let culprit = json!({
+            "unit": "request", "site": "shop::cache (src/cache.rs:12)", "inuse_bytes": 1e6,
+            "alloc_bytes": 1.5e6, "stack": ["shop::cache (src/cache.rs:12)"],
+        });
+        let end = json!({
+            "by": "ttl", "seconds": 60.0,
+            "cost": {
+                "cpu_seconds": 0.5, "bytes": 1, "exemplars": 2, "events": 3, "heap_samples": 4,
+                "shed": 0,
+            },
+            "heap": {
+                "files": ["/tmp/a.heap.pb.gz"], "error": null, "unwinding": "frame pointers",
+                "inuse_growth_bytes": -5.0, "grew": [culprit], "allocated": [],
+            },
+        });
+        json!({
+            "type": "incident", "v": 1, "ts": "2026-11-21T15:32:38.684Z", "service": "shop",
+            "phase": phase, "id": 1, "who": "api", "why": "",
+            "scope": { "unit": "request", "target": null, "fields": { "user": "7" } },
+            "ttl_seconds": 60.0, "heap_mean_bytes": 524288,
+            "end": if phase == "end" { end } else { Value::Null },
+        })
+    }
+
     #[test]
     fn what_is_right_passes() {
         let mut unknown = finding();
@@ -198,6 +223,8 @@ mod tests {
             suppressed(),
             finding(),
             unknown,
+            incident("begin"),
+            incident("end"),
             ledger(),
         ];
         for record in records {
@@ -257,6 +284,22 @@ mod tests {
                 json!("p98"),
             ),
             ("no number", finding(), "/budget/limit", json!("3")),
+            ("another phase", incident("end"), "/phase", json!("middle")),
+            ("an end without one", incident("end"), "/end", Value::Null),
+            (
+                "an end at the beginning",
+                incident("end"),
+                "/phase",
+                json!("begin"),
+            ),
+            ("no time", incident("begin"), "/ttl_seconds", json!(0)),
+            ("another end", incident("end"), "/end/by", json!("boredom")),
+            (
+                "bytes as text",
+                incident("end"),
+                "/end/heap/grew/0/inuse_bytes",
+                json!("1 MiB"),
+            ),
         ] {
             *record.pointer_mut(at).expect("it is there") = value;
             assert!(
