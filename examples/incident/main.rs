@@ -64,7 +64,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .service("shop")
         .flush_every(Duration::from_millis(options.flush_every))
         .trigger(
-            Trigger::live_bytes_grow(1 << 20).for_intervals(4),
+            Trigger::live_bytes_grow(64 << 10).for_intervals(4),
             incident.clone(),
         )
         .incident_directory(options.directory.unwrap_or_else(std::env::temp_dir));

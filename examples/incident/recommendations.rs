@@ -31,7 +31,7 @@ fn rank(customer: u64) -> String {
 
 fn remember(best: &str) {
     let mut page = best.as_bytes().to_vec();
-    page.resize(4096, b' ');
+    page.resize(32 << 10, b' ');
     if let Ok(mut remembered) = REMEMBERED.lock() {
         remembered.push(page);
     }

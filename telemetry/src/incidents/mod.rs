@@ -43,7 +43,7 @@ const MOST: usize = 8;
 /// Ended ones that are remembered.
 const REMEMBERED: usize = 8;
 /// How often incidents in progress are looked at: what they cost, and new kinds of unit.
-const LOOK_EVERY: u64 = 1_000_000_000;
+const LOOK_EVERY: u64 = 250_000_000;
 /// Events over their call site's limit that pass for all incidents together.
 const EVENTS: Rate = Rate::every_millis(10, 200);
 /// Nothing is to be done.
@@ -315,7 +315,8 @@ impl Core {
         }
     }
 
-    /// Halves what is too much, and stops what has used up its bytes.
+    /// Has the heap sampled less often if that takes too much, and more often again if it takes little;
+    /// stops what has used up its bytes.
     fn shed(&self, state: &mut State, now: u64) {
         let spent = self.spent(now);
         let wall = spent.at.saturating_sub(state.looked.at);
@@ -324,9 +325,12 @@ impl Core {
         let allowed = shares.fold(f64::INFINITY, f64::min);
         if wall >= LOOK_EVERY / 2 {
             state.looked = spent;
-            if share > allowed && state.shed_heap < 1 << 20 {
-                state.shed_heap *= 2;
+            if share > allowed {
+                let times = (share / allowed).ceil() as u64;
+                state.shed_heap = state.shed_heap.saturating_mul(times.max(2)).min(1 << 20);
                 state.active.iter_mut().for_each(|active| active.shed += 1);
+            } else if share < allowed / 4.0 {
+                state.shed_heap = (state.shed_heap / 2).max(1);
             }
         }
         for active in &mut state.active {

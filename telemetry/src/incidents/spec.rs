@@ -111,7 +111,8 @@ impl Incident {
     }
 
     /// The share of one processor that telemetry may take while the incident lasts: samples of the heap,
-    /// and what is written. Above it, it samples half as often, again and again. Default: 0.05.
+    /// and what is written. Above it, it samples the heap less often; that is looked at four times a
+    /// second. Default: 0.05.
     pub fn max_cpu(mut self, share: f64) -> Self {
         self.cpu_share = share;
         self
