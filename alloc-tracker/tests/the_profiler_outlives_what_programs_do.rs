@@ -222,10 +222,37 @@ fn what_does_not_fit_is_counted_and_stays_in_the_sums() {
     drop(kept);
 }
 
-/// A stack that the thread does not know of, as of a coroutine.
+// Calls a function on another stack, as a coroutine would be: the frame pointer leads nowhere, and
+// whoever unwinds is told that this is the outermost frame.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+std::arch::global_asm!(
+    ".type call_on_stack, @function",
+    "call_on_stack:",
+    ".cfi_startproc",
+    ".cfi_undefined rip",
+    "push rbp",
+    "push r12",
+    "push r13",
+    "mov r12, rsp",
+    "mov rsp, rdi",
+    "mov rbp, 0x123450",
+    "call rsi",
+    "mov rsp, r12",
+    "pop r13",
+    "pop r12",
+    "pop rbp",
+    "ret",
+    ".cfi_endproc",
+    ".size call_on_stack, . - call_on_stack",
+);
+
+/// A stack that the thread does not know of.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #[test]
 fn a_thread_on_a_foreign_stack_is_no_danger() {
+    unsafe extern "C" {
+        fn call_on_stack(top: *mut u128, function: extern "C" fn());
+    }
     extern "C" fn on_foreign_stack() {
         std::mem::forget(block(5432));
     }
@@ -233,25 +260,9 @@ fn a_thread_on_a_foreign_stack_is_no_danger() {
     let mut foreign = vec![0u128; 64 << 10];
     let broken = profiler::snapshot().info().broken;
     let session = everything();
-    // SAFETY: calls a function on memory of our own, aligned and large enough, with a frame pointer
-    // that leads nowhere, and comes back to the old stack, which a register keeps that calls keep.
-    unsafe {
-        let top = foreign.as_mut_ptr().add(foreign.len());
-        std::arch::asm!(
-            "mov r12, rsp",
-            "mov r13, rbp",
-            "mov rsp, {top}",
-            "mov rbp, 0x123450",
-            "call {function}",
-            "mov rsp, r12",
-            "mov rbp, r13",
-            top = in(reg) top,
-            function = sym on_foreign_stack,
-            out("r12") _,
-            out("r13") _,
-            clobber_abi("C"),
-        );
-    }
+    // SAFETY: a function that is told where the stack ends, which is memory of our own, aligned and
+    // large enough, and that keeps the registers that a call keeps.
+    unsafe { call_on_stack(foreign.as_mut_ptr().add(foreign.len()), on_foreign_stack) };
     session.stop();
     let profile = profiler::snapshot();
     assert!(profile.samples().any(|s| s.is_live() && s.size() == 5432));

@@ -9,7 +9,7 @@ pub mod subscribers;
 use std::alloc::Layout;
 use std::collections::BTreeMap;
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Names of the cases, in the order of the table.
 pub const CASES: [&str; 6] = ["pair", "json", "map", "regex", "sort", "measure"];
@@ -39,6 +39,56 @@ pub fn main(measure: Option<Measure>) {
         });
     }
     println!("ns {:.3}", start.elapsed().as_nanos() as f64 / times as f64);
+}
+
+/// As [`main`], for the cases that heap profilers differ in: `alloc`, `free` and `realloc`, each timed
+/// without the others, and the cases of real work.
+pub fn profiled() {
+    let argument = |name: &str| std::env::args().skip_while(|arg| arg != name).nth(1);
+    let case = argument("--case").expect("--case NAME");
+    let times = argument("--times").expect("--times N");
+    let times: u64 = times.parse().expect("a number");
+    let mut timed = Duration::ZERO;
+    let mut blocks = vec![std::ptr::null_mut(); 1000];
+    let layout = black_box(Layout::new::<[u64; 8]>());
+    match case.as_str() {
+        "alloc" | "free" | "realloc" => {
+            for _ in 0..times.div_ceil(1000) {
+                timed += batch(&case, layout, &mut blocks);
+            }
+        }
+        _ => {
+            let start = Instant::now();
+            run(&case, times, None);
+            timed = start.elapsed();
+        }
+    }
+    println!("ns {:.3}", timed.as_nanos() as f64 / times as f64);
+}
+
+/// A thousand blocks are allocated, grown and freed; what one of the three took.
+fn batch(case: &str, layout: Layout, blocks: &mut [*mut u8]) -> Duration {
+    let larger = Layout::from_size_align(layout.size() * 2, layout.align()).expect("a layout");
+    let start = Instant::now();
+    // SAFETY: the size is above zero.
+    blocks
+        .iter_mut()
+        .for_each(|block| *block = unsafe { std::alloc::alloc(layout) });
+    let allocated = Instant::now();
+    for block in &mut *blocks {
+        // SAFETY: allocated above, and the new size is not zero.
+        *block = unsafe { std::alloc::realloc(*block, layout, larger.size()) };
+    }
+    let grown = Instant::now();
+    // SAFETY: each is ours, of this layout now.
+    blocks
+        .iter()
+        .for_each(|block| unsafe { std::alloc::dealloc(*block, larger) });
+    match case {
+        "alloc" => allocated - start,
+        "realloc" => grown - allocated,
+        _ => grown.elapsed(),
+    }
 }
 
 /// What callgrind counts: the threads that a peer has of its own are not in it.

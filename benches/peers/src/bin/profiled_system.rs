@@ -1,0 +1,5 @@
+//! No profiler, over the system's allocator.
+
+fn main() {
+    peers::profiled();
+}
