@@ -127,7 +127,7 @@ enum Step {
     Free {
         which: usize,
     },
-    /// One call of each kind finds no memory.
+    /// One call of each kind finds no memory but what is at hand for samples.
     Starve {
         which: usize,
     },
@@ -239,6 +239,7 @@ fn play(steps: &[Step]) {
             Step::Starve { which } if !blocks.is_empty() => {
                 let which = which % blocks.len();
                 let block = &mut blocks[which];
+                let was = block.layout;
                 NO_MEMORY.set(true);
                 // SAFETY: our own block; nothing is freed, as there is no memory.
                 let (fresh, zeroed, moved) = unsafe {
@@ -249,7 +250,19 @@ fn play(steps: &[Step]) {
                     )
                 };
                 NO_MEMORY.set(false);
-                assert!(fresh.is_null() && zeroed.is_null() && moved.is_null());
+                if !moved.is_null() {
+                    // A sample's place was at hand.
+                    let old = block.layout.size();
+                    block.start = moved;
+                    block.layout = Layout::from_size_align(old * 2, block.layout.align()).unwrap();
+                    block.check(old);
+                    // SAFETY: our own block, of this size.
+                    unsafe { moved.write_bytes(block.fill, old * 2) };
+                }
+                for at_hand in [fresh, zeroed].into_iter().filter(|block| !block.is_null()) {
+                    // SAFETY: just allocated with this layout.
+                    unsafe { dealloc(at_hand, was) };
+                }
                 block.check(block.layout.size());
             }
             Step::Mean { mean } => match session {

@@ -173,12 +173,69 @@ fn blocks_are_followed_after_a_stop() {
     assert!(before >= 199, "{before}");
     kept.truncate(99);
     assert_eq!(live("stopped"), before - 100);
-    // Resized while nobody samples: no sample any more.
+    // Resized while nobody samples: they stay what they were, wherever they are now.
+    let left = live("stopped");
     kept.iter_mut().for_each(|block| block.reserve(10_000));
-    assert!(live("stopped") <= before - 199);
+    assert_eq!(live("stopped"), left);
+    kept.iter_mut().for_each(Vec::shrink_to_fit);
+    assert_eq!(live("stopped"), left);
     for (n, block) in (1..).zip(&kept) {
         assert!(block.len() == n * 50 && block.iter().all(|&byte| byte == 1));
     }
+}
+
+/// A refused allocation is none, and says nothing of those after it.
+#[test]
+fn a_thread_samples_on_after_an_allocation_was_refused() {
+    let _alone = alone();
+    let session = profiler::start(Config::default().mean_bytes(1000)).unwrap();
+    drop(block(10));
+    let samples = || profiler::info().samples;
+    for refuse in [
+        |vector: &mut Vec<u8>| vector.try_reserve_exact(1 << 46).is_err(),
+        |vector: &mut Vec<u8>| {
+            Vec::<u8>::new()
+                .try_reserve_exact(vector.len() << 40)
+                .is_err()
+        },
+    ] {
+        let mut vector = block(1 << 7);
+        assert!(refuse(&mut vector), "there is no such memory");
+        let before = samples();
+        (0..1000).for_each(|_| drop(block(1000)));
+        assert!(
+            samples() > before + 300,
+            "{} of about 632",
+            samples() - before
+        );
+    }
+    session.stop();
+}
+
+/// A thread that allocates little, and frees what it allocates.
+#[test]
+fn threads_that_were_there_before_the_start_are_sampled_at_once() {
+    let _alone = alone();
+    let (begin, begun) = mpsc::channel::<()>();
+    let (done, ended) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let unit = Unit::named("was there");
+        let kept = unit.run(|| {
+            drop(block(100));
+            begun.recv().unwrap();
+            drop(block(100));
+            block(200)
+        });
+        done.send(()).unwrap();
+        kept
+    });
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let session = everything();
+    begin.send(()).unwrap();
+    ended.recv().unwrap();
+    session.stop();
+    assert_eq!(live("was there"), 1);
+    drop(thread.join().unwrap());
 }
 
 #[inline(never)]

@@ -126,6 +126,7 @@ impl Block {
 
     /// Attaches a new thread, drains a detached one, notes the call site for an open budget.
     pub(super) fn attend(&self) {
+        let was_alert = self.published.is_alert();
         self.look();
         match self.state.get() {
             State::New => self.attach(),
@@ -134,7 +135,8 @@ impl Block {
         }
         sites::note(self.counts());
         watch::stand_down(&self.published);
-        if self.published.is_alert() {
+        // Whoever had this thread look may want its next allocation, which this was not if it was a free.
+        if was_alert {
             self.look_at_next();
         }
     }

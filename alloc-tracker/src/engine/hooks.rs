@@ -104,6 +104,8 @@ pub(crate) unsafe fn alloc_and_look<A: GlobalAlloc>(
             look_closely(block, layout.size());
             return block;
         }
+    } else {
+        profile::refused();
     }
     with(Block::look);
     block
@@ -153,7 +155,9 @@ pub(crate) unsafe fn look_and_realloc<A: GlobalAlloc>(
     }
     // SAFETY: the caller's contract.
     let moved = unsafe { profile::realloc(block, layout, new_size, inner) };
-    if !moved.is_null() {
+    if moved.is_null() {
+        profile::refused();
+    } else {
         on_realloc(layout.size(), new_size);
     }
     with(Block::look);
@@ -177,6 +181,8 @@ unsafe fn look_closely_and_realloc<A: GlobalAlloc>(
     let moved = unsafe { profile::realloc(block, layout, new_size, inner) };
     if moved.is_null() {
         follow::put_back(followed, block.addr());
+        profile::refused();
+        with(Block::look);
         return moved;
     }
     on_realloc(layout.size(), new_size);

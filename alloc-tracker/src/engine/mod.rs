@@ -15,7 +15,7 @@
 //!   that a thread works for.
 //! * [`sites`]: the call stacks that allocate while a budget is open.
 //! * [`unit_cell`], [`unit_pool`]: the shared sums of units, in memory that is only ever reused
-//!   for units.
+//!   for units; [`free_stack`]: what is free of it.
 //! * [`follow`], by [`block_table`]: blocks that are followed to their free.
 //! * [`sizes`]: the sizes that are asked for.
 //!
@@ -26,6 +26,7 @@ mod block;
 mod block_table;
 mod counts;
 mod follow;
+mod free_stack;
 mod hooks;
 mod peaks;
 #[cfg(feature = "profile")]

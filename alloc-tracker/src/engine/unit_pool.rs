@@ -6,6 +6,7 @@
 //! has grown to the number of units alive at once.
 
 use super::counts::Counts;
+use super::free_stack::FreeStack;
 use super::unit_cell::{NO_UNIT, UnitCell};
 use super::work::{self, UnitSegment};
 use super::{block, follow};
@@ -13,8 +14,8 @@ use crate::{Retained, Usage};
 use std::alloc::{GlobalAlloc, Layout, System, handle_alloc_error};
 use std::ptr;
 use std::sync::atomic::{
-    AtomicPtr, AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    AtomicPtr,
+    Ordering::{AcqRel, Acquire, Relaxed},
 };
 
 /// A unit, without keeping it alive.
@@ -368,44 +369,17 @@ mod cells {
     }
 }
 
-/// The free cells: a stack whose head carries a tag that changes with every push and pop, so
-/// that a cell which left and came back is not mistaken for one that stayed.
+/// The free cells.
 mod free_list {
     use super::*;
 
-    /// The tag in the upper half; the index of the first free cell plus one in the lower.
-    static HEAD: AtomicU64 = AtomicU64::new(0);
-
-    const ONE_TAG: u64 = 1 << 32;
-    const INDEX: u64 = ONE_TAG - 1;
+    static FREE: FreeStack = FreeStack::new();
 
     pub(super) fn push(cell: &'static UnitCell) {
-        let index = u64::from(cell.index.load(Relaxed)) + 1;
-        let mut head = HEAD.load(Relaxed);
-        loop {
-            cell.next_free.store((head & INDEX) as u32, Relaxed);
-            let new = (head & !INDEX).wrapping_add(ONE_TAG) | index;
-            // Release the cell's contents, `next_free` among them, to whoever pops it.
-            match HEAD.compare_exchange_weak(head, new, Release, Relaxed) {
-                Ok(_) => return,
-                Err(now) => head = now,
-            }
-        }
+        FREE.push(cell.index.load(Relaxed), &cell.next_free);
     }
 
     pub(super) fn pop() -> Option<&'static UnitCell> {
-        let mut head = HEAD.load(Acquire);
-        loop {
-            let index = (head & INDEX).checked_sub(1)?;
-            let cell = cells::get(index as u32)?;
-            // May be stale if another thread pops the cell now; the tag then fails the exchange.
-            let next = u64::from(cell.next_free.load(Relaxed));
-            let new = (head & !INDEX).wrapping_add(ONE_TAG) | next;
-            // Acquire what the pusher released. A later push or pop keeps the release sequence.
-            match HEAD.compare_exchange_weak(head, new, Acquire, Acquire) {
-                Ok(_) => return Some(cell),
-                Err(now) => head = now,
-            }
-        }
+        cells::get(FREE.pop(|index| Some(&cells::get(index)?.next_free))?)
     }
 }

@@ -59,6 +59,7 @@ use crate::engine;
 use crate::engine::profile as hooks;
 use std::error::Error;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -176,8 +177,8 @@ pub struct Session {
 /// What was found in earlier sessions stays in [`snapshot`]: take one before and one after, and ask for
 /// the [difference](Profile::since), for what a session has found.
 ///
-/// The calling thread samples from its next allocation on, and so do others, but for one that is in an
-/// allocation at this very moment: that one within 64 KiB.
+/// The calling thread samples from its next allocation on, another from the first after its next free, or
+/// within 64 KiB.
 ///
 /// # Errors
 ///
@@ -189,14 +190,24 @@ pub fn start(config: Config) -> Result<Session, StartError> {
         return Err(StartError::NotInstalled);
     }
     let mut running = running();
-    if *running != 0 {
+    // One whose time was over may never have been dropped.
+    if *running != 0 && is_running() {
         return Err(StartError::AlreadyRunning);
     }
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     *last += 1;
     *running = *last;
     hooks::stop_after(config.stop_after);
-    hooks::start(config.mean_bytes, config.max_live, config.seed);
+    let seed = config.seed.unwrap_or_else(|| match *last {
+        // The standard library's keys are random. Once: threads draw on from where they are.
+        1 => RandomState::new().build_hasher().finish(),
+        _ => 0,
+    });
+    hooks::start(
+        config.mean_bytes,
+        config.max_live,
+        Some(seed).filter(|&seed| seed != 0),
+    );
     Ok(Session { number: *last })
 }
 
@@ -242,7 +253,7 @@ pub fn mean_bytes() -> Option<u64> {
 pub fn set_mean_bytes(mean: u64) -> Result<(), StartError> {
     check(mean)?;
     let running = running();
-    if *running == 0 {
+    if *running == 0 || !is_running() {
         return Err(StartError::NotRunning);
     }
     hooks::set_mean(mean);

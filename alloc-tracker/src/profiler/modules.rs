@@ -27,7 +27,7 @@ pub(super) fn index_of(modules: &[Module], address: u64) -> Option<usize> {
     (address < modules[index].end).then_some(index)
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod elf {
     use super::Module;
     use std::ffi::{CStr, c_int, c_void};
@@ -150,7 +150,7 @@ mod elf {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 mod elf {
     pub(super) fn mapped() -> Vec<super::Module> {
         Vec::new()

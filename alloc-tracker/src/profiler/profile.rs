@@ -118,7 +118,7 @@ impl Profile {
         };
         // The table before the sums: a sample is in the sums before it is in the table, so nothing is
         // in use that was not allocated.
-        let mut held = Vec::with_capacity(1024);
+        let mut held = Vec::with_capacity(hooks::tally().live as usize + 64);
         hooks::for_each_live(|sample| held.push(sample));
         let mut rows = Vec::with_capacity(stacks::kept().0 + 1);
         let mut row_of = vec![u32::MAX; stacks::NUMBERS];

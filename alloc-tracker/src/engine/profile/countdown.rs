@@ -35,7 +35,8 @@ static FIRST_DEADLINE: OnceLock<Instant> = OnceLock::new();
 pub(super) fn set_deadline(after: Option<Duration>) {
     let nanoseconds = |after: Duration| {
         let first = FIRST_DEADLINE.get_or_init(Instant::now);
-        (first.elapsed().saturating_add(after).as_nanos() as u64).max(1)
+        let after = first.elapsed().saturating_add(after).as_nanos();
+        u64::try_from(after).unwrap_or(u64::MAX).max(1)
     };
     DEADLINE.store(after.map_or(0, nanoseconds), Relaxed);
 }
@@ -117,10 +118,14 @@ impl Countdown {
 
     #[cold]
     fn draw_now(&self, block: &Block, size: u64, after: u64, change: u32) -> Option<Draw> {
-        if MEAN.load(Relaxed) > 0 && is_past_the_deadline() {
-            set_mean(0);
+        let mut mean = MEAN.load(Relaxed);
+        if mean > 0 && is_past_the_deadline() {
+            // Unless somebody else is at it: a session that begins now has another deadline.
+            if MEAN.compare_exchange(mean, 0, Relaxed, Relaxed).is_ok() {
+                CHANGES.fetch_add(1, Release);
+            }
+            mean = 0;
         }
-        let mean = MEAN.load(Relaxed);
         let drawn_under = self.mean.get();
         let hit = drawn_under > 0 && after >= self.ends_at.get();
         if change != self.change.get() {
@@ -144,6 +149,14 @@ impl Countdown {
             return self.unless_busy(drawn_under);
         }
         None
+    }
+
+    /// What was drawn for is not allocated after all: the rest of the countdown is drawn anew, from what
+    /// is.
+    #[cold]
+    pub(super) fn refused(&self, block: &Block) {
+        let bytes = block.published.alloc_bytes.load();
+        self.restart(block, bytes.wrapping_add(self.skipped.get()));
     }
 
     fn unless_busy(&self, mean: u64) -> Option<Draw> {

@@ -6,7 +6,7 @@
 //!                          table of live samples, by address          sums by stack and unit
 //! ```
 //!
-//! * [`countdown`]: which allocations are samples; [`place`]: where their memory lies.
+//! * [`countdown`]: which allocations are samples; [`place`], [`slots`]: where their memory lies.
 //! * [`walk`]: the call stack; [`stacks`]: what was allocated at each; [`names`]: those of units.
 //!
 //! The sums have every sample, live or not; the table has the live ones. Neither locks.
@@ -14,6 +14,7 @@
 mod countdown;
 pub(crate) mod names;
 mod place;
+mod slots;
 pub(crate) mod stacks;
 pub(crate) mod walk;
 
@@ -90,23 +91,29 @@ pub(crate) fn tally() -> Tally {
 
 impl Held {
     const SIZE_BITS: u32 = 48;
+    /// A mean is at most 2^40.
+    const MEAN_BITS: u32 = 41;
 
     fn of([who, what, mean]: Words) -> Self {
         Held {
             site: who as u32,
             thread: (who >> 32) as u32,
             size: what & ((1 << Self::SIZE_BITS) - 1),
-            mean,
-            place: Place::of_code((what >> Self::SIZE_BITS) as u16),
+            mean: mean & ((1 << Self::MEAN_BITS) - 1),
+            place: Place::of_code((
+                (what >> Self::SIZE_BITS) as u16,
+                (mean >> Self::MEAN_BITS) as u32,
+            )),
         }
     }
 
     fn words(self) -> Words {
-        let place = u64::from(self.place.code());
+        let (place, number) = self.place.code();
+        let (place, number) = (u64::from(place), u64::from(number));
         [
             u64::from(self.thread) << 32 | u64::from(self.site),
             place << Self::SIZE_BITS | self.size,
-            self.mean,
+            number << Self::MEAN_BITS | self.mean,
         ]
     }
 }
@@ -162,6 +169,11 @@ impl Drop for Busy {
 /// Calls `each` with every live sample.
 pub(crate) fn for_each_live(mut each: impl FnMut(Held)) {
     LIVE.for_each(|_, words| each(Held::of(words)));
+}
+
+/// The inner allocator has refused what was drawn for.
+pub(super) fn refused() {
+    with(|block| block.countdown.refused(block));
 }
 
 /// # Safety
@@ -282,6 +294,16 @@ unsafe fn realloc_sample<A: GlobalAlloc>(
         put_back(held, block);
         return ptr::null_mut();
     };
+    if let Some(held) = held
+        && draw.is_none()
+        && mean() == 0
+    {
+        // SAFETY: the caller's contract.
+        let moved = unsafe { resize_while_stopped(block, layout, new_layout, held, inner) };
+        if let Some(moved) = moved {
+            return moved;
+        }
+    }
     let mut placed = None;
     if draw.is_some() && reserve() {
         // SAFETY: the new size is not zero by the caller's contract.
@@ -325,6 +347,40 @@ unsafe fn realloc_sample<A: GlobalAlloc>(
         }
     }
     moved
+}
+
+/// A sample that is resized while nobody samples stays one, of what it was. `None`: there is no memory, and
+/// the block is as it was, but not in the table.
+///
+/// # Safety
+///
+/// As for [`realloc_sample`].
+unsafe fn resize_while_stopped<A: GlobalAlloc>(
+    block: *mut u8,
+    layout: Layout,
+    new: Layout,
+    held: Held,
+    inner: &A,
+) -> Option<*mut u8> {
+    if matches!(held.place, Place::Slot(_)) && new.size() <= PLACED_ALIGN {
+        put(block, held);
+        return Some(block);
+    }
+    // SAFETY: the caller's contract.
+    let grown = unsafe { place::grow(block, layout, held.place, new.size(), inner) };
+    if let Some((moved, place)) = grown {
+        put(moved, Held { place, ..held });
+        return Some(moved);
+    }
+    // SAFETY: the new size is not zero by the caller's contract.
+    let (moved, place) = unsafe { place::alloc(new, inner, Fill::None) }?;
+    // SAFETY: both blocks are at least so long, and one is fresh; the old one lies as `held` says.
+    unsafe {
+        ptr::copy_nonoverlapping(block, moved, layout.size().min(new.size()));
+        place::dealloc(block, layout, held.place, inner);
+    }
+    put(moved, Held { place, ..held });
+    Some(moved)
 }
 
 /// What the table has of a block, which it then has no more.

@@ -1,12 +1,13 @@
 //! Where sampled blocks lie: at multiples of [`ALIGN`], so that a free tells them from others by
 //! their address.
 //!
-//! A small one is over-aligned. A large one is a block of the inner allocator's with room to spare,
-//! in which the data begins at the first such multiple: so zeroed memory still comes from the system
-//! as it is, and a reallocation still moves pages instead of bytes.
+//! A small one takes one of the [`slots`]. A larger one is a block of the inner allocator's with room to
+//! spare, in which the data begins at the first such multiple: so zeroed memory still comes from the
+//! system as it is, and a reallocation still moves pages instead of bytes.
 
 use super::super::hooks::Fill;
 use super::super::published::PLACED_ALIGN as ALIGN;
+use super::slots;
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr;
 
@@ -15,51 +16,35 @@ use std::ptr;
 pub(super) enum Place {
     /// As its layout asks, which is enough.
     Natural,
-    /// With an alignment of [`ALIGN`].
-    Aligned,
+    /// In the slot with this number.
+    Slot(u32),
     /// So many bytes after the start of a block that is [`ALIGN`] bytes larger.
     Padded(u16),
 }
 
-/// From this size on, blocks are padded.
-const LARGE: usize = 4 * ALIGN;
-
 impl Place {
-    /// For the table.
-    pub(super) fn code(self) -> u16 {
+    /// For the table: a word of 16 bits, and one of 23.
+    pub(super) fn code(self) -> (u16, u32) {
         match self {
-            Place::Natural => u16::MAX,
-            Place::Aligned => u16::MAX - 1,
-            Place::Padded(offset) => offset,
+            Place::Natural => (u16::MAX, 0),
+            Place::Slot(number) => (u16::MAX - 1, number),
+            Place::Padded(offset) => (offset, 0),
         }
     }
 
-    pub(super) fn of_code(code: u16) -> Self {
+    pub(super) fn of_code((code, number): (u16, u32)) -> Self {
         match code {
             u16::MAX => Place::Natural,
-            code if code == u16::MAX - 1 => Place::Aligned,
+            code if code == u16::MAX - 1 => Place::Slot(number),
             offset => Place::Padded(offset),
         }
     }
+}
 
-    /// The layout of the inner allocator's block. `None`: there is no such layout.
-    fn layout(self, layout: Layout) -> Option<Layout> {
-        match self {
-            Place::Natural => Some(layout),
-            Place::Aligned => layout.align_to(ALIGN).ok(),
-            Place::Padded(_) => {
-                let size = layout.size().checked_add(ALIGN)?;
-                Layout::from_size_align(size, layout.align()).ok()
-            }
-        }
-    }
-
-    fn offset(self) -> usize {
-        match self {
-            Place::Padded(offset) => usize::from(offset),
-            Place::Natural | Place::Aligned => 0,
-        }
-    }
+/// The layout of a padded block in the inner allocator. `None`: there is no such layout.
+fn padded(layout: Layout) -> Option<Layout> {
+    let size = layout.size().checked_add(ALIGN)?;
+    Layout::from_size_align(size, layout.align()).ok()
 }
 
 /// A block at a multiple of [`ALIGN`]. `None`: the inner allocator has no such memory.
@@ -72,20 +57,23 @@ pub(super) unsafe fn alloc<A: GlobalAlloc>(
     inner: &A,
     fill: Fill,
 ) -> Option<(*mut u8, Place)> {
-    let place = if layout.align() >= ALIGN {
-        Place::Natural
-    } else if layout.size() >= LARGE {
-        Place::Padded(0)
-    } else {
-        Place::Aligned
-    };
-    // SAFETY: the size is the caller's or larger, so it is not zero.
-    let base = unsafe { fill.alloc(place.layout(layout)?, inner) };
+    if layout.align() >= ALIGN {
+        // SAFETY: the caller's contract.
+        let block = unsafe { fill.alloc(layout, inner) };
+        return (!block.is_null()).then_some((block, Place::Natural));
+    }
+    if layout.size() <= ALIGN {
+        let (number, block) = slots::take(inner)?;
+        if fill == Fill::Zero {
+            // SAFETY: a slot is as long, and the caller's alone.
+            unsafe { block.write_bytes(0, layout.size()) };
+        }
+        return Some((block, Place::Slot(number)));
+    }
+    // SAFETY: the size is above the caller's, so it is not zero.
+    let base = unsafe { fill.alloc(padded(layout)?, inner) };
     if base.is_null() {
         return None;
-    }
-    if !matches!(place, Place::Padded(_)) {
-        return Some((base, place));
     }
     let offset = offset(base);
     // SAFETY: the offset is below `ALIGN`, and the block is that much larger.
@@ -108,16 +96,23 @@ pub(super) unsafe fn dealloc<A: GlobalAlloc>(
     place: Place,
     inner: &A,
 ) {
-    // There was one when the block was allocated.
-    if let Some(layout) = place.layout(layout) {
-        // SAFETY: the caller's contract: so many bytes before `block` begins the inner block, which
-        // has this layout.
-        unsafe { inner.dealloc(block.sub(place.offset()), layout) }
+    match place {
+        Place::Slot(number) => slots::give_back(number),
+        // SAFETY: the caller's contract.
+        Place::Natural => unsafe { inner.dealloc(block, layout) },
+        Place::Padded(offset) => {
+            // There was one when the block was allocated.
+            if let Some(layout) = padded(layout) {
+                // SAFETY: the caller's contract: so many bytes before `block` begins the inner block,
+                // which has this layout.
+                unsafe { inner.dealloc(block.sub(usize::from(offset)), layout) }
+            }
+        }
     }
 }
 
 /// Resizes a padded block where pages may be moved instead of bytes. `None`: it is not one, or will
-/// not be large; or the inner allocator has no memory. The block is then as it was.
+/// be small; or the inner allocator has no memory. The block is then as it was.
 ///
 /// # Safety
 ///
@@ -129,14 +124,17 @@ pub(super) unsafe fn grow<A: GlobalAlloc>(
     new: usize,
     inner: &A,
 ) -> Option<(*mut u8, Place)> {
-    if !matches!(place, Place::Padded(_)) || new < LARGE {
+    let Place::Padded(from) = place else {
+        return None;
+    };
+    if new <= ALIGN {
         return None;
     }
     let size = new.checked_add(ALIGN)?;
     Layout::from_size_align(size, layout.align()).ok()?;
-    let from = place.offset();
+    let from = usize::from(from);
     // SAFETY: as in `dealloc`; the new size is checked above.
-    let base = unsafe { inner.realloc(block.sub(from), place.layout(layout)?, size) };
+    let base = unsafe { inner.realloc(block.sub(from), padded(layout)?, size) };
     if base.is_null() {
         return None;
     }
