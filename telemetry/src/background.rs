@@ -217,6 +217,9 @@ impl Worker {
     /// Sleeps so long, or until woken or until an incident wants to be looked at.
     fn sleep(&self, left: Option<Duration>) {
         let core = &self.core;
+        // Before, too: what wakes the thread may have been taken by an exporter that parks.
+        #[cfg(all(feature = "signal", target_os = "linux"))]
+        core.answer_signals();
         let due = (core.incidents.due())
             .map(|due| Duration::from_nanos(due.saturating_sub(core.clock.now())));
         match left.into_iter().chain(due).min() {
@@ -295,6 +298,7 @@ struct ReportStopped(Arc<Core>);
 
 impl Drop for ReportStopped {
     fn drop(&mut self) {
+        self.0.abandon_incidents();
         self.0.background.report(|progress| progress.stopped = true);
     }
 }

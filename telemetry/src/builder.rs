@@ -312,13 +312,15 @@ impl Builder {
         let (flush_every, watches) = (self.flush_every, watches.collect());
         Background::start(&core, self.exporters, flush_every, self.output, watches)
             .map_err(BuildError::Thread)?;
+        // From here on an error ends the thread again.
+        let telemetry = Telemetry::new(Arc::clone(&core));
         #[cfg(all(feature = "signal", target_os = "linux"))]
         for (signal, incident) in self.signals {
             crate::incidents::signal::listen(&core, signal, incident)
                 .map_err(|source| BuildError::Signal { signal, source })?;
         }
-        let layer = TelemetryLayer::new(Arc::clone(&core), interest);
-        Ok((layer, Telemetry::new(core)))
+        let layer = TelemetryLayer::new(core, interest);
+        Ok((layer, telemetry))
     }
 }
 

@@ -56,9 +56,7 @@ where
         let mut verdict = core.events.decide(site, event.metadata(), &core.clock);
         // PERF: what is over its limit, which in a storm is all, need not know where it is.
         if let Verdict::Suppressed(now) = verdict
-            && core
-                .incidents
-                .raise_event(|| self.is_in_incident(event, &cx), now)
+            && core.raise_event(|| self.is_in_incident(event, &cx), now)
         {
             verdict = Verdict::Passes(now);
         }
@@ -281,6 +279,9 @@ impl Tracker {
         let Some(slot) = self.core.slots.get(member.slot) else {
             return;
         };
+        if self.core.clock.now() >= self.core.incidents.end() {
+            return;
+        }
         alloc_tracker::excluded(|| {
             let fields = FieldBytes::of(|visit| attributes.record(visit));
             let mut read = Fields::default();
@@ -385,7 +386,8 @@ impl Tracker {
             return Outcome::NotChosen;
         }
         let kind = core.kinds.get(unit.kind);
-        let (sample, now) = (core.head_sample, || core.clock.now());
+        let now = || (core.clock.now(), core.incidents.end());
+        let sample = core.head_sample;
         match (kind.chooser).choose(
             unit,
             kind.limits(),

@@ -21,6 +21,11 @@ fn alone() -> MutexGuard<'static, ()> {
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// For a minute, whatever it takes: a debug build on a busy machine takes more than its share.
+fn a_minute() -> Incident {
+    Incident::for_(MINUTE).max_cpu(1.0)
+}
+
 fn pay(user: u64) {
     info_span!("pay", user).in_scope(|| info!("paid"));
 }
@@ -55,7 +60,7 @@ fn units_within_the_scope_are_kept_and_others_are_not() {
         |telemetry| {
             (0..10).for_each(pay);
             (0..10).for_each(|_| browse());
-            let incident = Incident::for_(MINUTE).unit("pay").who("me").why("to see");
+            let incident = a_minute().unit("pay").who("me").why("to see");
             let id = telemetry.incident(incident).unwrap();
             (0..10).for_each(pay);
             (0..10).for_each(|_| browse());
@@ -89,7 +94,7 @@ fn a_scope_of_fields_is_kept_to() {
     let (written, _) = written(
         |b| b,
         |telemetry| {
-            let incident = Incident::for_(MINUTE).field("user", "7");
+            let incident = a_minute().field("user", "7");
             // The kind is not known yet: it is when the incident is looked at again.
             pay(7);
             let id = telemetry.incident(incident).unwrap();
@@ -115,7 +120,7 @@ fn a_kind_that_is_new_is_within_the_scope_soon() {
     let (written, _) = written(
         |b| b,
         |telemetry| {
-            let id = telemetry.incident(Incident::for_(MINUTE)).unwrap();
+            let id = telemetry.incident(a_minute()).unwrap();
             let start = Instant::now();
             while start.elapsed() < Duration::from_millis(1500) {
                 info_span!("new").in_scope(|| ());
@@ -141,7 +146,7 @@ fn events_of_units_within_the_scope_pass_their_limits() {
         |telemetry| {
             storm(true);
             storm(false);
-            let incident = Incident::for_(MINUTE).unit("pay");
+            let incident = a_minute().unit("pay");
             let id = telemetry.incident(incident).unwrap();
             storm(true);
             storm(false);
@@ -199,25 +204,23 @@ fn what_cannot_be_is_refused_and_says_why() {
         let refused = telemetry.incident(Incident::for_(MINUTE).max_cpu(share));
         assert!(matches!(refused, Err(IncidentError::Cpu(_))));
     }
-    let refused = telemetry
-        .incident(Incident::for_(MINUTE).heap(0))
-        .unwrap_err();
+    let refused = telemetry.incident(a_minute().heap(0)).unwrap_err();
     assert!(
         refused.to_string().contains("a mean of 0 bytes"),
         "{refused}"
     );
     let ids: Vec<_> = (0..8)
-        .map(|_| telemetry.incident(Incident::for_(MINUTE)).unwrap())
+        .map(|_| telemetry.incident(a_minute()).unwrap())
         .collect();
-    let refused = telemetry.incident(Incident::for_(MINUTE)).unwrap_err();
+    let refused = telemetry.incident(a_minute()).unwrap_err();
     assert_eq!(refused, IncidentError::TooMany(8));
     for id in ids {
         assert!(telemetry.end_incident(id));
     }
     telemetry.flush();
-    telemetry.incident(Incident::for_(MINUTE)).unwrap();
+    telemetry.incident(a_minute()).unwrap();
     telemetry.shutdown(Duration::from_secs(5)).unwrap();
-    let refused = telemetry.incident(Incident::for_(MINUTE)).unwrap_err();
+    let refused = telemetry.incident(a_minute()).unwrap_err();
     assert_eq!(refused, IncidentError::NotRunning);
     assert_eq!(
         telemetry
@@ -251,9 +254,7 @@ fn the_heap_is_profiled_meanwhile_and_the_culprit_named() {
         |telemetry| {
             kept.push(info_span!("pay").in_scope(leaks));
             let started = Instant::now();
-            let id = telemetry
-                .incident(Incident::for_(MINUTE).heap(1024))
-                .unwrap();
+            let id = telemetry.incident(a_minute().heap(1024)).unwrap();
             let samples = alloc_tracker::profiler::info().samples;
             kept.push(info_span!("pay").in_scope(leaks));
             assert!(
@@ -300,7 +301,7 @@ fn incidents_may_overlap_and_the_finest_rate_counts() {
         |telemetry| {
             pay(0);
             browse();
-            let of = |unit: &str| Incident::for_(MINUTE).unit(unit);
+            let of = |unit: &str| a_minute().unit(unit);
             let coarse = telemetry.incident(of("pay").heap(1 << 20)).unwrap();
             assert_eq!(mean(), Some(1 << 20));
             let fine = telemetry.incident(of("browse").heap(1 << 16)).unwrap();
@@ -327,9 +328,7 @@ fn a_directory_that_is_not_there_is_told_and_nothing_else_is_lost() {
     let (written, ledger) = written(
         |b| b.incident_directory("/nowhere/at/all"),
         |telemetry| {
-            telemetry
-                .incident(Incident::for_(MINUTE).heap(1 << 20))
-                .unwrap();
+            telemetry.incident(a_minute().heap(1 << 20)).unwrap();
             pay(1);
         },
     );
@@ -346,7 +345,7 @@ fn an_incident_sheds_what_is_more_than_its_share() {
         |b| b.incident_directory(directory.path()),
         |telemetry| {
             pay(0);
-            let incident = Incident::for_(MINUTE).heap(1).max_cpu(0.01).max_bytes(2000);
+            let incident = a_minute().heap(1).max_cpu(0.01).max_bytes(2000);
             let id = telemetry.incident(incident).unwrap();
             let start = Instant::now();
             while start.elapsed() < Duration::from_millis(3500) {
@@ -379,10 +378,8 @@ fn a_trigger_begins_one_at_the_flush_that_sees_its_condition() {
     let budgets: Budgets = "[unit.pay]\nallocs.max = 0\n".parse().unwrap();
     let (written, _) = written(
         |b| {
-            b.budgets(budgets).trigger(
-                Trigger::over_budget(0.5),
-                Incident::for_(MINUTE).unit("pay"),
-            )
+            b.budgets(budgets)
+                .trigger(Trigger::over_budget(0.5), a_minute().unit("pay"))
         },
         |telemetry| {
             browse();
@@ -418,7 +415,7 @@ fn memory_that_grows_begins_one() {
         |b| {
             b.trigger(
                 Trigger::live_bytes_grow(10 << 20).for_intervals(2),
-                Incident::for_(MINUTE),
+                a_minute(),
             )
         },
         |telemetry| {
@@ -447,7 +444,7 @@ fn memory_that_grows_begins_one() {
 #[test]
 fn a_signal_begins_one_in_an_idle_service() {
     let (builder, _written) = builder();
-    let incident = Incident::for_(MINUTE).why("kill -USR2");
+    let incident = a_minute().why("kill -USR2");
     let (_layer, telemetry) = builder
         .incident_on_signal(signal_hook::consts::SIGUSR2, incident)
         .build()
@@ -464,7 +461,7 @@ fn a_signal_begins_one_in_an_idle_service() {
         ("signal", "kill -USR2")
     );
     let refused = Telemetry::builder()
-        .incident_on_signal(signal_hook::consts::SIGKILL, Incident::for_(MINUTE))
+        .incident_on_signal(signal_hook::consts::SIGKILL, a_minute())
         .build();
     assert!(refused.unwrap_err().to_string().contains("signal 9"));
 }

@@ -58,6 +58,14 @@ impl Reason {
 pub(crate) struct Reasons(u8);
 
 impl Reasons {
+    /// Incidents end on time even if the thread that would say so is held up.
+    fn as_of(self, now: u64, incidents_end: u64) -> Self {
+        match now < incidents_end {
+            true => self,
+            false => Reasons(self.0 & !(1 << Reason::Incident as u8)),
+        }
+    }
+
     fn all(self) -> impl Iterator<Item = Reason> {
         let applies = move |reason: &Reason| self.0 & 1 << *reason as u8 != 0;
         Reason::ALL.into_iter().filter(applies)
@@ -189,7 +197,7 @@ const SLOW_IS_KNOWN_FROM: u64 = 100;
 const RARE_IN: u64 = 100;
 
 impl Chooser {
-    /// Chooses a unit that ended at `now`. `is_drawn`: it is in the sample; `is_in_incident`: an
+    /// Chooses a unit that ended at the first of `now`; incidents are over at the second. `is_drawn`: it is in the sample; `is_in_incident`: an
     /// incident is about it by its fields, whatever it is about by its kind.
     #[inline]
     pub(crate) fn choose(
@@ -198,7 +206,7 @@ impl Chooser {
         limits: &[Limit],
         sample: HeadSample,
         (is_drawn, is_in_incident): (bool, bool),
-        now: impl FnOnce() -> u64,
+        now: impl FnOnce() -> (u64, u64),
     ) -> Choice {
         let reasons = u8::from(is_drawn) << Reason::Sample as u8
             | u8::from(unit.error) << Reason::Error as u8
@@ -209,12 +217,16 @@ impl Chooser {
         if reasons == 0 {
             return Choice::No;
         }
-        self.choose_for(Reasons(reasons), sample, now())
+        let (now, incidents_end) = now();
+        self.choose_for(Reasons(reasons).as_of(now, incidents_end), sample, now)
     }
 
     /// The first reason within its limit keeps it; in the books of those before, it is left out.
     #[cold]
     fn choose_for(&self, reasons: Reasons, sample: HeadSample, now: u64) -> Choice {
+        if reasons.0 == 0 {
+            return Choice::No;
+        }
         for reason in reasons.all() {
             let left_out = &self.left_out[reason as usize];
             if self.limiters[reason as usize].allows(reason.rate(), now) {

@@ -6,7 +6,7 @@ use alloc_tracker::profiler::{self, Config, Figure, Growth, Profile, Session};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Growth that is named in a record, and frames of each.
 const CULPRITS: usize = 5;
@@ -16,7 +16,6 @@ const FRAMES: usize = 12;
 #[derive(Debug, Default)]
 pub(super) struct Heap {
     session: Option<Session>,
-    mean: u64,
 }
 
 impl Heap {
@@ -31,11 +30,15 @@ impl Heap {
             self.session = Some(profiler::start(config).map_err(|error| error.to_string())?);
         } else {
             profiler::set_stop_after(Some(for_));
-            if self.mean != mean {
+            // Its time may be over, and nobody said so yet.
+            if !profiler::is_running() {
+                self.session = None;
+                return self.want(Some(mean), for_);
+            }
+            if profiler::mean_bytes() != Some(mean) {
                 profiler::set_mean_bytes(mean).map_err(|error| error.to_string())?;
             }
         }
-        self.mean = mean;
         Ok(())
     }
 }
@@ -71,7 +74,10 @@ pub(super) fn report(
         }
     };
     let service: String = service.chars().map(clean).collect();
-    let name = format!("{service}-{}-incident-{id}", std::process::id());
+    // Another run of the service may have the same process id, in a container always.
+    let since = profile.taken().duration_since(UNIX_EPOCH);
+    let seconds = since.unwrap_or_default().as_secs();
+    let name = format!("{service}-{seconds}-{}-incident-{id}", std::process::id());
     let (mut files, mut errors) = (Vec::new(), Vec::new());
     let mut write = |extension: &str, write: &dyn Fn(&mut dyn Write) -> io::Result<()>| {
         let path = directory.join(format!("{name}.{extension}"));
@@ -101,7 +107,8 @@ pub(super) fn report(
 }
 
 fn create(path: &PathBuf, write: &dyn Fn(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
+    // Nobody's file is overwritten, and no link followed.
+    let mut file = BufWriter::new(File::create_new(path)?);
     write(&mut file)?;
     file.flush()
 }

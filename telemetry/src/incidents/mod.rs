@@ -27,12 +27,13 @@ pub use trigger::Trigger;
 pub(crate) use trigger::Watch;
 
 use crate::core::Core;
-use crate::export::{IncidentCost, IncidentEnd, IncidentRecord, IncidentScope};
+use crate::export::{HeapReport, IncidentCost, IncidentEnd, IncidentRecord, IncidentScope};
 use crate::rate::{Limiter, Rate};
 use crate::snapshot::{UnitSnapshot, timestamp};
 use crate::units::KindId;
 use heap::{Before, Heap};
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -62,6 +63,8 @@ pub(crate) struct Incidents {
     state: Mutex<State>,
     /// When there is something to do, by the instance's clock.
     due: AtomicU64,
+    /// When the last of those in progress ends, at the latest.
+    end: AtomicU64,
     /// Whether events over their limits may pass.
     raises_events: AtomicBool,
     /// Whether any unit is told from others by its fields.
@@ -78,6 +81,8 @@ pub(crate) struct Incidents {
 #[derive(Debug, Default)]
 struct State {
     last_id: u64,
+    /// The background thread is gone: nothing would ever end.
+    closed: bool,
     active: Vec<Active>,
     /// Over, by what and after how many seconds, and not told of.
     over: Vec<(Active, &'static str, f64)>,
@@ -87,6 +92,8 @@ struct State {
     heap: Heap,
     /// The mean is this many times what was asked for, to take less.
     shed_heap: u64,
+    /// No unit is kept and no event passes for the sake of incidents, to take less.
+    paused: bool,
     looked: Spent,
 }
 
@@ -128,6 +135,7 @@ impl Incidents {
             settings,
             state: Mutex::default(),
             due: AtomicU64::new(NEVER),
+            end: AtomicU64::new(0),
             raises_events: AtomicBool::new(false),
             by_fields: AtomicBool::new(false),
             events: Limiter::default(),
@@ -161,17 +169,9 @@ impl Incidents {
         self.by_fields.load(Relaxed)
     }
 
-    /// Whether an event that is over its limit passes, `now`: one of a unit within the scope.
-    #[inline]
-    pub(crate) fn raise_event(&self, is_in_scope: impl FnOnce() -> bool, now: u64) -> bool {
-        self.raises_events.load(Relaxed) && self.raise(is_in_scope, now)
-    }
-
-    #[cold]
-    fn raise(&self, is_in_scope: impl FnOnce() -> bool, now: u64) -> bool {
-        let passes = is_in_scope() && self.events.allows(EVENTS, now);
-        self.passed.fetch_add(u64::from(passes), Relaxed);
-        passes
+    /// When the last of those in progress ends, at the latest, by the instance's clock.
+    pub(crate) fn end(&self) -> u64 {
+        self.end.load(Relaxed)
     }
 
     /// An exemplar was written for the sake of an incident.
@@ -204,6 +204,23 @@ impl Incidents {
 }
 
 impl Core {
+    /// Whether an event that is over its limit passes, `now` by the clock of events: one of a unit within
+    /// the scope of an incident.
+    #[inline]
+    pub(crate) fn raise_event(&self, is_in_scope: impl FnOnce() -> bool, now: u64) -> bool {
+        self.incidents.raises_events.load(Relaxed) && self.raise(is_in_scope, now)
+    }
+
+    #[cold]
+    fn raise(&self, is_in_scope: impl FnOnce() -> bool, now: u64) -> bool {
+        let incidents = &self.incidents;
+        let passes = self.clock.now() < incidents.end()
+            && is_in_scope()
+            && incidents.events.allows(EVENTS, now);
+        incidents.passed.fetch_add(u64::from(passes), Relaxed);
+        passes
+    }
+
     /// Begins an incident, on the calling thread.
     pub(crate) fn begin_incident(&self, incident: Incident) -> Result<IncidentId, IncidentError> {
         alloc_tracker::excluded(|| {
@@ -212,13 +229,17 @@ impl Core {
             if self.background.is_stopping() || self.background.is_forked() {
                 return Err(IncidentError::NotRunning);
             }
+            // Before the lock: it takes a while if much is live.
+            let before = incident.heap.map(|_| heap::before());
             let mut state = incidents.state();
+            if state.closed {
+                return Err(IncidentError::NotRunning);
+            }
             if state.active.len() >= MOST {
                 return Err(IncidentError::TooMany(MOST));
             }
             let now = self.clock.now();
             let id = IncidentId(state.last_id + 1);
-            let before = incident.heap.map(|_| heap::before());
             let record = self.incident_record(id, &incident);
             let ttl = u64::try_from(incident.ttl.as_nanos()).unwrap_or(NEVER);
             state.active.push(Active {
@@ -234,6 +255,7 @@ impl Core {
             });
             if state.active.len() == 1 {
                 state.shed_heap = 1;
+                state.paused = false;
                 state.looked = self.spent(now);
             }
             if let Err(why) = self.apply(&mut state, now) {
@@ -273,6 +295,7 @@ impl Core {
         self.counters.note_own_cpu();
         let mut state = self.incidents.state();
         let state = &mut *state;
+        state.closed |= all;
         self.shed(state, now);
         let is_over = |active: &mut Active| all || active.ends <= now;
         let over = state.active.extract_if(.., is_over).map(|active| {
@@ -288,6 +311,14 @@ impl Core {
         // Everything is as before from here on, however long the reports take.
         let _ = self.apply(state, now);
         !state.over.is_empty()
+    }
+
+    /// The background thread ends, however: everything is as before.
+    pub(crate) fn abandon_incidents(&self) {
+        let mut state = self.incidents.state();
+        state.closed = true;
+        state.active.clear();
+        let _ = self.apply(&mut state, self.clock.now());
     }
 
     /// Makes the records of incidents that are over, now that what was kept for them is written.
@@ -309,9 +340,21 @@ impl Core {
         let now = self.clock.now();
         for watch in watches {
             if let Some(incident) = watch.look(units, now) {
-                // As many as may be are in progress: there is detail enough.
-                let _ = self.begin_incident(incident);
+                self.begin_unasked(incident);
             }
+        }
+    }
+
+    /// Begins an incident that nobody waits for. If the heap cannot be profiled it begins without, and
+    /// says so; if as many as may be are in progress, there is detail enough.
+    fn begin_unasked(&self, incident: Incident) {
+        if let Err(IncidentError::Heap(why)) = self.begin_incident(incident.clone()) {
+            let why = format!("{} (the heap cannot be profiled: {why})", incident.why);
+            let without = Incident {
+                heap: None,
+                ..incident.why(why)
+            };
+            let _ = self.begin_incident(without);
         }
     }
 
@@ -324,13 +367,19 @@ impl Core {
         let shares = state.active.iter().map(|active| active.incident.cpu_share);
         let allowed = shares.fold(f64::INFINITY, f64::min);
         if wall >= LOOK_EVERY / 2 {
+            let samples = spent.samples > state.looked.samples;
             state.looked = spent;
             if share > allowed {
                 let times = (share / allowed).ceil() as u64;
-                state.shed_heap = state.shed_heap.saturating_mul(times.max(2)).min(1 << 20);
+                if samples && state.shed_heap < 1 << 20 {
+                    state.shed_heap = state.shed_heap.saturating_mul(times.max(2)).min(1 << 20);
+                } else {
+                    state.paused = true;
+                }
                 state.active.iter_mut().for_each(|active| active.shed += 1);
             } else if share < allowed / 4.0 {
                 state.shed_heap = (state.shed_heap / 2).max(1);
+                state.paused = false;
             }
         }
         for active in &mut state.active {
@@ -344,8 +393,12 @@ impl Core {
 
     /// Has the effects be those of the incidents in progress.
     fn apply(&self, state: &mut State, now: u64) -> Result<(), String> {
-        let (incidents, active) = (&self.incidents, &state.active);
-        let writing = || active.iter().filter(|active| !active.out_of_bytes);
+        let (incidents, active, paused) = (&self.incidents, &state.active, state.paused);
+        let writing = || {
+            active
+                .iter()
+                .filter(|active| !active.out_of_bytes && !paused)
+        };
         let mut any_fields = false;
         for (_, kind) in self.kinds.all() {
             let (name, target) = (kind.name(), kind.target());
@@ -364,6 +417,8 @@ impl Core {
         incidents
             .raises_events
             .store(writing().next().is_some(), Relaxed);
+        let end = active.iter().map(|active| active.ends).max();
+        incidents.end.store(end.unwrap_or(0), Relaxed);
         let due = active.iter().map(|active| active.ends).min();
         let due = due.map_or(NEVER, |ends| ends.min(now.saturating_add(LOOK_EVERY)));
         incidents.due.store(due, Relaxed);
@@ -437,11 +492,20 @@ impl Core {
     }
 
     fn end_record(&self, active: Active, by: &str, seconds: f64) -> IncidentRecord {
-        let now = self.clock.now();
-        let spent = self.spent(now);
         let Active { id, before, .. } = active;
         let directory = &self.incidents.settings.directory;
-        let heap = before.map(|before| heap::report(&before, directory, &self.service, id));
+        let heap = before.map(|before| {
+            // It reads debug information, and draws: its panic ends nothing but itself.
+            let report = || heap::report(&before, directory, &self.service, id);
+            catch_unwind(AssertUnwindSafe(report)).unwrap_or_else(|_| HeapReport {
+                error: Some("the report panicked".to_owned()),
+                ..HeapReport::default()
+            })
+        });
+        self.counters.note_own_cpu();
+        let spent = self.spent(self.clock.now());
+        // The report is not what others are given less for.
+        self.incidents.state().looked = spent;
         let cpu = self
             .counters
             .own_cpu_ns()

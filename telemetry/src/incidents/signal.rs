@@ -51,8 +51,7 @@ impl Core {
         };
         let incidents: Vec<Incident> = self.incidents.listeners().iter().filter_map(came).collect();
         for incident in incidents {
-            // If as many as may be are in progress, there is detail enough.
-            let _ = self.begin_incident(incident);
+            self.begin_unasked(incident);
         }
     }
 }

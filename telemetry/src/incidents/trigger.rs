@@ -4,7 +4,8 @@ use super::spec::Incident;
 use crate::snapshot::UnitSnapshot;
 use std::time::Duration;
 
-/// A condition on live figures, looked at at each flush; when it holds, an incident begins.
+/// A condition on live figures, looked at at each flush, so only while units or events come in; when it
+/// holds, an incident begins.
 ///
 /// ```
 /// use std::time::Duration;
@@ -96,10 +97,14 @@ impl Watch {
 
     /// Looks at the figures of an interval: the incident that begins, if one does.
     pub(super) fn look(&mut self, units: &[UnitSnapshot], now: u64) -> Option<Incident> {
-        let found = self.holds(units);
+        let found = match self.holds(units) {
+            Look::Nothing => return None,
+            Look::No => None,
+            Look::Yes(why) => Some(why),
+        };
         self.held = found.as_ref().map_or(0, |_| self.held + 1);
-        let why =
-            found.filter(|_| self.held >= self.trigger.intervals && now >= self.not_before)?;
+        let is_time = self.held >= self.trigger.intervals && now >= self.not_before;
+        let why = found.filter(|_| is_time)?;
         self.held = 0;
         let cool_down = u64::try_from(self.trigger.cool_down.as_nanos()).unwrap_or(u64::MAX);
         self.not_before = now.saturating_add(cool_down);
@@ -110,34 +115,55 @@ impl Watch {
         Some(self.incident.clone().who("trigger").why(why))
     }
 
-    /// What has been found, if the condition holds.
-    fn holds(&mut self, units: &[UnitSnapshot]) -> Option<String> {
+    fn holds(&mut self, units: &[UnitSnapshot]) -> Look {
         match &self.trigger.condition {
-            Condition::OverBudget { share } => units.iter().find_map(|unit| {
-                let mut budgets = unit.budgets.iter();
-                let (limit, figures) =
-                    budgets.find(|(_, b)| b.of > 0 && b.over as f64 > share * b.of as f64)?;
-                let name = &unit.unit;
-                Some(format!(
-                    "{name}: {limit} is over its budget: {}",
-                    figures.describe()
-                ))
-            }),
-            Condition::P99 { unit, above } => units.iter().find_map(|snapshot| {
-                let wall = snapshot.metrics.get("wall")?.as_ref()?;
-                let p99 = Duration::from_nanos(wall.p99);
-                (snapshot.unit == *unit && p99 > *above)
-                    .then(|| format!("{unit}: p99 of wall is {p99:?}, above {above:?}"))
-            }),
+            Condition::OverBudget { share } => {
+                let broken = units.iter().find_map(|unit| {
+                    let mut budgets = unit.budgets.iter();
+                    let (limit, figures) =
+                        budgets.find(|(_, b)| b.of > 0 && b.over as f64 > share * b.of as f64)?;
+                    let (name, figures) = (&unit.unit, figures.describe());
+                    Some(format!("{name}: {limit} is over its budget: {figures}"))
+                });
+                match broken {
+                    Some(why) => Look::Yes(why),
+                    None if units.iter().all(|unit| unit.budgets.is_empty()) => Look::Nothing,
+                    None => Look::No,
+                }
+            }
+            Condition::P99 { unit, above } => {
+                let of_unit = units.iter().filter(|snapshot| snapshot.unit == *unit);
+                let walls = of_unit.filter_map(|snapshot| snapshot.metrics.get("wall")?.as_ref());
+                let Some(p99) = walls.map(|wall| Duration::from_nanos(wall.p99)).max() else {
+                    return Look::Nothing;
+                };
+                match p99 > *above {
+                    true => Look::Yes(format!("{unit}: p99 of wall is {p99:?}, above {above:?}")),
+                    false => Look::No,
+                }
+            }
             Condition::LiveBytes { growth } => {
                 let now = alloc_tracker::process_usage().live_bytes();
-                let before = self.live_bytes.replace(now)?;
+                let Some(before) = self.live_bytes.replace(now) else {
+                    return Look::Nothing;
+                };
                 let grown = u64::try_from(now - before).unwrap_or(0);
-                (grown >= *growth && *growth > 0)
-                    .then(|| format!("live bytes grew by {grown} in a flush interval"))
+                match grown >= *growth && grown > 0 {
+                    true => Look::Yes(format!("live bytes grew by {grown} in a flush interval")),
+                    false => Look::No,
+                }
             }
         }
     }
+}
+
+/// What a look at a condition says.
+enum Look {
+    /// There are no figures of it.
+    Nothing,
+    No,
+    /// It holds, and this has been found.
+    Yes(String),
 }
 
 #[cfg(test)]

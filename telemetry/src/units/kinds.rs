@@ -37,6 +37,14 @@ pub(crate) struct Kind {
 }
 
 impl Kind {
+    fn numbered(number: usize) -> Self {
+        let kind = Kind::default();
+        if number == KindId::OTHER.0 as usize {
+            let _ = kind.unit_name.set(UnitName::of("other"));
+        }
+        kind
+    }
+
     pub(crate) fn name(&self) -> &'static str {
         self.site.get().map_or("other", |site| site.name())
     }
@@ -98,7 +106,7 @@ impl Kinds {
         Kinds {
             filter,
             budgets,
-            kinds: (0..=max).map(|_| Kind::default()).collect(),
+            kinds: (0..=max).map(Kind::numbered).collect(),
             len: AtomicU32::new(1),
             making: Mutex::new(()),
             last_interval: AtomicU64::new(0),
