@@ -9,6 +9,8 @@
 mod block_table;
 #[path = "../../src/engine/counts.rs"]
 mod counts;
+#[path = "../../src/engine/free_stack.rs"]
+mod free_stack;
 #[path = "../../src/engine/published.rs"]
 mod published;
 #[path = "../../src/engine/slot.rs"]

@@ -2,10 +2,12 @@
 
 use super::block_table::{Table, Words};
 use super::counts::Counts;
+use super::free_stack::FreeStack;
 use super::published::{OWN, PLACED_ALIGN, PROCESS, Placing, Published, UNPUBLISHED, Watchers};
 use super::slot::Slot;
 use super::unit_cell::UnitCell;
 use loom::sync::Arc;
+use loom::sync::atomic::AtomicU32;
 use loom::thread;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -302,6 +304,58 @@ fn what_is_read_of_a_block_is_of_one_block() {
         assert_eq!(table.remove(128), Some(entry(2)));
         assert!(table.insert(128, entry(3)));
         reader.join().unwrap();
+    });
+}
+
+/// Nobody has a number that somebody else has, and none is lost.
+#[test]
+fn a_free_number_is_given_to_one() {
+    struct Pool {
+        free: FreeStack,
+        links: [AtomicU32; 3],
+        taken: [AtomicU32; 3],
+    }
+    impl Pool {
+        fn take(&self) -> Option<u32> {
+            let number = self.free.pop(|n| self.links.get(n as usize))?;
+            let before = self.taken[number as usize].swap(1, Relaxed);
+            assert_eq!(before, 0, "{number} is somebody's");
+            Some(number)
+        }
+
+        fn give_back(&self, number: Option<u32>) {
+            if let Some(number) = number {
+                self.taken[number as usize].store(0, Relaxed);
+                self.free.push(number, &self.links[number as usize]);
+            }
+        }
+    }
+    model_bounded(3, || {
+        let pool = Arc::new(Pool {
+            free: FreeStack::new(),
+            links: std::array::from_fn(|_| AtomicU32::new(0)),
+            taken: std::array::from_fn(|_| AtomicU32::new(0)),
+        });
+        for n in 0..3 {
+            pool.free.push(n, &pool.links[n as usize]);
+        }
+        let other = {
+            let pool = pool.clone();
+            thread::spawn(move || {
+                // The first comes back, and what was behind it does not.
+                let (first, second) = (pool.take(), pool.take());
+                pool.give_back(first);
+                pool.give_back(second);
+            })
+        };
+        let (first, second) = (pool.take(), pool.take());
+        pool.give_back(second);
+        pool.give_back(first);
+        other.join().unwrap();
+        let left = std::iter::from_fn(|| pool.free.pop(|n| pool.links.get(n as usize)));
+        let mut left: Vec<u32> = left.collect();
+        left.sort_unstable();
+        assert_eq!(left, [0, 1, 2]);
     });
 }
 

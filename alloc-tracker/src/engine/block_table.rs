@@ -85,6 +85,13 @@ impl Table {
         }
     }
 
+    /// Bytes that the chunks take; as far as they were never used, of address space only.
+    #[cfg(feature = "profile")]
+    pub(super) fn bytes(&self) -> usize {
+        let chunks = (0..CHUNKS).map_while(|chunk| self.chunk(chunk));
+        chunks.map(size_of_val).sum()
+    }
+
     fn chunk(&self, chunk: usize) -> Option<&[Place]> {
         // Acquire the places, which `grow` released.
         let places = self.chunks[chunk].load(Acquire);

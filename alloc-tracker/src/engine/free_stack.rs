@@ -3,10 +3,7 @@
 //! The links lie with what the numbers stand for. The head carries a tag that changes with every push
 //! and pop, so that a number which left and came back is not mistaken for one that stayed.
 
-use std::sync::atomic::{
-    AtomicU32, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-};
+use super::sync::{Acquire, AtomicU32, AtomicU64, Relaxed, Release, constructor};
 
 /// The tag in the upper half; the first free number plus one in the lower.
 #[derive(Debug)]
@@ -16,8 +13,10 @@ const ONE_TAG: u64 = 1 << 32;
 const NUMBER: u64 = ONE_TAG - 1;
 
 impl FreeStack {
-    pub(super) const fn new() -> Self {
-        FreeStack(AtomicU64::new(0))
+    constructor! {
+        pub(super) fn new() -> Self {
+            FreeStack(AtomicU64::new(0))
+        }
     }
 
     /// `link` belongs to what `number` stands for, which is the caller's until here.

@@ -19,7 +19,7 @@
 //! * [`follow`], by [`block_table`]: blocks that are followed to their free.
 //! * [`sizes`]: the sizes that are asked for.
 //!
-//! `alloc-tracker/loom` holds [`slot`], [`published`], [`unit_cell`] and [`block_table`] against
+//! `alloc-tracker/loom` holds [`slot`], [`published`], [`unit_cell`], [`block_table`] and [`free_stack`] against
 //! every order in which threads can meet in them.
 
 mod block;

@@ -27,13 +27,14 @@
 //!
 //! # Cost
 //!
-//! * Compiled in and never started: one instruction more for each free than the counters take.
-//! * Running: the same, and some 3 ns for each reallocation; a sample costs a few microseconds. It
-//!   takes up to 16 KiB of address space, of which a page or two are touched, as its memory lies at a
-//!   multiple of 8 KiB, by which its free is told from others.
-//! * 32 to 120 bytes for each live sample, and 64 bytes and 8 for each frame for each different stack
-//!   ([`Profile::info`] has the figures); all of it bounded, in memory from the system's allocator,
-//!   kept for the life of the process.
+//! * Compiled in and never started, or stopped: one instruction more for each free than the counters
+//!   take.
+//! * Running: the same. A sample costs some 150 ns by frame pointers, 3 to 4 µs without.
+//! * A live sample lies at a multiple of 8 KiB, by which its free is told from others: it takes 8 KiB of
+//!   address space, of which as much is touched as the block is long, by pages.
+//! * 32 bytes for each live sample in a table that is at least a quarter full, and 64 bytes and 8 for each
+//!   frame for each different stack; all of it bounded ([`Info::bytes`], [`Info::slot_bytes`]) and kept
+//!   for the life of the process.
 //!
 //! # Limits
 //!

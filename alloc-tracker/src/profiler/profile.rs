@@ -69,9 +69,12 @@ pub struct Info {
     pub live: u64,
     /// Different stacks, those of different units apart.
     pub stacks: u64,
-    /// Memory that the stacks take, and the table of live samples, at 32 bytes each; the fixed tables
-    /// of the profiler are half a mebibyte more.
+    /// Memory that the stacks and the table of live samples take, as far as it was ever used: the table
+    /// grows by chunks, and is kept. Fixed tables take a mebibyte more.
     pub bytes: u64,
+    /// Memory in which small samples lie, 8 KiB each; kept for further ones. Pages that no sample used
+    /// are address space only.
+    pub slot_bytes: u64,
     /// Samples whose free is not seen, as there were [`max_live`](super::Config::max_live) or no
     /// memory: estimates of what is in use lack them.
     pub not_kept_live: u64,
@@ -99,7 +102,8 @@ impl Info {
             samples: tally.samples,
             live: tally.live,
             stacks: stacks as u64,
-            bytes: stack_bytes as u64 + 32 * tally.live,
+            bytes: stack_bytes as u64 + tally.table_bytes,
+            slot_bytes: tally.slot_bytes,
             not_kept_live: tally.not_kept_live,
             without_stack: tally.without_stack,
             too_deep: tally.too_deep,

@@ -75,6 +75,10 @@ pub(crate) struct Tally {
     /// Taken by all of them.
     pub(crate) nanoseconds: u64,
     pub(crate) live: u64,
+    /// Of the table of live samples.
+    pub(crate) table_bytes: u64,
+    /// Of the places for small samples.
+    pub(crate) slot_bytes: u64,
 }
 
 pub(crate) fn tally() -> Tally {
@@ -86,6 +90,8 @@ pub(crate) fn tally() -> Tally {
         broken: BROKEN.load(Relaxed),
         nanoseconds: NANOSECONDS.load(Relaxed),
         live: LIVE_NUMBER.load(Relaxed) as u64,
+        table_bytes: LIVE.bytes() as u64,
+        slot_bytes: slots::bytes() as u64,
     }
 }
 

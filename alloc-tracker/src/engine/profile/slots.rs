@@ -39,6 +39,14 @@ pub(super) fn take<A: GlobalAlloc>(inner: &A) -> Option<(u32, *mut u8)> {
     }))
 }
 
+/// Bytes of all chunks.
+pub(super) fn bytes() -> usize {
+    let there = CHUNK
+        .iter()
+        .take_while(|chunk| !chunk.load(Relaxed).is_null());
+    there.count() * SLOTS * SLOT
+}
+
 /// The slot's memory is not used any more.
 pub(super) fn give_back(number: u32) {
     if let Some(link) = link(number) {
