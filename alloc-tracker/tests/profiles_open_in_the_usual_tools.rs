@@ -110,6 +110,37 @@ fn go_tool_pprof_opens_it() {
 }
 
 #[test]
+fn google_pprof_opens_the_older_format() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("heap.txt");
+    let profile = &profiles().1;
+    profile
+        .write_gperftools(std::fs::File::create(&file).unwrap())
+        .unwrap();
+    // The other one takes it, too.
+    if let Some(in_use) = pprof(&file, &["-raw"]) {
+        assert!(in_use.contains("inuse_space/bytes"), "{in_use}");
+    }
+    let program = std::env::current_exe().unwrap();
+    let tool = Command::new("google-pprof")
+        .args(["--text", "--cum", "--lines"])
+        .args([&program, &file])
+        .output();
+    let Ok(output) = tool else {
+        assert!(
+            std::env::var_os("EXPECT_PPROF").is_none(),
+            "google-pprof is not installed"
+        );
+        return eprintln!("skipped: google-pprof is not installed");
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    assert!(text.contains("Total: 2.9 MB"), "{text}{errors}");
+    assert!(text.contains("leaks"), "{text}{errors}");
+}
+
+#[test]
 fn collapsed_stacks_are_lines_of_frames_and_a_number() {
     let profile = &profiles().1;
     let text = written(|to| profile.write_collapsed(Figure::InuseSpace, to));

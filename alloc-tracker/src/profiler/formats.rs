@@ -60,6 +60,38 @@ impl Profile {
         unseen(|| pprof::write(self, to)).map_err(|error| ProfileError::new("pprof profile", error))
     }
 
+    /// Writes the profile in the older text format of gperftools, which its own `pprof` (`google-pprof` in
+    /// Debian) takes: addresses only, with the memory map of the process, and without units. That tool
+    /// looks names up in the program's file.
+    ///
+    /// # Errors
+    ///
+    /// [`ProfileError`]: `to` has failed.
+    pub fn write_gperftools(&self, mut to: impl Write) -> Result<(), ProfileError> {
+        unseen(|| {
+            let line = |to: &mut dyn Write, figures: [i64; 4]| {
+                let [allocs, alloc_bytes, objects, bytes] = figures;
+                write!(to, "{objects}: {bytes} [{allocs}: {alloc_bytes}] @")
+            };
+            let sum = Figure::ALL.map(|figure| self.total(figure).round() as i64);
+            write!(to, "heap profile: ")?;
+            line(&mut to, sum)?;
+            writeln!(to, " heapprofile")?;
+            for row in self.rows.iter().filter(|row| !row.figures.is_zero()) {
+                line(&mut to, row.figures.rounded())?;
+                for frame in row.frames {
+                    write!(to, " {frame:#x}")?;
+                }
+                writeln!(to)?;
+            }
+            writeln!(to, "\nMAPPED_LIBRARIES:")?;
+            // Linux alone has it; without, addresses are all there is.
+            to.write_all(&std::fs::read("/proc/self/maps").unwrap_or_default())?;
+            to.flush()
+        })
+        .map_err(|error: io::Error| ProfileError::new("gperftools profile", error))
+    }
+
     /// Writes one line for each call stack, the outermost frame first, as tools for flame graphs take
     /// them: `unit;main;serve;parse 1234`.
     ///

@@ -1,5 +1,6 @@
 //! What a program installs to measure its spans, or to write them out.
 
+use alloc_tracker::profiler::{self, Config};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
@@ -16,12 +17,13 @@ pub struct Subscriber {
 }
 
 /// Names of the subscribers of a service.
-pub const OF_SERVICES: [&str; 8] = [
+pub const OF_SERVICES: [&str; 9] = [
     "none",
     "registry",
     "registry, INFO",
     "lightweight counts",
     "lightweight",
+    "lightweight, heap",
     "timing",
     "opentelemetry",
     "json",
@@ -38,10 +40,17 @@ pub fn by_name(name: &str) -> Subscriber {
             let nothing = tracing_subscriber::layer::Identity::new();
             Dispatch::new(registry().with(nothing.with_filter(LevelFilter::INFO)))
         }
-        "lightweight" | "lightweight counts" => {
+        "lightweight" | "lightweight, heap" | "lightweight counts" => {
+            if name == "lightweight, heap" {
+                // As in an incident, at 512 KiB, for as long as the program runs.
+                let session = profiler::start(Config::default()).expect("it starts");
+                std::mem::forget(session);
+            }
             let builder = Telemetry::builder();
             let builder = match name {
-                "lightweight" => builder.export(export::json_lines(std::io::sink())),
+                "lightweight" | "lightweight, heap" => {
+                    builder.export(export::json_lines(std::io::sink()))
+                }
                 // What the others do not measure at all is left out.
                 _ => builder.system_sample(0.0),
             };

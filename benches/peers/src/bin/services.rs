@@ -81,7 +81,7 @@ impl Server {
     fn start(service: &str, with: &'static str) -> Server {
         // Its own allocator is part of what this project costs.
         let name = match with {
-            "lightweight" | "lightweight counts" => "service_tracked",
+            "lightweight" | "lightweight, heap" | "lightweight counts" => "service_tracked",
             _ => "service_system",
         };
         let mut binary: PathBuf = std::env::current_exe().expect("a path");
