@@ -12,11 +12,13 @@
 //! The effects are those of all incidents in progress together. With none, every flag is as it was
 //! before the first, and the thread that waits for their end waits for nothing.
 
+mod effects;
 #[cfg(feature = "profile")]
 mod heap;
 #[cfg(not(feature = "profile"))]
 #[path = "heap_off.rs"]
 mod heap;
+mod records;
 #[cfg(all(feature = "signal", target_os = "linux"))]
 pub(crate) mod signal;
 mod spec;
@@ -27,17 +29,16 @@ pub use trigger::Trigger;
 pub(crate) use trigger::Watch;
 
 use crate::core::Core;
-use crate::export::{HeapReport, IncidentCost, IncidentEnd, IncidentRecord, IncidentScope};
+use crate::export::IncidentRecord;
 use crate::rate::{Limiter, Rate};
-use crate::snapshot::{UnitSnapshot, timestamp};
-use crate::units::KindId;
+use crate::snapshot::UnitSnapshot;
+use effects::Spent;
 use heap::{Before, Heap};
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// In progress at once.
 const MOST: usize = 8;
@@ -108,25 +109,6 @@ struct Active {
     spent: Spent,
     shed: u64,
     out_of_bytes: bool,
-}
-
-/// What has been spent, at one moment.
-#[derive(Clone, Copy, Debug, Default)]
-struct Spent {
-    at: u64,
-    background_ns: u64,
-    samples: u64,
-    sampling_ns: u64,
-    bytes: u64,
-    exemplars: u64,
-    events: u64,
-}
-
-impl Spent {
-    fn cpu_ns(self, since: Spent) -> u64 {
-        let background = self.background_ns.saturating_sub(since.background_ns);
-        background + self.sampling_ns.saturating_sub(since.sampling_ns)
-    }
 }
 
 impl Incidents {
@@ -204,23 +186,6 @@ impl Incidents {
 }
 
 impl Core {
-    /// Whether an event that is over its limit passes, `now` by the clock of events: one of a unit within
-    /// the scope of an incident.
-    #[inline]
-    pub(crate) fn raise_event(&self, is_in_scope: impl FnOnce() -> bool, now: u64) -> bool {
-        self.incidents.raises_events.load(Relaxed) && self.raise(is_in_scope, now)
-    }
-
-    #[cold]
-    fn raise(&self, is_in_scope: impl FnOnce() -> bool, now: u64) -> bool {
-        let incidents = &self.incidents;
-        let passes = self.clock.now() < incidents.end()
-            && is_in_scope()
-            && incidents.events.allows(EVENTS, now);
-        incidents.passed.fetch_add(u64::from(passes), Relaxed);
-        passes
-    }
-
     /// Begins an incident, on the calling thread.
     pub(crate) fn begin_incident(&self, incident: Incident) -> Result<IncidentId, IncidentError> {
         alloc_tracker::excluded(|| {
@@ -355,178 +320,6 @@ impl Core {
                 ..incident.why(why)
             };
             let _ = self.begin_incident(without);
-        }
-    }
-
-    /// Has the heap sampled less often if that takes too much, and more often again if it takes little;
-    /// stops what has used up its bytes.
-    fn shed(&self, state: &mut State, now: u64) {
-        let spent = self.spent(now);
-        let wall = spent.at.saturating_sub(state.looked.at);
-        let share = spent.cpu_ns(state.looked) as f64 / wall.max(1) as f64;
-        let shares = state.active.iter().map(|active| active.incident.cpu_share);
-        let allowed = shares.fold(f64::INFINITY, f64::min);
-        if wall >= LOOK_EVERY / 2 {
-            let samples = spent.samples > state.looked.samples;
-            state.looked = spent;
-            if share > allowed {
-                let times = (share / allowed).ceil() as u64;
-                if samples && state.shed_heap < 1 << 20 {
-                    state.shed_heap = state.shed_heap.saturating_mul(times.max(2)).min(1 << 20);
-                } else {
-                    state.paused = true;
-                }
-                state.active.iter_mut().for_each(|active| active.shed += 1);
-            } else if share < allowed / 4.0 {
-                state.shed_heap = (state.shed_heap / 2).max(1);
-                state.paused = false;
-            }
-        }
-        for active in &mut state.active {
-            let bytes = spent.bytes - active.spent.bytes;
-            if !active.out_of_bytes && bytes >= active.incident.max_bytes {
-                active.out_of_bytes = true;
-                active.shed += 1;
-            }
-        }
-    }
-
-    /// Has the effects be those of the incidents in progress.
-    fn apply(&self, state: &mut State, now: u64) -> Result<(), String> {
-        let (incidents, active, paused) = (&self.incidents, &state.active, state.paused);
-        let writing = || {
-            active
-                .iter()
-                .filter(|active| !active.out_of_bytes && !paused)
-        };
-        let mut any_fields = false;
-        for (_, kind) in self.kinds.all() {
-            let (name, target) = (kind.name(), kind.target());
-            let mut within = writing().filter(|a| a.incident.scope.has_kind(name, target));
-            let (mut all, mut some) = (false, false);
-            within
-                .by_ref()
-                .for_each(|active| match active.incident.scope.fields.len() {
-                    0 => all = true,
-                    _ => some = true,
-                });
-            any_fields |= some;
-            kind.chooser.set_incident(all);
-        }
-        incidents.by_fields.store(any_fields, Relaxed);
-        incidents
-            .raises_events
-            .store(writing().next().is_some(), Relaxed);
-        let end = active.iter().map(|active| active.ends).max();
-        incidents.end.store(end.unwrap_or(0), Relaxed);
-        let due = active.iter().map(|active| active.ends).min();
-        let due = due.map_or(NEVER, |ends| ends.min(now.saturating_add(LOOK_EVERY)));
-        incidents.due.store(due, Relaxed);
-        let heap = || {
-            active
-                .iter()
-                .filter(|active| active.incident.heap.is_some())
-        };
-        let mean = heap().filter_map(|active| active.incident.heap).min();
-        let last = heap().map(|active| active.ends).max().unwrap_or(now);
-        let for_ = Duration::from_nanos(last.saturating_sub(now).max(1));
-        let mean = mean.map(|mean| mean.saturating_mul(state.shed_heap).min(1 << 40));
-        state.heap.want(mean, for_)
-    }
-
-    /// Whether a unit that begins with these fields is one that an incident is about.
-    pub(crate) fn incident_has_fields(
-        &self,
-        kind: KindId,
-        value_of: impl Fn(&str) -> Option<String>,
-    ) -> bool {
-        let kind = self.kinds.get(kind);
-        // An application's thread does not wait for it.
-        let Ok(state) = self.incidents.state.try_lock() else {
-            return false;
-        };
-        let active = state.active.iter().filter(|active| !active.out_of_bytes);
-        let mut scopes = active.map(|active| &active.incident.scope);
-        scopes.any(|scope| {
-            !scope.fields.is_empty()
-                && scope.has_kind(kind.name(), kind.target())
-                && scope
-                    .fields
-                    .iter()
-                    .all(|(name, value)| value_of(name).as_ref() == Some(value))
-        })
-    }
-
-    fn spent(&self, at: u64) -> Spent {
-        let (samples, sampling_ns) = heap::spent();
-        Spent {
-            at,
-            background_ns: self.counters.own_cpu_ns().unwrap_or(0),
-            samples,
-            sampling_ns,
-            bytes: self.incidents.written.load(Relaxed),
-            exemplars: self.incidents.exemplars.load(Relaxed),
-            events: self.incidents.passed.load(Relaxed),
-        }
-    }
-
-    fn incident_record(&self, id: IncidentId, incident: &Incident) -> IncidentRecord {
-        let scope = &incident.scope;
-        IncidentRecord {
-            v: 1,
-            ts: timestamp(SystemTime::now()),
-            service: self.service.clone(),
-            phase: "begin".to_owned(),
-            id: id.0,
-            who: incident.who.clone(),
-            why: incident.why.clone(),
-            scope: IncidentScope {
-                unit: scope.unit.clone(),
-                target: scope.target.clone(),
-                fields: scope.fields.iter().cloned().collect(),
-            },
-            ttl_seconds: incident.ttl.as_secs_f64(),
-            heap_mean_bytes: incident.heap,
-            end: None,
-        }
-    }
-
-    fn end_record(&self, active: Active, by: &str, seconds: f64) -> IncidentRecord {
-        let Active { id, before, .. } = active;
-        let directory = &self.incidents.settings.directory;
-        let heap = before.map(|before| {
-            // It reads debug information, and draws: its panic ends nothing but itself.
-            let report = || heap::report(&before, directory, &self.service, id);
-            catch_unwind(AssertUnwindSafe(report)).unwrap_or_else(|_| HeapReport {
-                error: Some("the report panicked".to_owned()),
-                ..HeapReport::default()
-            })
-        });
-        self.counters.note_own_cpu();
-        let spent = self.spent(self.clock.now());
-        // The report is not what others are given less for.
-        self.incidents.state().looked = spent;
-        let cpu = self
-            .counters
-            .own_cpu_ns()
-            .map(|_| spent.cpu_ns(active.spent) as f64 / 1e9);
-        IncidentRecord {
-            ts: timestamp(SystemTime::now()),
-            phase: "end".to_owned(),
-            end: Some(IncidentEnd {
-                by: by.to_owned(),
-                seconds,
-                cost: IncidentCost {
-                    cpu_seconds: cpu,
-                    bytes: spent.bytes - active.spent.bytes,
-                    exemplars: spent.exemplars - active.spent.exemplars,
-                    events: spent.events - active.spent.events,
-                    heap_samples: spent.samples - active.spent.samples,
-                    shed: active.shed,
-                },
-                heap,
-            }),
-            ..active.record
         }
     }
 }

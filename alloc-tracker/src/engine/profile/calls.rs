@@ -1,0 +1,269 @@
+//! The allocator's calls that have to look, as the profiler sees them: which are samples, where those
+//! lie, and what is noted of them.
+
+use super::super::block::with;
+use super::super::hooks::Fill;
+use super::super::published::PLACED_ALIGN;
+use super::super::{sites, work};
+use super::countdown::{Draw, mean};
+use super::live::{self, Held};
+use super::place::{self, Place};
+use super::walk::End;
+use super::{BROKEN, Busy, NANOSECONDS, NOT_KEPT_LIVE, SAMPLES, TOO_DEEP, WITHOUT_STACK};
+use super::{names, stacks, walk};
+use std::alloc::{GlobalAlloc, Layout};
+use std::ptr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+/// The inner allocator has refused what was drawn for.
+pub(in super::super) fn refused() {
+    with(|block| block.countdown.refused(block));
+}
+
+/// # Safety
+///
+/// As for `inner.alloc` or `inner.alloc_zeroed`.
+#[inline]
+pub(in super::super) unsafe fn alloc<A: GlobalAlloc>(
+    layout: Layout,
+    inner: &A,
+    fill: Fill,
+) -> *mut u8 {
+    let size = layout.size() as u64;
+    let draw = with(|block| block.countdown.draw(block, size));
+    match draw {
+        // SAFETY: the caller's contract.
+        None => unsafe { fill.alloc(layout, inner) },
+        // SAFETY: the caller's contract.
+        Some(draw) => unsafe { alloc_sample(layout, inner, fill, draw) },
+    }
+}
+
+/// # Safety
+///
+/// As for [`alloc`].
+#[cold]
+#[inline(never)]
+unsafe fn alloc_sample<A: GlobalAlloc>(
+    layout: Layout,
+    inner: &A,
+    fill: Fill,
+    draw: Draw,
+) -> *mut u8 {
+    let size = layout.size() as u64;
+    if live::reserve() {
+        // SAFETY: the caller's contract.
+        if let Some((block, place)) = unsafe { place::alloc(layout, inner, fill) } {
+            let held = note(draw, size, size, place);
+            if live::insert(block, held) {
+                return block;
+            }
+            // SAFETY: just allocated so.
+            unsafe { place::dealloc(block, layout, place, inner) };
+            live::release();
+            NOT_KEPT_LIVE.fetch_add(1, Relaxed);
+            // SAFETY: the caller's contract.
+            return unsafe { fill.alloc(layout, inner) };
+        }
+        live::release();
+    }
+    // SAFETY: the caller's contract.
+    let block = unsafe { fill.alloc(layout, inner) };
+    if !block.is_null() {
+        NOT_KEPT_LIVE.fetch_add(1, Relaxed);
+        note(draw, size, size, Place::Natural);
+    }
+    block
+}
+
+/// # Safety
+///
+/// As for `inner.dealloc`.
+#[inline]
+pub(in super::super) unsafe fn dealloc<A: GlobalAlloc>(block: *mut u8, layout: Layout, inner: &A) {
+    match live::take(block) {
+        // SAFETY: the caller's contract.
+        None => unsafe { inner.dealloc(block, layout) },
+        Some(held) => {
+            live::release();
+            // SAFETY: the table says that the block came from `place` so, with this layout by the
+            // caller's contract.
+            unsafe { place::dealloc(block, layout, held.place, inner) }
+        }
+    }
+}
+
+/// # Safety
+///
+/// As for `inner.realloc`.
+#[inline]
+pub(in super::super) unsafe fn realloc<A: GlobalAlloc>(
+    block: *mut u8,
+    layout: Layout,
+    new_size: usize,
+    inner: &A,
+) -> *mut u8 {
+    let held = live::take(block);
+    let draw = with(|block| block.countdown.draw(block, new_size as u64));
+    if held.is_none() && draw.is_none() {
+        // SAFETY: the caller's contract.
+        return unsafe { inner.realloc(block, layout, new_size) };
+    }
+    // SAFETY: the caller's contract; `held` is what the table had of the block.
+    unsafe { realloc_sample(block, layout, new_size, inner, held, draw) }
+}
+
+/// A block that was a sample, or becomes one.
+///
+/// # Safety
+///
+/// As for [`realloc`], and `held` says how the block lies.
+#[cold]
+#[inline(never)]
+unsafe fn realloc_sample<A: GlobalAlloc>(
+    block: *mut u8,
+    layout: Layout,
+    new_size: usize,
+    inner: &A,
+    held: Option<Held>,
+    draw: Option<Draw>,
+) -> *mut u8 {
+    let (old, new) = (layout.size() as u64, new_size as u64);
+    let grown = new.saturating_sub(old);
+    if let (Some(held), Some(draw)) = (held, draw) {
+        // SAFETY: the caller's contract.
+        let moved = unsafe { place::grow(block, layout, held.place, new_size, inner) };
+        if let Some((moved, place)) = moved {
+            live::put(moved, note(draw, new, grown, place));
+            return moved;
+        }
+    }
+    let Ok(new_layout) = Layout::from_size_align(new_size, layout.align()) else {
+        live::put_back(held, block);
+        return ptr::null_mut();
+    };
+    if let Some(held) = held
+        && draw.is_none()
+        && mean() == 0
+    {
+        // SAFETY: the caller's contract.
+        let moved = unsafe { resize_while_stopped(block, layout, new_layout, held, inner) };
+        if let Some(moved) = moved {
+            return moved;
+        }
+    }
+    let mut placed = None;
+    if draw.is_some() && live::reserve() {
+        // SAFETY: the new size is not zero by the caller's contract.
+        placed = unsafe { place::alloc(new_layout, inner, Fill::None) };
+        if placed.is_none() {
+            live::release();
+        }
+    }
+    let (moved, place) = match (placed, held) {
+        (Some((moved, place)), _) => (moved, Some(place)),
+        // SAFETY: the caller's contract.
+        (None, None) => (unsafe { inner.realloc(block, layout, new_size) }, None),
+        // SAFETY: as for `place::alloc` above.
+        (None, Some(_)) => (unsafe { inner.alloc(new_layout) }, None),
+    };
+    if moved.is_null() {
+        live::put_back(held, block);
+        return moved;
+    }
+    if let Some(draw) = draw {
+        let sample = note(draw, new, grown, place.unwrap_or(Place::Natural));
+        match place {
+            Some(_) => live::put(moved, sample),
+            None => drop(NOT_KEPT_LIVE.fetch_add(1, Relaxed)),
+        }
+    }
+    if place.is_none() && held.is_none() {
+        // `inner.realloc` has done all.
+        return moved;
+    }
+    // SAFETY: both blocks are at least so long, and `moved` is fresh memory. The old one lies as
+    // `held` says, or as its layout does.
+    unsafe {
+        ptr::copy_nonoverlapping(block, moved, layout.size().min(new_size));
+        match held {
+            None => inner.dealloc(block, layout),
+            Some(held) => {
+                live::release();
+                place::dealloc(block, layout, held.place, inner);
+            }
+        }
+    }
+    moved
+}
+
+/// A sample that is resized while nobody samples stays one, of what it was. `None`: there is no memory, and
+/// the block is as it was, but not in the table.
+///
+/// # Safety
+///
+/// As for [`realloc_sample`].
+unsafe fn resize_while_stopped<A: GlobalAlloc>(
+    block: *mut u8,
+    layout: Layout,
+    new: Layout,
+    held: Held,
+    inner: &A,
+) -> Option<*mut u8> {
+    if matches!(held.place, Place::Slot(_)) && new.size() <= PLACED_ALIGN {
+        live::put(block, held);
+        return Some(block);
+    }
+    // SAFETY: the caller's contract.
+    let grown = unsafe { place::grow(block, layout, held.place, new.size(), inner) };
+    if let Some((moved, place)) = grown {
+        live::put(moved, Held { place, ..held });
+        return Some(moved);
+    }
+    // SAFETY: the new size is not zero by the caller's contract.
+    let (moved, place) = unsafe { place::alloc(new, inner, Fill::None) }?;
+    // SAFETY: both blocks are at least so long, and one is fresh; the old one lies as `held` says.
+    unsafe {
+        ptr::copy_nonoverlapping(block, moved, layout.size().min(new.size()));
+        place::dealloc(block, layout, held.place, inner);
+    }
+    live::put(moved, Held { place, ..held });
+    Some(moved)
+}
+
+/// Adds a sample of `size` bytes, of which `grown` are new, to the sums of its stack and unit.
+fn note(draw: Draw, size: u64, grown: u64, place: Place) -> Held {
+    let started = Instant::now();
+    let mut thread = 0;
+    let number = with(|block| {
+        thread = block.thread() as u32;
+        // Should walking the stack allocate, that is no sample.
+        let _busy = Busy::start();
+        let stack = walk::walk();
+        match stack.end {
+            End::Complete => {}
+            End::TooDeep => drop(TOO_DEEP.fetch_add(1, Relaxed)),
+            End::Broken => drop(BROKEN.fetch_add(1, Relaxed)),
+        }
+        let unit = match sites::suspended() {
+            0 => work::unit_name(),
+            _ => names::NONE,
+        };
+        Some(stacks::number(stack.frames(), unit))
+    });
+    let site = number.unwrap_or(stacks::OTHERS);
+    if site == stacks::OTHERS {
+        WITHOUT_STACK.fetch_add(1, Relaxed);
+    }
+    SAMPLES.fetch_add(1, Relaxed);
+    stacks::site(site).add(size, grown, draw.mean);
+    NANOSECONDS.fetch_add(started.elapsed().as_nanos() as u64, Relaxed);
+    Held {
+        site,
+        thread,
+        size,
+        mean: draw.mean,
+        place,
+    }
+}

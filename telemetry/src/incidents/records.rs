@@ -1,0 +1,70 @@
+//! What is told of incidents.
+
+use super::{Active, Incident, IncidentId, heap};
+use crate::core::Core;
+use crate::export::{HeapReport, IncidentCost, IncidentEnd, IncidentRecord, IncidentScope};
+use crate::snapshot::timestamp;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::SystemTime;
+
+impl Core {
+    pub(super) fn incident_record(&self, id: IncidentId, incident: &Incident) -> IncidentRecord {
+        let scope = &incident.scope;
+        IncidentRecord {
+            v: 1,
+            ts: timestamp(SystemTime::now()),
+            service: self.service.clone(),
+            phase: "begin".to_owned(),
+            id: id.0,
+            who: incident.who.clone(),
+            why: incident.why.clone(),
+            scope: IncidentScope {
+                unit: scope.unit.clone(),
+                target: scope.target.clone(),
+                fields: scope.fields.iter().cloned().collect(),
+            },
+            ttl_seconds: incident.ttl.as_secs_f64(),
+            heap_mean_bytes: incident.heap,
+            end: None,
+        }
+    }
+
+    pub(super) fn end_record(&self, active: Active, by: &str, seconds: f64) -> IncidentRecord {
+        let Active { id, before, .. } = active;
+        let directory = &self.incidents.settings.directory;
+        let heap = before.map(|before| {
+            // It reads debug information, and draws: its panic ends nothing but itself.
+            let report = || heap::report(&before, directory, &self.service, id);
+            catch_unwind(AssertUnwindSafe(report)).unwrap_or_else(|_| HeapReport {
+                error: Some("the report panicked".to_owned()),
+                ..HeapReport::default()
+            })
+        });
+        self.counters.note_own_cpu();
+        let spent = self.spent(self.clock.now());
+        // The report is not what others are given less for.
+        self.incidents.state().looked = spent;
+        let cpu = self
+            .counters
+            .own_cpu_ns()
+            .map(|_| spent.cpu_ns(active.spent) as f64 / 1e9);
+        IncidentRecord {
+            ts: timestamp(SystemTime::now()),
+            phase: "end".to_owned(),
+            end: Some(IncidentEnd {
+                by: by.to_owned(),
+                seconds,
+                cost: IncidentCost {
+                    cpu_seconds: cpu,
+                    bytes: spent.bytes - active.spent.bytes,
+                    exemplars: spent.exemplars - active.spent.exemplars,
+                    events: spent.events - active.spent.events,
+                    heap_samples: spent.samples - active.spent.samples,
+                    shed: active.shed,
+                },
+                heap,
+            }),
+            ..active.record
+        }
+    }
+}
