@@ -11,6 +11,11 @@ use crate::{Unit, Usage};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitId(pub u64);
 
+/// What the calling thread allocates from here on is no sample of the heap profiler: it is a tool's own.
+pub fn be_no_sample() {
+    engine::be_no_sample();
+}
+
 /// The name of a unit, looked up once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnitName(pub(crate) u32);

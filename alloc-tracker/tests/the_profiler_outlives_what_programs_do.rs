@@ -90,7 +90,8 @@ fn what_is_allocated_has_its_unit_size_thread_and_stack() {
         .unwrap();
     assert!(line.starts_with("with a name;"), "{line}");
     // Without full debug information, the names of inlined functions have no path.
-    assert!(line.contains("block;"), "{line}");
+    // The first frame from within is who asked, not how a vector gets its memory.
+    assert!(line.ends_with("block 12345"), "{line}");
     for own in [
         "AllocTracker",
         "alloc_and_look",

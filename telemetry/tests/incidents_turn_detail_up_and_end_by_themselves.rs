@@ -74,13 +74,15 @@ fn units_within_the_scope_are_kept_and_others_are_not() {
             assert!(telemetry.end_incident(id));
             telemetry.flush();
             assert!(!telemetry.end_incident(id), "it is over");
+            let other = telemetry.incident(a_minute()).unwrap();
+            assert!(telemetry.end_incident(other) && !telemetry.end_incident(other));
             (0..10).for_each(pay);
         },
     );
     assert_eq!(incident_exemplars(&written, "pay"), 10);
     assert_eq!(incident_exemplars(&written, "browse"), 0);
     let records = written.of("incident");
-    let [begin, end] = &records[..] else {
+    let [begin, end, ..] = &records[..] else {
         panic!("{records:?}");
     };
     for record in [begin, end] {
@@ -339,6 +341,11 @@ fn a_directory_that_is_not_there_is_told_and_nothing_else_is_lost() {
     );
     let heap = &written.of("incident")[1]["end"]["heap"];
     assert!(heap["error"].as_str().unwrap().contains("/nowhere/at/all"));
+    let files = heap["files"].as_array().unwrap();
+    assert_eq!(files.len(), 3, "among the temporary files");
+    for file in files {
+        std::fs::remove_file(file.as_str().unwrap()).unwrap();
+    }
     assert_eq!(ledger.units.kept, 1);
 }
 

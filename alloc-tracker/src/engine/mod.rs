@@ -61,6 +61,12 @@ pub(crate) use work::{UnitSegment, close_for_unit};
 use std::alloc::Layout;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
+/// See [`crate::raw::be_no_sample`].
+pub(crate) fn be_no_sample() {
+    #[cfg(feature = "profile")]
+    std::mem::forget(profile::Busy::start());
+}
+
 /// The number that a name of units has in heap profiles.
 pub(crate) fn unit_name(_name: &'static str) -> u32 {
     #[cfg(feature = "profile")]

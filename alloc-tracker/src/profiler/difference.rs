@@ -2,14 +2,14 @@
 
 use super::figures::Figures;
 use super::formats::{self, Entry, Frame, human, unseen};
-use super::profile::{Profile, Row};
-use super::{Figure, ProfileError};
+use super::profile::{Info, Profile, Row};
+use super::{Figure, ProfileError, pprof};
 use serde_json::json;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::fmt;
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What changed between two profiles of one process, by unit and by stack: the answer to what leaks.
 ///
@@ -20,6 +20,8 @@ pub struct Difference {
     rows: Vec<Row>,
     entries: Vec<Entry>,
     over: Duration,
+    info: Info,
+    taken: SystemTime,
 }
 
 /// What changed for one call stack and unit.
@@ -64,6 +66,8 @@ impl Profile {
                 entries: formats::report(&rows, Figure::InuseSpace),
                 rows,
                 over: self.taken.duration_since(earlier.taken).unwrap_or_default(),
+                info: self.info(),
+                taken: self.taken,
             }
         })
     }
@@ -105,6 +109,16 @@ impl Difference {
         figures.map(|row| row.get(Figure::InuseSpace)).sum()
     }
 
+    /// Writes what changed in the format of `go tool pprof`; see [`Profile::write_pprof`].
+    ///
+    /// # Errors
+    ///
+    /// [`ProfileError`]: `to` has failed.
+    pub fn write_pprof(&self, to: impl Write) -> Result<(), ProfileError> {
+        unseen(|| pprof::write(&self.rows, self.info, self.taken, to))
+            .map_err(|error| ProfileError::new("pprof profile", error))
+    }
+
     /// Writes a flame graph of what grew.
     ///
     /// # Errors
@@ -117,7 +131,8 @@ impl Difference {
         })
     }
 
-    /// Writes what changed as one JSON object, the most growth first.
+    /// Writes what changed as one JSON object, the most growth first: the stacks whose bytes in use
+    /// changed, and the fifty that allocated most.
     ///
     /// # Errors
     ///
@@ -126,10 +141,23 @@ impl Difference {
         unseen(|| {
             let document = json!({
                 "seconds": self.over.as_secs_f64(),
-                "growth": self.entries.iter().map(Entry::json).collect::<Vec<_>>(),
+                "growth": self.told().map(Entry::json).collect::<Vec<_>>(),
             });
             formats::write_document(&document, to)
         })
+    }
+}
+
+impl Difference {
+    fn told(&self) -> impl Iterator<Item = &Entry> {
+        let mut allocated: Vec<f64> = (self.entries.iter())
+            .map(|entry| entry.figures.get(Figure::AllocSpace))
+            .collect();
+        allocated.sort_by(|a, b| b.total_cmp(a));
+        let much = allocated.get(50).copied().unwrap_or(0.0);
+        let changed = |entry: &&Entry| entry.figures.get(Figure::InuseSpace).abs() >= 1.0;
+        (self.entries.iter())
+            .filter(move |e| changed(e) || e.figures.get(Figure::AllocSpace) > much)
     }
 }
 

@@ -20,7 +20,7 @@ pub struct ProfileError {
 }
 
 impl ProfileError {
-    fn new(what: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub(super) fn new(what: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         ProfileError {
             what,
             source: source.into(),
@@ -57,7 +57,8 @@ impl Profile {
     ///
     /// [`ProfileError`]: `to` has failed.
     pub fn write_pprof(&self, to: impl Write) -> Result<(), ProfileError> {
-        unseen(|| pprof::write(self, to)).map_err(|error| ProfileError::new("pprof profile", error))
+        unseen(|| pprof::write(&self.rows, self.info(), self.taken, to))
+            .map_err(|error| ProfileError::new("pprof profile", error))
     }
 
     /// Writes the profile in the older text format of gperftools, which its own `pprof` (`google-pprof` in
@@ -165,7 +166,7 @@ pub(super) fn write_document(
     document: &serde_json::Value,
     mut to: impl Write,
 ) -> Result<(), ProfileError> {
-    serde_json::to_writer_pretty(&mut to, document)
+    serde_json::to_writer(&mut to, document)
         .map_err(io::Error::from)
         .and_then(|()| writeln!(to))
         .and_then(|()| to.flush())
@@ -240,16 +241,23 @@ pub(super) fn report(rows: &[Row], by: Figure) -> Vec<Entry> {
     entries
 }
 
-fn frames<'a>(row: &Row, symbols: &'a HashMap<usize, Symbols>) -> impl Iterator<Item = Frame> + 'a {
-    let frames = symbols::users_part(row.frames, symbols).to_vec();
-    frames.into_iter().flat_map(|frame| {
-        let known = &symbols[&frame];
+fn frames(row: &Row, symbols: &HashMap<usize, Symbols>) -> impl Iterator<Item = Frame> {
+    let start = symbols::start(row.frames, symbols);
+    let frames = row.frames.iter().enumerate().skip(start.frames);
+    frames.flat_map(move |(index, frame)| {
+        let known = &symbols[frame];
         let unknown = known.is_empty().then(|| Frame {
             function: format!("{frame:#x}"),
             place: String::new(),
             origin: Origin::Runtime,
         });
-        known.iter().map(symbols::Symbol::frame).chain(unknown)
+        let left_out = if index == start.frames {
+            start.functions
+        } else {
+            0
+        };
+        let functions = known.iter().skip(left_out);
+        functions.map(symbols::Symbol::frame).chain(unknown)
     })
 }
 

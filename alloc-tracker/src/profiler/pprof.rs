@@ -4,14 +4,14 @@
 
 use super::Figure;
 use super::modules::{self, Module};
-use super::profile::{Profile, Row};
+use super::profile::{Info, Row};
 use super::symbols::{self, Symbols};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use prost::Message;
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 #[derive(Message)]
 struct Document {
@@ -121,8 +121,8 @@ struct Function {
     filename: i64,
 }
 
-pub(super) fn write(profile: &Profile, to: impl Write) -> io::Result<()> {
-    let document = Builder::new().build(profile);
+pub(super) fn write(rows: &[Row], info: Info, taken: SystemTime, to: impl Write) -> io::Result<()> {
+    let document = Builder::new().build(rows, info, taken);
     let mut gzip = GzEncoder::new(to, Compression::default());
     gzip.write_all(&document.encode_to_vec())?;
     gzip.finish()?.flush()
@@ -132,7 +132,7 @@ pub(super) fn write(profile: &Profile, to: impl Write) -> io::Result<()> {
 struct Builder {
     strings: HashMap<String, i64>,
     functions: HashMap<[i64; 3], u64>,
-    locations: HashMap<usize, u64>,
+    locations: HashMap<(usize, usize), u64>,
     modules: Vec<Module>,
     document: Document,
 }
@@ -151,8 +151,8 @@ impl Builder {
         builder
     }
 
-    fn build(mut self, profile: &Profile) -> Document {
-        let rows = profile.rows.iter().filter(|row| !row.figures.is_zero());
+    fn build(mut self, rows: &[Row], info: Info, taken: SystemTime) -> Document {
+        let rows = rows.iter().filter(|row| !row.figures.is_zero());
         let frames = rows.clone().flat_map(|row| row.frames.iter().copied());
         let symbols = symbols::resolve(frames);
         self.document.sample_type = Figure::ALL
@@ -162,11 +162,10 @@ impl Builder {
             self.sample(row, &symbols);
         }
         self.mappings();
-        let info = profile.info();
         self.document.period_type = Some(self.value_type("space", "bytes"));
         self.document.period = info.mean_bytes.unwrap_or(0) as i64;
         self.document.default_sample_type = self.string(Figure::InuseSpace.name());
-        let since = profile.taken.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = taken.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.document.time_nanos = since.as_nanos() as i64;
         let comment = format!(
             "{} samples, {} live; stacks by {}; without stack {}, not kept live {}, cut {}",
@@ -200,10 +199,17 @@ impl Builder {
     }
 
     fn sample(&mut self, row: &Row, symbols: &HashMap<usize, Symbols>) {
-        let frames = symbols::users_part(row.frames, symbols);
+        let start = symbols::start(row.frames, symbols);
+        let frames = row.frames.iter().enumerate().skip(start.frames);
         let location_id = frames
-            .iter()
-            .map(|&frame| self.location(frame, &symbols[&frame]))
+            .map(|(index, &frame)| {
+                let left_out = if index == start.frames {
+                    start.functions
+                } else {
+                    0
+                };
+                self.location(frame, &symbols[&frame], left_out)
+            })
             .collect();
         let label = row.unit.map(|unit| Label {
             key: self.string("unit"),
@@ -216,17 +222,19 @@ impl Builder {
         });
     }
 
-    fn location(&mut self, frame: usize, symbols: &Symbols) -> u64 {
-        if let Some(&known) = self.locations.get(&frame) {
+    /// The location of an address, without so many of the functions there.
+    fn location(&mut self, frame: usize, symbols: &Symbols, left_out: usize) -> u64 {
+        if let Some(&known) = self.locations.get(&(frame, left_out)) {
             return known;
         }
         let id = self.locations.len() as u64 + 1;
-        self.locations.insert(frame, id);
+        self.locations.insert((frame, left_out), id);
         // Inside the call, not after it, which may be another line.
         let address = (frame as u64).saturating_sub(1);
         let module = modules::index_of(&self.modules, address);
         let line = symbols
             .iter()
+            .skip(left_out)
             .map(|symbol| {
                 let name = self.string(&symbol.function);
                 // Tools leave a name alone that is not the linker's.

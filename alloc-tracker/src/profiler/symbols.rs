@@ -48,22 +48,45 @@ fn look_up(address: usize) -> Symbols {
     symbols.into()
 }
 
-/// The part of a stack that is not the tracker's own, nor what the compiler makes around a global
-/// allocator: nothing that a reader wants to see at the top of every stack.
-pub(super) fn users_part<'a>(
-    frames: &'a [usize],
-    symbols: &HashMap<usize, Symbols>,
-) -> &'a [usize] {
-    let mut own = 0;
+/// Where a stack begins for a reader: so many frames are left out, and so many functions of the first one
+/// that is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) frames: usize,
+    pub(super) functions: usize,
+}
+
+/// What is left out of a stack: the tracker, what the compiler makes around a global allocator, and what
+/// of the standard library leads there, such as how a vector grows. A profile is to say first who asked
+/// for memory. If there is nobody but the standard library, all of that is shown.
+pub(super) fn start(frames: &[usize], symbols: &HashMap<usize, Symbols>) -> Start {
+    let mut start = Start {
+        frames: 0,
+        functions: 0,
+    };
     for (index, frame) in frames.iter().enumerate() {
         match symbols.get(frame).map(|symbols| whose(symbols)) {
-            Some(Whose::Trackers) => own = index + 1,
+            Some(Whose::Trackers) => start.frames = index + 1,
             // The tracker calls it, or it is the user's.
             Some(Whose::Librarys) => {}
             Some(Whose::Others) | None => break,
         }
     }
-    &frames[own..]
+    for (index, frame) in frames.iter().enumerate().skip(start.frames) {
+        let known = symbols.get(frame).map_or(&[][..], |symbols| symbols);
+        let asks = |symbol: &Symbol| symbol.origin() != call_site::Origin::Runtime;
+        if known.is_empty() {
+            // Without names nothing can be left out.
+            return start;
+        }
+        if let Some(functions) = known.iter().position(asks) {
+            return Start {
+                frames: index,
+                functions,
+            };
+        }
+    }
+    start
 }
 
 enum Whose {
@@ -104,6 +127,10 @@ fn whose(symbols: &[Symbol]) -> Whose {
 }
 
 impl Symbol {
+    fn origin(&self) -> call_site::Origin {
+        call_site::Origin::of(&self.function, self.file.as_deref())
+    }
+
     pub(super) fn frame(&self) -> super::formats::Frame {
         super::formats::Frame {
             function: self.function.clone(),
@@ -111,7 +138,7 @@ impl Symbol {
                 Some(file) => format!("{}:{}", call_site::relative(file).display(), self.line),
                 None => String::new(),
             },
-            origin: call_site::Origin::of(&self.function, self.file.as_deref()),
+            origin: self.origin(),
         }
     }
 }

@@ -305,8 +305,11 @@ pub struct IncidentEnd {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct IncidentCost {
-    /// CPU seconds of the background thread and of the samples of the heap; `None` where it is unknown.
+    /// CPU seconds of the background thread and of the samples of the heap, until it ended; `None` where
+    /// it is unknown.
     pub cpu_seconds: Option<f64>,
+    /// CPU seconds of the report of the heap, after that.
+    pub report_cpu_seconds: Option<f64>,
     /// Bytes of exemplars that were written for it.
     pub bytes: u64,
     /// Units that were kept for it.
@@ -323,10 +326,11 @@ pub struct IncidentCost {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HeapReport {
-    /// Files that were written: the whole profile for `go tool pprof` (`.heap.pb.gz`), and what grew
-    /// meanwhile as a flame graph (`.growth.svg`) and as JSON (`.growth.json`).
+    /// Files that were written, of what changed meanwhile: for `go tool pprof` (`.heap.pb.gz`), as a flame
+    /// graph (`.growth.svg`) and as JSON (`.growth.json`). If the directory cannot be written to, they are
+    /// among the temporary files.
     pub files: Vec<String>,
-    /// Which could not be written, and why.
+    /// Which could not be written where, and why.
     pub error: Option<String>,
     /// How stacks were walked: by `frame pointers` or `unwind tables`.
     pub unwinding: String,

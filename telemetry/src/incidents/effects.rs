@@ -1,6 +1,6 @@
 //! What incidents in progress raise, and what that takes.
 
-use super::{EVENTS, LOOK_EVERY, NEVER, State, heap};
+use super::{Active, EVENTS, LOOK_EVERY, NEVER, State, heap};
 use crate::core::Core;
 use crate::units::KindId;
 use std::sync::atomic::Ordering::Relaxed;
@@ -54,7 +54,11 @@ impl Core {
         if wall >= LOOK_EVERY / 2 {
             let samples = spent.samples > state.looked.samples;
             state.looked = spent;
-            if share > allowed {
+            if heap::is_crowded() {
+                // What is live stays; what comes is to fit beside it.
+                state.shed_heap = state.shed_heap.saturating_mul(2).min(1 << 20);
+                state.active.iter_mut().for_each(|active| active.shed += 1);
+            } else if share > allowed {
                 let times = (share / allowed).ceil() as u64;
                 if samples && state.shed_heap < 1 << 20 {
                     state.shed_heap = state.shed_heap.saturating_mul(times.max(2)).min(1 << 20);
@@ -78,7 +82,12 @@ impl Core {
 
     /// Has the effects be those of the incidents in progress.
     pub(super) fn apply(&self, state: &mut State, now: u64) -> Result<(), String> {
-        let (incidents, active, paused) = (&self.incidents, &state.active, state.paused);
+        let (incidents, paused) = (&self.incidents, state.paused);
+        // Those that somebody ended wait for their report, and raise nothing any more.
+        let active: Vec<&Active> = (state.active.iter())
+            .filter(|active| active.ends != 0)
+            .collect();
+        let waits = active.len() < state.active.len();
         let writing = || {
             active
                 .iter()
@@ -106,6 +115,7 @@ impl Core {
         incidents.end.store(end.unwrap_or(0), Relaxed);
         let due = active.iter().map(|active| active.ends).min();
         let due = due.map_or(NEVER, |ends| ends.min(now.saturating_add(LOOK_EVERY)));
+        let due = if waits { 0 } else { due };
         incidents.due.store(due, Relaxed);
         let heap = || {
             active

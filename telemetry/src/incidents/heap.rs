@@ -2,11 +2,14 @@
 
 use super::IncidentId;
 use crate::export::{Culprit, HeapReport};
-use alloc_tracker::profiler::{self, Config, Figure, Growth, Profile, Session};
+use alloc_tracker::profiler::{self, Config, Figure, Growth, Profile, Session, StartError};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
+
+/// Samples that are live at once.
+const MAX_LIVE: usize = 1 << 15;
 
 /// Growth that is named in a record, and frames of each.
 const CULPRITS: usize = 5;
@@ -26,7 +29,9 @@ impl Heap {
             return Ok(());
         };
         if self.session.is_none() {
-            let config = Config::default().mean_bytes(mean).stop_after(for_);
+            // Small samples take a place of 8 KiB each: no more than 256 MiB of them.
+            let config = Config::default().mean_bytes(mean).max_live(MAX_LIVE);
+            let config = config.stop_after(for_);
             self.session = Some(profiler::start(config).map_err(|error| error.to_string())?);
         } else {
             profiler::set_stop_after(Some(for_));
@@ -41,6 +46,22 @@ impl Heap {
         }
         Ok(())
     }
+}
+
+/// Why the heap cannot be profiled with this mean, if it cannot.
+pub(super) fn check(mean: u64) -> Result<(), String> {
+    if !alloc_tracker::is_installed() {
+        return Err(StartError::NotInstalled.to_string());
+    }
+    match (1..=profiler::MAX_MEAN_BYTES).contains(&mean) {
+        true => Ok(()),
+        false => Err(StartError::MeanOutOfRange(mean).to_string()),
+    }
+}
+
+/// Whether so many samples are live that there is little room for more.
+pub(super) fn is_crowded() -> bool {
+    profiler::is_running() && profiler::info().live > MAX_LIVE as u64 / 4 * 3
 }
 
 /// What was there when an incident began.
@@ -80,14 +101,17 @@ pub(super) fn report(
     let name = format!("{service}-{seconds}-{}-incident-{id}", std::process::id());
     let (mut files, mut errors) = (Vec::new(), Vec::new());
     let mut write = |extension: &str, write: &dyn Fn(&mut dyn Write) -> io::Result<()>| {
-        let path = directory.join(format!("{name}.{extension}"));
-        match create(&path, write) {
-            Ok(()) => files.push(path.to_string_lossy().into_owned()),
-            Err(error) => errors.push(format!("{}: {error}", path.display())),
+        // What has been found is not to be lost because a directory is.
+        for directory in [directory, &std::env::temp_dir()] {
+            let path = directory.join(format!("{name}.{extension}"));
+            match create(&path, write) {
+                Ok(()) => return files.push(path.to_string_lossy().into_owned()),
+                Err(error) => errors.push(format!("{}: {error}", path.display())),
+            }
         }
     };
     write("heap.pb.gz", &|to| {
-        profile.write_pprof(to).map_err(io::Error::other)
+        difference.write_pprof(to).map_err(io::Error::other)
     });
     write("growth.svg", &|to| {
         let grown = difference.write_flamegraph(Figure::InuseSpace, to);

@@ -31,3 +31,11 @@ pub(super) fn spent() -> (u64, u64) {
 pub(super) fn report(_: &Before, _: &Path, _: &str, _: IncidentId) -> HeapReport {
     HeapReport::default()
 }
+
+pub(super) fn check(_mean: u64) -> Result<(), String> {
+    Err("build lightweight-telemetry with the feature `profile`".to_owned())
+}
+
+pub(super) fn is_crowded() -> bool {
+    false
+}

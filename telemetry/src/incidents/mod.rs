@@ -200,10 +200,12 @@ impl Core {
             if state.closed {
                 return Err(IncidentError::NotRunning);
             }
-            if state.active.len() >= MOST {
+            let now = self.clock.now();
+            // Those that are over may not have been attended to yet.
+            let in_progress = state.active.iter().filter(|active| active.ends > now);
+            if in_progress.count() >= MOST || state.active.len() >= 16 * MOST {
                 return Err(IncidentError::TooMany(MOST));
             }
-            let now = self.clock.now();
             let id = IncidentId(state.last_id + 1);
             let record = self.incident_record(id, &incident);
             let ttl = u64::try_from(incident.ttl.as_nanos()).unwrap_or(NEVER);
@@ -239,13 +241,15 @@ impl Core {
     /// Ends an incident before its time; false if it is not in progress.
     pub(crate) fn end_incident(&self, id: IncidentId) -> bool {
         let mut state = self.incidents.state();
-        let Some(active) = state.active.iter_mut().find(|active| active.id == id) else {
+        let now = self.clock.now();
+        let mut in_progress = state.active.iter_mut().filter(|active| active.ends > now);
+        let Some(active) = in_progress.find(|active| active.id == id) else {
             return false;
         };
-        // The background thread does it: a report takes time.
         active.ends = 0;
-        self.incidents.due.store(0, Relaxed);
+        let _ = self.apply(&mut state, now);
         drop(state);
+        // The background thread does the rest: a report takes time.
         self.background.flush_soon();
         true
     }

@@ -30,6 +30,7 @@ impl Core {
     }
 
     pub(super) fn end_record(&self, active: Active, by: &str, seconds: f64) -> IncidentRecord {
+        let spent = self.spent(self.clock.now());
         let Active { id, before, .. } = active;
         let directory = &self.incidents.settings.directory;
         let heap = before.map(|before| {
@@ -41,9 +42,9 @@ impl Core {
             })
         });
         self.counters.note_own_cpu();
-        let spent = self.spent(self.clock.now());
+        let after = self.spent(self.clock.now());
         // The report is not what others are given less for.
-        self.incidents.state().looked = spent;
+        self.incidents.state().looked = after;
         let cpu = self
             .counters
             .own_cpu_ns()
@@ -56,6 +57,8 @@ impl Core {
                 seconds,
                 cost: IncidentCost {
                     cpu_seconds: cpu,
+                    report_cpu_seconds: (self.counters.own_cpu_ns())
+                        .map(|_| after.cpu_ns(spent) as f64 / 1e9),
                     bytes: spent.bytes - active.spent.bytes,
                     exemplars: spent.exemplars - active.spent.exemplars,
                     events: spent.events - active.spent.events,

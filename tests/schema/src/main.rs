@@ -197,7 +197,7 @@ mod tests {
         let end = json!({
             "by": "ttl", "seconds": 60.0,
             "cost": {
-                "cpu_seconds": 0.5, "bytes": 1, "exemplars": 2, "events": 3, "heap_samples": 4,
+                "cpu_seconds": 0.5, "report_cpu_seconds": null, "bytes": 1, "exemplars": 2, "events": 3, "heap_samples": 4,
                 "shed": 0,
             },
             "heap": {
