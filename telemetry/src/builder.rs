@@ -198,8 +198,8 @@ impl Builder {
         self
     }
 
-    /// Where incidents write heap profiles, three files each. Default: the directory for temporary
-    /// files.
+    /// Where incidents write heap profiles, three files each, which nobody deletes. Default: the directory
+    /// for temporary files, which also gets them if this one cannot be written to.
     pub fn incident_directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.incidents.directory = directory.into();
         self
@@ -242,8 +242,9 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// If the unit filter does not parse, the flush interval is zero, a bound is out of range, or
-    /// the system has no thread left. Nothing was started then.
+    /// If the unit filter does not parse, the flush interval is zero, a bound is out of range, the
+    /// incident of a trigger or a signal could never begin, the signal cannot be listened to, or the
+    /// system has no thread left. Nothing was started then.
     pub fn build(self) -> Result<(TelemetryLayer, Telemetry), BuildError> {
         let units = self.units.map_err(BuildError::Units)?;
         if self.flush_every.is_zero() {

@@ -62,8 +62,8 @@ impl Telemetry {
     ///
     /// # Errors
     ///
-    /// [`IncidentError`]: it would last too long, as many are in progress as may be, or the heap cannot
-    /// be profiled.
+    /// [`IncidentError`]: it would last no time or too long, its share of the processor is none, as many are
+    /// in progress as may be, the heap cannot be profiled, or telemetry was shut down.
     pub fn incident(&self, incident: Incident) -> Result<IncidentId, IncidentError> {
         self.core.begin_incident(incident)
     }
