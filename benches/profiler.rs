@@ -53,6 +53,28 @@ fn build_map(times: u64) {
     }
 }
 
+/// 20 KB, as an order in a shop.
+fn parse_json(times: u64) {
+    thread_local! {
+        static TEXT: String = {
+            let line = |n: u32| {
+                serde_json::json!({
+                    "sku": format!("SKU-{n:05}"), "title": "A thing of some kind", "quantity": n % 7,
+                    "price": 19.99 + f64::from(n), "tags": ["new", "sale", "blue"],
+                })
+            };
+            let lines: Vec<serde_json::Value> = (0..182).map(line).collect();
+            serde_json::json!({ "order": 4711, "lines": lines }).to_string()
+        };
+    }
+    TEXT.with(|text| {
+        for _ in 0..times {
+            let value: serde_json::Value = serde_json::from_str(black_box(text)).expect("JSON");
+            black_box(value);
+        }
+    });
+}
+
 /// The profiler has run, and blocks that it sampled are in use.
 fn have_run() {
     let session = profiler::start(Config::default().mean_bytes(1000)).expect("it starts");
@@ -256,6 +278,14 @@ fn main() {
         &mut build_map,
         &mut while_running(build_map),
     );
+    let samples = profiler::info().samples;
+    compare(
+        "parse 20 KB of JSON",
+        &mut parse_json,
+        &mut while_running(parse_json),
+    );
+    let samples = profiler::info().samples - samples;
+    println!("({samples} samples in all rounds of the last)");
     cost_of_a_sample();
     a_million_live_samples();
 }
