@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
-use support::{Case, compare, compare_instructions, counted, header};
+use support::{Case, compare, compare_instructions, counted, document, header};
 
 /// The tracker, or System alone, chosen at run time: so real work, which allocates through the
 /// global allocator, runs both ways in one process. The choice costs both sides the same branch.
@@ -214,18 +214,6 @@ fn zeroed(allocator: &impl GlobalAlloc) {
         assert_eq!(*block.add(5 << 20), 0);
         allocator.dealloc(block, layout);
     }
-}
-
-fn document() -> String {
-    let lines: Vec<serde_json::Value> = (0..182)
-        .map(|n| {
-            serde_json::json!({
-                "sku": format!("SKU-{n:05}"), "title": "A thing of some kind", "quantity": n % 7,
-                "price": 19.99 + f64::from(n), "tags": ["new", "sale", "blue"],
-            })
-        })
-        .collect();
-    serde_json::json!({ "order": 4711, "lines": lines }).to_string()
 }
 
 fn main() {

@@ -12,7 +12,7 @@ use std::alloc::{Layout, alloc, dealloc, realloc};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-use support::{Case, compare, compare_instructions, counted, header, smoke};
+use support::{Case, compare, compare_instructions, counted, document, header, smoke};
 use telemetry::{Incident, Telemetry};
 use tracing_subscriber::prelude::*;
 
@@ -53,19 +53,9 @@ fn build_map(times: u64) {
     }
 }
 
-/// 20 KB, as an order in a shop.
 fn parse_json(times: u64) {
     thread_local! {
-        static TEXT: String = {
-            let line = |n: u32| {
-                serde_json::json!({
-                    "sku": format!("SKU-{n:05}"), "title": "A thing of some kind", "quantity": n % 7,
-                    "price": 19.99 + f64::from(n), "tags": ["new", "sale", "blue"],
-                })
-            };
-            let lines: Vec<serde_json::Value> = (0..182).map(line).collect();
-            serde_json::json!({ "order": 4711, "lines": lines }).to_string()
-        };
+        static TEXT: String = document();
     }
     TEXT.with(|text| {
         for _ in 0..times {

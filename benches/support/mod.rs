@@ -149,3 +149,16 @@ pub(crate) fn compare_instructions(name: &str, bare: &str, with: &str) -> Option
     );
     Some(with - bare)
 }
+
+/// 20 KB of JSON, as an order in a shop.
+pub(crate) fn document() -> String {
+    let lines: Vec<serde_json::Value> = (0..182)
+        .map(|n| {
+            serde_json::json!({
+                "sku": format!("SKU-{n:05}"), "title": "A thing of some kind", "quantity": n % 7,
+                "price": 19.99 + f64::from(n), "tags": ["new", "sale", "blue"],
+            })
+        })
+        .collect();
+    serde_json::json!({ "order": 4711, "lines": lines }).to_string()
+}

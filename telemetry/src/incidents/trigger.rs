@@ -200,8 +200,8 @@ mod tests {
             "{}",
             incident.why
         );
-        for now in 14..63 {
-            assert!(watch.look(&slow, now).is_none(), "it cools down");
+        for moment in 14..63 {
+            assert!(watch.look(&slow, moment).is_none(), "it cools down");
         }
         assert!(watch.look(&slow, 63).is_some());
     }
