@@ -477,3 +477,45 @@ fn a_signal_begins_one_in_an_idle_service() {
         .build();
     assert!(refused.unwrap_err().to_string().contains("signal 9"));
 }
+
+/// An exporter that never comes back until it is let go.
+struct Blocked(std::sync::mpsc::Receiver<()>);
+
+impl telemetry::export::Exporter for Blocked {
+    fn export(&mut self, _: &[telemetry::export::Record]) -> std::io::Result<u64> {
+        let _ = self.0.recv();
+        Ok(0)
+    }
+}
+
+#[test]
+fn it_is_over_in_time_though_the_background_thread_is_held_up() {
+    let (let_go, held) = std::sync::mpsc::channel();
+    let (layer, telemetry) = Telemetry::builder()
+        .flush_every(Duration::from_secs(3600))
+        .trace_sample(0.0)
+        .event_rate(0.001, 1)
+        .export(Blocked(held))
+        .build()
+        .unwrap();
+    let subscriber =
+        tracing_subscriber::layer::SubscriberExt::with(tracing_subscriber::registry(), layer);
+    tracing::subscriber::with_default(subscriber, || {
+        pay(0);
+        // Its own begin is what the exporter is stuck with.
+        let incident = Incident::for_(Duration::from_millis(300)).max_cpu(1.0);
+        telemetry.incident(incident).unwrap();
+        (0..10).for_each(pay);
+        std::thread::sleep(Duration::from_millis(400));
+        assert!(
+            telemetry.incidents()[0].end.is_none(),
+            "nobody has attended to it"
+        );
+        (0..10).for_each(pay);
+    });
+    drop(let_go);
+    let ledger = telemetry.shutdown(Duration::from_secs(10)).unwrap();
+    assert_eq!(ledger.exemplars.kept, 10, "those of its time");
+    // One is within the limit of its call site, and ten pass for the incident.
+    assert_eq!(ledger.events.kept, 11);
+}
