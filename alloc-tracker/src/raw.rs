@@ -65,6 +65,9 @@ impl UnitId {
 pub struct Segment(Option<engine::UnitSegment>);
 
 impl Segment {
+    /// No work for any unit.
+    pub const NONE: Segment = Segment(None);
+
     /// Ends the work: the unit has its figures.
     pub fn close(self) {
         if let Some(segment) = self.0 {

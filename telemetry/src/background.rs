@@ -129,6 +129,7 @@ impl Background {
         self.wait(within, |progress| progress.stopped)
     }
 
+    #[inline]
     pub(crate) fn is_stopping(&self) -> bool {
         self.stop.load(Relaxed)
     }

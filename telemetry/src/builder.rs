@@ -219,8 +219,10 @@ impl Builder {
         self
     }
 
-    /// The most spans in progress that are followed. Default: 16,384, which takes 768 KiB. A unit
-    /// for whose root there is no room is counted as dropped.
+    /// The most spans in progress that are followed. Default: 16,384, which takes 768 KiB. Half of them
+    /// may be lean (see [`Lean`](crate::Lean)), each of which takes 64 bytes more, as far as they are ever
+    /// needed at once; further ones go to the subscriber. A unit for whose root there is no room is
+    /// counted as dropped.
     pub fn max_spans_in_progress(mut self, spans: usize) -> Self {
         self.bounds.spans = spans;
         self

@@ -1,10 +1,11 @@
 //! The call sites of spans and events, numbered: found without a lock, entered once each.
 
+use crate::error_field::ErrorField;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{
-    AtomicUsize,
-    Ordering::{AcqRel, Acquire},
+    AtomicU8, AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed},
 };
 use tracing::Metadata;
 
@@ -39,7 +40,12 @@ struct Site {
     /// The address of the metadata, which is static.
     key: AtomicUsize,
     metadata: OnceLock<&'static Metadata<'static>>,
+    /// Whether it has a field that may say that a span failed: YES or NO, or neither so far.
+    tells_errors: AtomicU8,
 }
+
+const YES: u8 = 1;
+const NO: u8 = 2;
 
 impl CallSites {
     /// Call sites that are told apart, a power of two.
@@ -54,8 +60,7 @@ impl CallSites {
     #[inline]
     pub(crate) fn id(&self, metadata: &'static Metadata<'static>) -> SiteId {
         let key = ptr::from_ref(metadata) as usize;
-        let shift = usize::BITS - CallSites::MOST.trailing_zeros();
-        let home = key.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize) >> shift;
+        let home = home(key);
         // Acquire: what is known of a call site was stored before its key is seen by others.
         match self.sites.get(home) {
             Some(site) if site.key.load(Acquire) == key => SiteId(home as u16),
@@ -90,6 +95,43 @@ impl CallSites {
         SiteId::OTHER
     }
 
+    /// Whether a span of this call site has a field that may say that it failed.
+    #[inline]
+    pub(crate) fn tells_errors(&self, id: SiteId, metadata: &Metadata<'_>) -> bool {
+        let known = self.sites.get(id.index()).map(|site| &site.tells_errors);
+        match known.map(|known| known.load(Relaxed)) {
+            Some(YES) => true,
+            Some(NO) => false,
+            _ => {
+                let tells = ErrorField::is_in(metadata);
+                if let Some(known) = known {
+                    known.store(if tells { YES } else { NO }, Relaxed);
+                }
+                tells
+            }
+        }
+    }
+
+    /// The number that a call site has, if it has one.
+    pub(crate) fn known(&self, metadata: &Metadata<'_>) -> Option<SiteId> {
+        let key = ptr::from_ref(metadata).cast::<()>() as usize;
+        let home = home(key);
+        for step in 0..CallSites::MOST {
+            let at = (home + step) % CallSites::MOST;
+            match self.sites[at].key.load(Acquire) {
+                0 => return None,
+                found if found == key => return Some(SiteId(at as u16)),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// Room for something about each number.
+    pub(crate) fn table<T: Default>(&self) -> Box<[T]> {
+        (0..SiteId::COUNT).map(|_| T::default()).collect()
+    }
+
     /// `None` for [`SiteId::OTHER`], and while a call site is just being entered by another thread.
     pub(crate) fn metadata(&self, id: SiteId) -> Option<&'static Metadata<'static>> {
         self.sites.get(id.index())?.metadata.get().copied()
@@ -101,6 +143,13 @@ impl CallSites {
         let seen = sites.filter(|(_, site)| site.key.load(Acquire) != 0);
         seen.map(|(n, _)| SiteId(n as u16))
     }
+}
+
+/// Where a call site is looked for first.
+#[inline]
+fn home(key: usize) -> usize {
+    let shift = usize::BITS - CallSites::MOST.trailing_zeros();
+    key.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize) >> shift
 }
 
 #[cfg(test)]

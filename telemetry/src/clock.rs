@@ -15,8 +15,15 @@ pub(crate) struct Clock {
 
 #[derive(Debug)]
 enum Source {
-    Counter { clock: quanta::Clock, start: u64 },
-    System { start: Instant },
+    Counter {
+        clock: quanta::Clock,
+        start: u64,
+        /// A tick is so many nanoseconds, times 2^32.
+        nanos_of_tick: u64,
+    },
+    System {
+        start: Instant,
+    },
 }
 
 impl Clock {
@@ -25,7 +32,12 @@ impl Clock {
             let clock = quanta::Clock::new();
             let start = clock.raw();
             return Clock {
-                source: Source::Counter { clock, start },
+                source: Source::Counter {
+                    // Exact to a billionth: three seconds in a hundred years.
+                    nanos_of_tick: clock.delta_as_nanos(0, 1 << 40) >> 8,
+                    clock,
+                    start,
+                },
             };
         }
         Clock::system()
@@ -43,7 +55,15 @@ impl Clock {
     #[inline]
     pub(crate) fn now(&self) -> u64 {
         let elapsed = match &self.source {
-            Source::Counter { clock, start } => clock.delta_as_nanos(*start, clock.raw()),
+            // PERF: half of the instructions of `delta_as_nanos`, which divides by any power of two.
+            Source::Counter {
+                clock,
+                start,
+                nanos_of_tick,
+            } => {
+                let ticks = clock.raw().saturating_sub(*start);
+                ((u128::from(ticks) * u128::from(*nanos_of_tick)) >> 32) as u64
+            }
             Source::System { start } => {
                 // PERF: `as_nanos` computes in 128 bits; 64 last for 584 years.
                 let elapsed = start.elapsed();

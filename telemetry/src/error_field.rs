@@ -16,11 +16,13 @@ impl ErrorField {
     }
 
     pub(crate) fn in_attributes(attributes: &tracing::span::Attributes<'_>) -> bool {
-        let fields = attributes.metadata().fields();
-        if fields.field("error").is_none() && fields.field("otel.status_code").is_none() {
-            return false;
-        }
         Self::visit(|visitor| attributes.record(visitor))
+    }
+
+    /// Whether a call site has such a field at all.
+    pub(crate) fn is_in(metadata: &tracing::Metadata<'_>) -> bool {
+        let fields = metadata.fields();
+        fields.field("error").is_some() || fields.field("otel.status_code").is_some()
     }
 
     /// A value whose formatting panics says that something is wrong.

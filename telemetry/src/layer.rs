@@ -13,6 +13,7 @@ use crate::core::Core;
 use crate::filter::Interest;
 use crate::tracker::Tracker;
 use std::any::{Any, TypeId};
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use tracing::span::{Attributes, Id, Record};
@@ -43,10 +44,17 @@ impl TelemetryLayer {
     pub(crate) fn new(core: Arc<Core>, interest: Interest) -> Self {
         let tracker = Tracker::new(core);
         TelemetryLayer {
-            filter: SelfFilter::template(tracker.clone(), interest.clone()),
+            filter: SelfFilter::template(tracker.clone(), OwnFilter::of(&tracker, &interest)),
             tracker,
             interest,
         }
+    }
+}
+
+impl TelemetryLayer {
+    /// What [`Lean`](crate::Lean) goes by.
+    pub(crate) fn parts(&self) -> (Tracker, Interest) {
+        (self.tracker.clone(), self.interest.clone())
     }
 }
 
@@ -55,8 +63,8 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     fn on_layer(&mut self, subscriber: &mut S) {
-        self.filter =
-            SelfFilter::registered(self.tracker.clone(), self.interest.clone(), subscriber);
+        let filter = OwnFilter::of(&self.tracker, &self.interest);
+        self.filter = SelfFilter::registered(self.tracker.clone(), filter, subscriber);
     }
 
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> CallsiteInterest {
@@ -103,7 +111,7 @@ where
     // The rest concerns spans that are in our own table, or not: nothing to filter.
 
     fn on_record(&self, id: &Id, values: &Record<'_>, cx: Context<'_, S>) {
-        self.tracker.record(id, values, &cx);
+        self.tracker.record(id, values, || cx.metadata(id));
     }
 
     fn on_enter(&self, id: &Id, _: Context<'_, S>) {
@@ -128,7 +136,7 @@ where
     }
 }
 
-/// A `Filtered<Tracker, Interest, S>` for an `S` that is not known where it is kept.
+/// A `Filtered<Tracker, OwnFilter, S>` for an `S` that is not known where it is kept.
 struct SelfFilter {
     filtered: Box<dyn Any + Send + Sync>,
     is_registered: bool,
@@ -141,20 +149,20 @@ type Downcast = fn(&(dyn Any + Send + Sync), TypeId) -> Option<*const ()>;
 impl SelfFilter {
     /// Before there is a subscriber: says that this layer will filter itself, which the layers
     /// that it is combined with ask at once.
-    fn template(tracker: Tracker, interest: Interest) -> Self {
-        Self::new::<Registry>(Filtered::new(tracker, interest), false)
+    fn template(tracker: Tracker, filter: OwnFilter) -> Self {
+        Self::new::<Registry>(Filtered::new(tracker, filter), false)
     }
 
-    fn registered<S>(tracker: Tracker, interest: Interest, subscriber: &mut S) -> Self
+    fn registered<S>(tracker: Tracker, filter: OwnFilter, subscriber: &mut S) -> Self
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
-        let mut filtered = Filtered::<Tracker, Interest, S>::new(tracker, interest);
+        let mut filtered = Filtered::<Tracker, OwnFilter, S>::new(tracker, filter);
         filtered.on_layer(subscriber);
         Self::new(filtered, true)
     }
 
-    fn new<S>(filtered: Filtered<Tracker, Interest, S>, is_registered: bool) -> Self
+    fn new<S>(filtered: Filtered<Tracker, OwnFilter, S>, is_registered: bool) -> Self
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
@@ -162,7 +170,7 @@ impl SelfFilter {
             filtered: Box::new(filtered),
             is_registered,
             downcast: |filtered, id| {
-                let filtered = filtered.downcast_ref::<Filtered<Tracker, Interest, S>>()?;
+                let filtered = filtered.downcast_ref::<Filtered<Tracker, OwnFilter, S>>()?;
                 // SAFETY: `id` is handed on from our own caller, who keeps the contract of
                 // `downcast_raw`: to use the pointer only as the type that `id` names, and no
                 // longer than the layer.
@@ -172,7 +180,7 @@ impl SelfFilter {
     }
 
     /// The layer to ask, once it is registered with a subscriber of this type.
-    fn layer<S>(&self) -> Option<&Filtered<Tracker, Interest, S>>
+    fn layer<S>(&self) -> Option<&Filtered<Tracker, OwnFilter, S>>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
@@ -184,13 +192,53 @@ impl SelfFilter {
     }
 }
 
-impl<S> Filter<S> for Interest {
+/// The filter of an instance's layer.
+#[derive(Clone, Debug)]
+struct OwnFilter {
+    instance: usize,
+    interest: Interest,
+}
+
+thread_local! {
+    /// The instance whose filter lets nothing pass on this thread, plus one; 0: none.
+    static MUTED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// While this runs, the filter of this instance lets nothing pass on this thread: what the subscriber
+/// then says, it says for the others.
+pub(crate) fn mute<T>(instance: usize, ask: impl FnOnce() -> T) -> T {
+    struct Restore(usize);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            MUTED.set(self.0);
+        }
+    }
+    let _restore = Restore(MUTED.replace(instance + 1));
+    ask()
+}
+
+impl OwnFilter {
+    fn of(tracker: &Tracker, interest: &Interest) -> Self {
+        OwnFilter {
+            instance: tracker.core().id,
+            interest: interest.clone(),
+        }
+    }
+
+    fn lets_pass(&self, metadata: &Metadata<'_>) -> bool {
+        self.interest.wants(metadata) && MUTED.get() != self.instance + 1
+    }
+}
+
+impl<S> Filter<S> for OwnFilter {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        self.wants(metadata)
+        self.lets_pass(metadata)
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> CallsiteInterest {
-        if self.wants(metadata) {
+        // Another instance follows spans that it does not want itself: it is asked what it has to see.
+        let follows = metadata.is_span() && ![0, self.instance + 1].contains(&MUTED.get());
+        if self.lets_pass(metadata) || follows {
             CallsiteInterest::always()
         } else {
             CallsiteInterest::never()
@@ -198,7 +246,7 @@ impl<S> Filter<S> for Interest {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.max_level())
+        Some(self.interest.max_level())
     }
 }
 

@@ -65,7 +65,7 @@
 //! No heap allocation and no lock per unit, span or suppressed event. Memory is bounded (see
 //! [`Builder`]), with 32 KiB for each thread that works for units and 64 KiB for its detail. Call
 //! sites that nobody asked for stay off: the layer filters itself, and hides nothing from other
-//! layers.
+//! layers. In [`Lean`], spans that nobody else wants cost less than the `Registry` takes for them.
 
 #![deny(unsafe_code)]
 
@@ -89,6 +89,8 @@ mod human;
 mod incidents;
 #[allow(unsafe_code)] // forwards the one unsafe method of `tracing_subscriber::Layer`
 mod layer;
+#[allow(unsafe_code)] // forwards the one unsafe method of `tracing::Subscriber`
+mod lean;
 mod ledger;
 mod output;
 mod rate;
@@ -109,6 +111,7 @@ pub use builder::{BuildError, Builder};
 pub use filter::{EventFilter, ParseFilterError, UnitFilter};
 pub use incidents::{Incident, IncidentError, IncidentId, Trigger};
 pub use layer::TelemetryLayer;
+pub use lean::Lean;
 pub use ledger::{Cost, Ledger, Stream};
 pub use snapshot::{BoundarySnapshot, BudgetSnapshot, Distribution, Snapshot, UnitSnapshot};
 pub use telemetry::{ShutdownError, Telemetry};

@@ -5,8 +5,9 @@ mod written;
 use serde_json::json;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
+use tracing::dispatcher::{set_default, with_default};
 use tracing::{debug, error, info, info_span, warn};
-use written::{builder, sum, written};
+use written::{builder, stack, sum, written};
 
 #[test]
 fn an_event_is_written_with_its_fields_and_its_unit() {
@@ -67,17 +68,16 @@ fn two_million_events_in_a_second_are_some_records_and_an_exact_count() {
     const EACH: u64 = 1_000_000;
     let (builder, written) = builder();
     let (layer, telemetry) = builder.event_rate(10.0, 20).build().unwrap();
-    use tracing_subscriber::prelude::*;
-    let subscriber = tracing_subscriber::registry().with(layer);
+    let subscriber = stack::dispatch(layer);
     let start = Instant::now();
-    let elapsed = tracing::subscriber::with_default(subscriber, || {
+    let elapsed = with_default(&subscriber, || {
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
         let together = Barrier::new(2);
         std::thread::scope(|threads| {
             for _ in 0..2 {
                 threads.spawn(|| {
                     together.wait();
-                    tracing::dispatcher::with_default(&dispatch, || (0..EACH).for_each(one));
+                    with_default(&dispatch, || (0..EACH).for_each(one));
                 });
             }
         });
@@ -229,7 +229,6 @@ fn a_storm_of_many_sites_and_summaries_hides_no_first_error() {
 #[test]
 fn what_no_exporter_took_is_told_again_or_lost_with_a_reason() {
     use telemetry::export::{Exporter, Record};
-    use tracing_subscriber::prelude::*;
 
     struct FailsFirst(written::Written, bool);
     impl Exporter for FailsFirst {
@@ -248,7 +247,7 @@ fn what_no_exporter_took_is_told_again_or_lost_with_a_reason() {
         .export(FailsFirst(written.clone(), false))
         .build()
         .unwrap();
-    let _guard = tracing_subscriber::registry().with(layer).set_default();
+    let _guard = set_default(&stack::dispatch(layer));
     for _ in 0..2 {
         info_span!("unit").in_scope(|| (0..100).for_each(one));
         telemetry.flush();
@@ -269,8 +268,7 @@ fn call_sites_that_suppress_wake_the_writer_by_themselves() {
         .flush_every(Duration::from_millis(50))
         .build()
         .unwrap();
-    use tracing_subscriber::prelude::*;
-    let _guard = tracing_subscriber::registry().with(layer).set_default();
+    let _guard = set_default(&stack::dispatch(layer));
     one(0);
     telemetry.flush();
     (0..100).for_each(one);
@@ -285,8 +283,7 @@ fn call_sites_that_suppress_wake_the_writer_by_themselves() {
 fn events_after_the_end_are_lost_with_a_reason() {
     let (builder, _) = builder();
     let (layer, telemetry) = builder.build().unwrap();
-    use tracing_subscriber::prelude::*;
-    let _guard = tracing_subscriber::registry().with(layer).set_default();
+    let _guard = set_default(&stack::dispatch(layer));
     telemetry.shutdown(Duration::from_secs(10)).unwrap();
     info!("too late");
     let ledger = telemetry.ledger();
@@ -296,9 +293,8 @@ fn events_after_the_end_are_lost_with_a_reason() {
 
 #[test]
 fn without_an_exporter_no_event_is_looked_at() {
-    use tracing_subscriber::prelude::*;
     let (layer, telemetry) = telemetry::Telemetry::builder().build().unwrap();
-    let _guard = tracing_subscriber::registry().with(layer).set_default();
+    let _guard = set_default(&stack::dispatch(layer));
     info_span!("unit").in_scope(|| {
         info!("nobody reads this");
         error!("nor this, but it is counted");

@@ -2,11 +2,12 @@
 
 mod counted;
 
+use counted::stack::dispatch;
 use counted::{allocate, counted, sum, tracked};
 use std::collections::BTreeMap;
 use telemetry::Telemetry;
+use tracing::dispatcher::with_default;
 use tracing::{Span, error, info_span};
-use tracing_subscriber::prelude::*;
 
 #[test]
 fn what_is_inside_a_dropped_unit_is_dropped_with_it() {
@@ -14,8 +15,7 @@ fn what_is_inside_a_dropped_unit_is_dropped_with_it() {
         .max_units_in_progress(64)
         .build()
         .unwrap();
-    let subscriber = tracing_subscriber::registry().with(layer);
-    tracing::subscriber::with_default(subscriber, || {
+    with_default(&dispatch(layer), || {
         let mut held: Vec<Span> = (0..64).map(|_| info_span!("request")).collect();
         let dropped = info_span!("request");
         dropped.in_scope(|| drop(info_span!("query")));
@@ -37,15 +37,14 @@ fn short_threads_and_instances_that_are_gone_leave_no_memory_behind() {
             .unwrap_or(0)
     }
     let (layer, telemetry) = Telemetry::builder().build().unwrap();
-    let subscriber = tracing_subscriber::registry().with(layer);
+    let dispatch = dispatch(layer);
     let before = resident_kib();
-    tracing::subscriber::with_default(subscriber, || {
-        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+    with_default(&dispatch, || {
         for _ in 0..5000 {
             std::thread::scope(|threads| {
                 threads.spawn(|| {
                     let unit = || drop(info_span!("short").entered());
-                    tracing::dispatcher::with_default(&dispatch, unit);
+                    with_default(&dispatch, unit);
                 });
             });
         }
@@ -71,8 +70,7 @@ fn short_threads_and_instances_that_are_gone_leave_no_memory_behind() {
 #[test]
 fn units_that_never_end_are_seen() {
     let (layer, telemetry) = Telemetry::builder().build().unwrap();
-    let subscriber = tracing_subscriber::registry().with(layer);
-    tracing::subscriber::with_default(subscriber, || {
+    with_default(&dispatch(layer), || {
         let stuck: Vec<Span> = (0..50).map(|_| info_span!("stuck")).collect();
         let snapshot = telemetry.snapshot();
         let unit = snapshot.unit("stuck").unwrap();
@@ -118,6 +116,27 @@ fn units_in_progress_are_gauged() {
 }
 
 #[test]
+fn more_spans_than_there_is_room_for_are_still_closed() {
+    let (layer, telemetry) = Telemetry::builder()
+        .max_spans_in_progress(100)
+        .build()
+        .unwrap();
+    with_default(&dispatch(layer), || {
+        for _ in 0..3 {
+            let unit = info_span!("unit");
+            let spans: Vec<Span> = (0..2000)
+                .map(|_| unit.in_scope(|| info_span!("child").entered().exit()))
+                .collect();
+            drop(unit);
+            drop(spans);
+        }
+    });
+    let snapshot = telemetry.snapshot();
+    assert_eq!(snapshot.ledger.units.kept, 3, "{snapshot}");
+    assert_eq!(snapshot.unit("unit").unwrap().count, 3);
+}
+
+#[test]
 fn many_threads_lose_no_unit() {
     const THREADS: u64 = 8;
     const UNITS: u64 = 20_000;
@@ -126,7 +145,7 @@ fn many_threads_lose_no_unit() {
         std::thread::scope(|threads| {
             for _ in 0..THREADS {
                 threads.spawn(|| {
-                    tracing::dispatcher::with_default(&dispatch, || {
+                    with_default(&dispatch, || {
                         for _ in 0..UNITS {
                             info_span!("root").in_scope(|| allocate(32));
                         }
@@ -153,8 +172,7 @@ fn past_a_bound_units_are_counted_as_dropped_or_as_other() {
         .max_units_in_progress(64)
         .build()
         .unwrap();
-    let subscriber = tracing_subscriber::registry().with(layer);
-    tracing::subscriber::with_default(subscriber, || {
+    with_default(&dispatch(layer), || {
         drop(info_span!("a"));
         drop(info_span!("b"));
         drop(info_span!("c"));
@@ -211,8 +229,7 @@ fn the_table_shows_every_unit() {
 #[test]
 fn reading_the_figures_costs_the_reader_just_what_it_is_handed() {
     let (layer, telemetry) = Telemetry::builder().build().unwrap();
-    let subscriber = tracing_subscriber::registry().with(layer);
-    tracing::subscriber::with_default(subscriber, || {
+    with_default(&dispatch(layer), || {
         info_span!("unit").in_scope(|| drop(telemetry::call!("db.query")));
         let ((), usage) = alloc_tracker::measure(|| {
             drop(telemetry.snapshot());

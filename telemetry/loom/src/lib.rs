@@ -9,6 +9,8 @@
 mod detail_ring;
 #[path = "../../src/rate.rs"]
 mod rate;
+#[path = "../../src/units/refs.rs"]
+mod refs;
 mod sync;
 #[path = "../../src/word_ring.rs"]
 mod word_ring;

@@ -2,8 +2,10 @@
 
 use crate::detail_ring::DetailRing;
 use crate::rate::{Limiter, Rate};
+use crate::refs::Refs;
 use crate::word_ring::WordRing;
 use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use loom::thread;
 
 #[test]
@@ -91,6 +93,31 @@ fn a_limit_lets_no_more_pass_than_it_says() {
             thread::spawn(move || u32::from(limiter.allows(rate, 1)))
         };
         let mine = u32::from(limiter.allows(rate, 2));
+        assert_eq!(mine + other.join().unwrap(), 1);
+    });
+}
+
+#[test]
+fn the_last_handle_ends_a_span_once_and_sees_what_the_others_did() {
+    loom::model(|| {
+        let shared = Arc::new((Refs::none(), [AtomicU64::new(0), AtomicU64::new(0)]));
+        shared.0.begin();
+        shared.0.hold();
+        let work = |shared: &(Refs, [AtomicU64; 2]), at: usize| {
+            let (refs, done) = shared;
+            done[at].store(1, Relaxed);
+            let is_last = refs.release();
+            if is_last {
+                assert!(done.iter().all(|done| done.load(Relaxed) == 1));
+                assert!(!refs.are_held());
+            }
+            u32::from(is_last)
+        };
+        let other = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || work(&shared, 0))
+        };
+        let mine = work(&shared, 1);
         assert_eq!(mine + other.join().unwrap(), 1);
     });
 }

@@ -21,7 +21,7 @@ use crate::incidents::{IncidentSettings, Incidents};
 use crate::ledger::{Counters, Ledger, UnitDrop};
 use crate::output::Queue;
 use crate::system::Sampling;
-use crate::units::{Kinds, Slots, SpanTable};
+use crate::units::{Kinds, Slots, Spans};
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -35,7 +35,7 @@ pub(crate) struct Core {
     pub(crate) sampling: Sampling,
     pub(crate) callsites: CallSites,
     pub(crate) kinds: Kinds,
-    pub(crate) spans: SpanTable,
+    pub(crate) spans: Spans,
     pub(crate) slots: Slots,
     pub(crate) events: Events,
     pub(crate) head_sample: HeadSample,
@@ -89,7 +89,7 @@ impl Core {
             sampling: setup.sampling,
             callsites: CallSites::new(),
             kinds: Kinds::new(setup.units, setup.budgets, bounds.kinds),
-            spans: SpanTable::new(bounds.spans),
+            spans: Spans::new(bounds.spans),
             slots: Slots::new(bounds.units),
             events: setup.events,
             head_sample: setup.head_sample,

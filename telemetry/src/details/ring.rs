@@ -46,17 +46,31 @@ impl DetailRing {
         self.reserved.store(end, Relaxed);
         // Whoever reads one of the words below then reads `reserved`, or what came after it.
         fence(Release);
-        let mut put = |word| {
-            self.words[at & mask].store(word, Relaxed);
-            at += 1;
-        };
-        words.iter().for_each(|word| put(*word));
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            put(u64::from_le_bytes(word));
+        let start = at & mask;
+        match self.words.get(start..start + len) {
+            // PERF: most records lie in a row, and need no look at the end of the ring for each word.
+            Some(places) if bytes.is_empty() => {
+                for (place, word) in places.iter().zip(words) {
+                    place.store(*word, Relaxed);
+                }
+                if let Some(last) = places.last() {
+                    last.store(len as u64, Relaxed);
+                }
+            }
+            _ => {
+                let mut put = |word| {
+                    self.words[at & mask].store(word, Relaxed);
+                    at += 1;
+                };
+                words.iter().for_each(|word| put(*word));
+                for chunk in bytes.chunks(8) {
+                    let mut word = [0; 8];
+                    word[..chunk.len()].copy_from_slice(chunk);
+                    put(u64::from_le_bytes(word));
+                }
+                put(len as u64);
+            }
         }
-        put(len as u64);
         // Release the words to whoever reads this far.
         self.head.store(end, Release);
     }

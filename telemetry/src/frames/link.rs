@@ -8,7 +8,7 @@ use crate::details::{DetailRing, FieldBytes};
 use crate::ledger::UnitDrop;
 use crate::shard::Shard;
 use crate::system::Sampled;
-use crate::units::{Finished, FreeSlot, KindId, Membership, Start};
+use crate::units::{Finished, KindId, Membership, Start, Taken};
 use std::sync::{Arc, Weak};
 
 /// The thread's connection to one telemetry instance, which it does not keep alive.
@@ -21,7 +21,11 @@ pub(super) struct Link {
     /// Units begun on this thread, to time every so many.
     begun: u32,
     /// Slots of units that this thread ended, for the next ones that it begins.
-    slots: Vec<FreeSlot>,
+    slots: Vec<Taken>,
+    /// Records of lean spans that this thread ended, for the next ones.
+    pub(super) lean: Vec<Taken>,
+    /// Spans of the subscriber that the thread has entered, if there is somebody to tell.
+    pub(super) others: Vec<u64>,
 }
 
 impl Drop for Link {
@@ -30,6 +34,9 @@ impl Drop for Link {
             for slot in self.slots.drain(..) {
                 core.slots.give_back(slot);
             }
+            for record in self.lean.drain(..) {
+                core.spans.give_back(record);
+            }
             core.retire(&self.shard);
         }
     }
@@ -37,33 +44,8 @@ impl Drop for Link {
 
 /// Begins a unit at `now`. `None` if too many are in progress.
 pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membership> {
-    let begun = with(|all| {
-        let thread = all.thread();
-        let drawn = core.has_exporters && core.head_sample.draws(all.random());
-        let sampled = core.sampling.decide(all.random());
-        let link = all.link(core);
-        link.looked_at = now;
-        link.begun = link.begun.wrapping_add(1);
-        // Every 64th of the thread has its own telemetry cost timed; not its first, which sets
-        // things up.
-        let timed = link.begun.is_multiple_of(64);
-        let start = Start {
-            kind,
-            timed,
-            drawn,
-            sampled,
-            now,
-            thread,
-            name: core.kinds.get(kind).unit_name(),
-        };
-        let slot = core.slots.begin(start, link.slots.pop())?;
-        if link.shard.in_flight_changes(kind, 1) {
-            core.look_at_in_flight(kind);
-        }
-        Some((slot, timed))
-    });
     // The thread is ending: it has no number, and nothing at hand.
-    let begun = begun.unwrap_or_else(|| {
+    with(|all| all.begin(core, kind, now)).unwrap_or_else(|| {
         let start = Start {
             kind,
             timed: false,
@@ -75,12 +57,7 @@ pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membersh
         };
         let slot = core.slots.begin(start, None)?;
         core.kinds.get(kind).add_elsewhere(1);
-        Some((slot, false))
-    });
-    begun.map(|(slot, timed)| Membership {
-        slot,
-        is_root: true,
-        timed,
+        Some(Membership::of_root(slot, false))
     })
 }
 
@@ -88,7 +65,7 @@ pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membersh
 const NO_THREAD: u64 = u64::MAX;
 
 /// A unit of this kind was ended: it is in progress no more, and its slot is free.
-pub(crate) fn ended(core: &Arc<Core>, kind: KindId, slot: FreeSlot) {
+pub(crate) fn ended(core: &Arc<Core>, kind: KindId, slot: Taken) {
     let mut slot = Some(slot);
     if with(|all| all.link(core).ended(core, kind, &mut slot)).is_none() {
         core.kinds.get(kind).add_elsewhere(-1);
@@ -99,7 +76,7 @@ pub(crate) fn ended(core: &Arc<Core>, kind: KindId, slot: FreeSlot) {
 }
 
 /// A unit has ended: puts it into the thread's ring, and drains the ring in time.
-pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished, slot: FreeSlot) {
+pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished, slot: Taken) {
     let mut slot = Some(slot);
     let handed_on = with(|all| {
         let link = all.link(core);
@@ -133,7 +110,7 @@ pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished, slot: FreeSlot) {
 impl Link {
     /// A unit of this kind was ended. Its slot is kept at hand, if there is room.
     #[inline]
-    fn ended(&mut self, core: &Core, kind: KindId, slot: &mut Option<FreeSlot>) {
+    fn ended(&mut self, core: &Core, kind: KindId, slot: &mut Option<Taken>) {
         self.shard.in_flight_changes(kind, -1);
         if self.slots.len() < core.slots.at_hand() {
             self.slots.extend(slot.take());
@@ -170,7 +147,7 @@ pub(crate) fn suppress(
             true => frames.rfind(|f| f.core == core.id),
             false => None,
         };
-        let place = place.map(|frame| (frame.member.slot, frame.span));
+        let place = place.map(|frame| (frame.member.slot(), frame.detail));
         let link = all.link(core);
         link.shard.suppress(site, now);
         let (slot, span) = place?;
@@ -195,6 +172,34 @@ pub(crate) fn suppress(
 }
 
 impl Frames {
+    /// Begins a unit at `now`. `None` if too many are in progress.
+    #[inline]
+    pub(super) fn begin(&mut self, core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membership> {
+        let thread = self.thread();
+        let drawn = core.has_exporters && core.head_sample.draws(self.random());
+        let sampled = core.sampling.decide(self.random());
+        let link = self.link(core);
+        link.looked_at = now;
+        link.begun = link.begun.wrapping_add(1);
+        // Every 64th of the thread has its own telemetry cost timed; not its first, which sets
+        // things up.
+        let timed = link.begun.is_multiple_of(64);
+        let start = Start {
+            kind,
+            timed,
+            drawn,
+            sampled,
+            now,
+            thread,
+            name: core.kinds.get(kind).unit_name(),
+        };
+        let slot = core.slots.begin(start, link.slots.pop())?;
+        if link.shard.in_flight_changes(kind, 1) {
+            core.look_at_in_flight(kind);
+        }
+        Some(Membership::of_root(slot, timed))
+    }
+
     #[inline]
     pub(super) fn link(&mut self, core: &Arc<Core>) -> &mut Link {
         let at = match self.links.iter().position(|link| link.id == core.id) {
@@ -208,6 +213,8 @@ impl Frames {
                     looked_at: 0,
                     begun: 0,
                     slots: Vec::with_capacity(core.slots.at_hand()),
+                    lean: Vec::with_capacity(core.spans.at_hand()),
+                    others: Vec::new(),
                 });
                 self.links.len() - 1
             }),

@@ -1,10 +1,16 @@
 //! What each thread is working on, in thread-locals: a stack of the spans it has entered that belong to
-//! a unit ([`entered`]), and its connection to each instance ([`link`]).
+//! a unit ([`entered`]), those that only telemetry has among them ([`lean`]), and its connection to each
+//! instance ([`link`]).
 
 mod entered;
+mod lean;
 mod link;
 
-pub(crate) use entered::{enter, exit};
+pub(crate) use entered::{Has, Passed, enter, exit};
+pub(crate) use lean::{
+    Around, Made, current_lean, give_back, make, other_enters, other_leaves, parent_of_new,
+    with_parent,
+};
 pub(crate) use link::{begin, detail, ended, hand_on, suppress};
 
 use crate::core::Core;
@@ -49,12 +55,14 @@ pub(crate) fn be_silent() {
     SILENT.set(true);
 }
 
+#[inline]
 pub(crate) fn is_silent() -> bool {
     SILENT.get()
 }
 
 /// `None` while the thread is ending, and in a callback inside a callback: nothing is counted
 /// then, and nothing breaks.
+#[inline]
 fn with<T>(f: impl FnOnce(&mut Frames) -> T) -> Option<T> {
     FRAMES
         .try_with(|frames| {
@@ -67,11 +75,13 @@ fn with<T>(f: impl FnOnce(&mut Frames) -> T) -> Option<T> {
         .flatten()
 }
 
-/// The innermost span that this thread has entered in `core`, and what a child of it belongs to.
+/// The innermost span that this thread has entered in `core`, as the details call it, and what a child
+/// of it belongs to.
+#[inline]
 pub(crate) fn current_in(core: &Core) -> Option<(u64, Membership)> {
     with(|all| {
         let frame = all.frames.iter().rfind(|f| f.core == core.id)?;
-        Some((frame.span, frame.member.of_child()))
+        Some((frame.detail, frame.member.of_child()))
     })?
 }
 
@@ -86,7 +96,7 @@ pub(crate) fn current_units(mut each: impl FnMut(Arc<Core>, SlotRef)) {
             }
             let link = all.links.iter().find(|link| link.id == frame.core);
             if let Some(core) = link.and_then(|link| link.core.upgrade()) {
-                each(core, frame.member.slot);
+                each(core, frame.member.slot());
             }
             if all.links.len() == 1 {
                 return;

@@ -69,6 +69,7 @@ struct Figure {
 }
 
 impl Figure {
+    #[inline]
     fn add(&self, n: u64, by_owner: bool) {
         if by_owner {
             self.own.store(self.own.load(Relaxed) + n, Relaxed);
@@ -82,6 +83,7 @@ impl Figure {
     }
 
     /// For a figure that is a moment: it only moves forward.
+    #[inline]
     fn reach(&self, moment: u64, by_owner: bool) {
         if by_owner {
             self.own.store(moment, Relaxed);
@@ -108,12 +110,14 @@ impl Slot {
     }
 
     /// The thread with this number starts to work for the unit.
+    #[inline]
     pub(crate) fn enter(&self, thread: u64) -> alloc_tracker::raw::Segment {
         self.wakeups.add(1, self.is_owner(thread));
         UnitId(self.unit.load(Relaxed)).open()
     }
 
     /// It stops, at `now`, after having started at `entered`.
+    #[inline]
     pub(crate) fn exit(&self, entered: u64, now: u64, thread: u64) {
         let by_owner = self.is_owner(thread);
         self.busy.add(now.saturating_sub(entered), by_owner);
@@ -163,6 +167,7 @@ impl Slot {
         })
     }
 
+    #[inline]
     fn is_owner(&self, thread: u64) -> bool {
         self.thread.load(Relaxed) == thread
     }
@@ -221,11 +226,13 @@ impl Slot {
     }
 
     /// Whether it was drawn for the sample of exemplars.
+    #[inline]
     pub(crate) fn is_drawn(&self) -> bool {
         self.drawn.load(Relaxed)
     }
 
     /// Whether an incident is about it, by its fields.
+    #[inline]
     pub(crate) fn is_in_incident(&self) -> bool {
         self.in_incident.load(Relaxed)
     }
@@ -234,6 +241,7 @@ impl Slot {
         self.in_incident.store(true, Relaxed);
     }
 
+    #[inline]
     pub(crate) fn kind(&self) -> KindId {
         KindId(self.kind.load(Relaxed))
     }
@@ -245,6 +253,7 @@ impl Slot {
     /// Fills in what the unit has cost, now that it has ended. `now` is asked if it was never entered.
     ///
     /// PERF: in place: with its boundaries it is 400 bytes, and every move of it is a copy.
+    #[inline]
     pub(super) fn take(&self, now: impl FnOnce() -> u64, unit: &mut Finished) {
         let started = self.started();
         let last_exit = self.last_exit.latest();
@@ -282,6 +291,7 @@ impl Slot {
         usage
     }
 
+    #[inline]
     pub(super) fn reset(&self, start: Start) {
         let Start {
             kind,

@@ -1,18 +1,15 @@
-//! Units in progress. Each has a slot of atomics, taken from a pool that grows in chunks up to a
-//! fixed number and never shrinks.
+//! Units in progress. Each has a slot of atomics, taken from a pool.
 
 use super::finished::Finished;
+use super::pool::{CHUNK, Pool, Pooled, Taken};
 use super::slot::{Slot, Start};
-use std::sync::OnceLock;
 use std::sync::atomic::{
-    AtomicU32, AtomicU64,
+    AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
 };
 
-const CHUNK: usize = 64;
-
 /// A slot and the generation of the unit in it: a late caller cannot mistake the next unit for
-/// its own. The index in the lower 20 bits, the generation above, 62 bits in all.
+/// its own. The index in the lower 20 bits, the generation above, 61 bits in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlotRef(pub(crate) u64);
 
@@ -21,19 +18,17 @@ const INDEX_BITS: u32 = 20;
 pub(crate) const MAX_SLOTS: usize = 1 << INDEX_BITS;
 
 impl SlotRef {
+    /// What [`Membership`](super::Membership) has room for beside its flags.
+    pub(super) const MASK: u64 = u64::MAX >> 3;
+
     fn new(index: u32, generation: u64) -> Self {
-        SlotRef((generation << INDEX_BITS | u64::from(index)) & (u64::MAX >> 2))
+        SlotRef((generation << INDEX_BITS | u64::from(index)) & SlotRef::MASK)
     }
 
-    fn index(self) -> usize {
-        (self.0 & (MAX_SLOTS as u64 - 1)) as usize
+    fn index(self) -> u32 {
+        (self.0 & (MAX_SLOTS as u64 - 1)) as u32
     }
 }
-
-/// A slot without a unit, for a thread to keep at hand: taking one from the pool, and giving it back,
-/// are locked instructions on a cache line that all threads share.
-#[derive(Debug)]
-pub(crate) struct FreeSlot(u32);
 
 /// A unit that has ended, and the slot that it leaves.
 #[derive(Debug)]
@@ -45,44 +40,47 @@ pub(crate) struct Ended {
     pub(crate) is_drawn: bool,
     /// An incident is about it, by its fields.
     pub(crate) is_in_incident: bool,
-    pub(crate) slot: FreeSlot,
+    pub(crate) slot: Taken,
 }
 
-/// The pool of slots.
+impl Pooled for Slot {
+    fn new() -> Self {
+        Slot::new()
+    }
+
+    fn next_free(&self) -> &AtomicU32 {
+        &self.next_free
+    }
+}
+
+/// The slots of all units.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    chunks: Box<[OnceLock<Box<[Slot]>>]>,
-    /// Slots in chunks that exist.
-    len: AtomicU32,
-    /// The first free slot's index plus one in the lower half; a tag in the upper that changes
-    /// with every push and pop, so that a slot which left and came back is not mistaken.
-    free: AtomicU64,
+    pool: Pool<Slot>,
 }
 
 impl Slots {
     pub(crate) fn new(max: usize) -> Self {
-        let chunks = max.clamp(CHUNK, MAX_SLOTS).div_ceil(CHUNK);
         Slots {
-            chunks: (0..chunks).map(|_| OnceLock::new()).collect(),
-            len: AtomicU32::new(0),
-            free: AtomicU64::new(0),
+            pool: Pool::new(max.clamp(CHUNK, MAX_SLOTS)),
         }
     }
 
-    /// How many free slots a thread may keep at hand: enough for it to begin and end units in turns,
-    /// and so few that 500 threads leave half of them to others.
+    /// How many slots without a unit a thread may keep at hand.
     pub(crate) fn at_hand(&self) -> usize {
-        (self.chunks.len() * CHUNK / 1024).clamp(1, 16)
+        self.pool.at_hand()
     }
 
     /// Starts a unit in a slot that the calling thread has at hand, or in one of the pool; `None`
     /// if the most units are in progress.
-    pub(crate) fn begin(&self, start: Start, at_hand: Option<FreeSlot>) -> Option<SlotRef> {
-        let index = match at_hand.map(|slot| slot.0).or_else(|| self.pop()) {
-            Some(index) => index,
-            None => self.grow()?,
+    #[inline]
+    pub(crate) fn begin(&self, start: Start, at_hand: Option<Taken>) -> Option<SlotRef> {
+        let taken = match at_hand.or_else(|| self.pool.take_again()) {
+            Some(taken) => taken,
+            None => self.pool.take_fresh()?,
         };
-        let slot = self.at(index as usize)?;
+        let index = taken.0;
+        let slot = self.pool.at(index)?;
         let generation = slot.generation.load(Relaxed) + 1;
         slot.generation.store(generation, Relaxed);
         slot.reset(start);
@@ -92,8 +90,9 @@ impl Slots {
     }
 
     /// The unit's slot, unless the unit has ended.
+    #[inline]
     pub(crate) fn get(&self, reference: SlotRef) -> Option<&Slot> {
-        let slot = self.at(reference.index())?;
+        let slot = self.pool.at(reference.index())?;
         (slot.owner.load(Acquire) == reference.0).then_some(slot)
     }
 
@@ -112,66 +111,15 @@ impl Slots {
             started: slot.started(),
             is_drawn: slot.is_drawn(),
             is_in_incident: slot.is_in_incident(),
-            slot: FreeSlot(reference.index() as u32),
+            slot: Taken(reference.index()),
         };
         slot.owner.store(0, Release);
         Some(ended)
     }
 
-    pub(crate) fn give_back(&self, slot: FreeSlot) {
-        self.push(slot.0);
+    pub(crate) fn give_back(&self, slot: Taken) {
+        self.pool.give_back(slot);
     }
-
-    fn at(&self, index: usize) -> Option<&Slot> {
-        self.chunks.get(index / CHUNK)?.get()?.get(index % CHUNK)
-    }
-
-    fn push(&self, index: u32) {
-        let Some(slot) = self.at(index as usize) else {
-            return;
-        };
-        let mut head = self.free.load(Relaxed);
-        loop {
-            slot.next_free.store(head as u32, Relaxed);
-            let new = next_tag(head) | u64::from(index + 1);
-            // Release `next_free` and the slot's state to whoever pops it.
-            match self.free.compare_exchange_weak(head, new, Release, Relaxed) {
-                Ok(_) => return,
-                Err(now) => head = now,
-            }
-        }
-    }
-
-    fn pop(&self) -> Option<u32> {
-        let mut head = self.free.load(Acquire);
-        loop {
-            let index = (head as u32).checked_sub(1)?;
-            // Stale if another thread pops the slot now; the tag then fails the exchange.
-            let next = self.at(index as usize)?.next_free.load(Relaxed);
-            let new = next_tag(head) | u64::from(next);
-            match self.free.compare_exchange_weak(head, new, Acquire, Acquire) {
-                Ok(_) => return Some(index),
-                Err(now) => head = now,
-            }
-        }
-    }
-
-    /// Takes a fresh slot, and makes the chunk that it lies in if it is the chunk's first.
-    #[cold]
-    fn grow(&self) -> Option<u32> {
-        let max = (self.chunks.len() * CHUNK) as u32;
-        let index = self
-            .len
-            .fetch_update(Relaxed, Relaxed, |len| (len < max).then_some(len + 1))
-            .ok()?;
-        self.chunks[index as usize / CHUNK]
-            .get_or_init(|| alloc_tracker::excluded(|| (0..CHUNK).map(|_| Slot::new()).collect()));
-        Some(index)
-    }
-}
-
-fn next_tag(head: u64) -> u64 {
-    (head & !u64::from(u32::MAX)).wrapping_add(1 << 32)
 }
 
 #[cfg(test)]

@@ -1,288 +1,415 @@
-//! From a span's id to the unit it belongs to: a fixed hash table of atomics.
+//! From a span's id to the unit that it belongs to.
 //!
-//! Buckets of eight entries, each key on one cache line. An entry whose bucket is full goes to one
-//! of the next buckets, and its home bucket counts it as displaced; a look-up goes on past its
-//! home bucket only if that count is above zero, so a miss usually reads one cache line.
+//! A span that others see as well is in the table with its unit. A *lean* one, which nobody but
+//! telemetry wants, has a record of its own; the table leads to the record. Its id is that of a
+//! *blank*: a span that the subscriber made, that no layer ever saw, and that is lent to one lean
+//! span after the other. So ids of both are never the same, and whoever asks the subscriber for a
+//! lean span finds one that is hidden from him.
 
+use super::pool::{Pool, Pooled, Taken};
+use super::refs::Refs;
 use super::slots::SlotRef;
-use std::sync::atomic::{
-    AtomicU32, AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
-};
-
-const WAYS: usize = 8;
-/// Buckets in a row that an entry may lie in, and as many elsewhere.
-const REACH: usize = 8;
-
-/// A key that is being filled in. No span has this id.
-const RESERVED: u64 = u64::MAX;
-
-#[derive(Debug)]
-pub(crate) struct SpanTable {
-    buckets: Box<[Bucket]>,
-    shift: u32,
-}
-
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Bucket {
-    keys: [AtomicU64; WAYS],
-    values: [AtomicU64; WAYS],
-    displaced: AtomicU32,
-}
+use super::span_table::SpanTable;
+use crate::callsites::SiteId;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// What is known of a span: its unit, and whether the unit is its own.
+///
+/// PERF: one word. As a struct with two flags it was copied by loads that overlap the stores just before,
+/// for which a processor waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Membership {
-    pub(crate) slot: SlotRef,
-    pub(crate) is_root: bool,
-    /// What telemetry itself takes for the unit is timed.
-    pub(crate) timed: bool,
-}
+pub(crate) struct Membership(u64);
+
+const ROOT: u64 = 1;
+const TIMED: u64 = 2;
+const SLOT_SHIFT: u32 = 2;
 
 impl Membership {
+    /// Of a unit's own span.
+    pub(crate) fn of_root(slot: SlotRef, timed: bool) -> Self {
+        let timed = if timed { TIMED } else { 0 };
+        Membership(slot.0 << SLOT_SHIFT | timed | ROOT)
+    }
+
     /// Of a span inside this one.
+    #[inline]
     pub(crate) fn of_child(self) -> Self {
-        Membership {
-            is_root: false,
-            ..self
-        }
+        Membership(self.0 & !ROOT)
     }
 
-    fn pack(self) -> u64 {
-        self.slot.0 << 2 | u64::from(self.timed) << 1 | u64::from(self.is_root)
+    #[inline]
+    pub(crate) fn slot(self) -> SlotRef {
+        SlotRef(self.0 >> SLOT_SHIFT)
     }
 
-    fn unpack(word: u64) -> Self {
-        Membership {
-            slot: SlotRef(word >> 2),
-            is_root: word & 1 != 0,
-            timed: word & 2 != 0,
-        }
+    #[inline]
+    pub(crate) fn is_root(self) -> bool {
+        self.0 & ROOT != 0
+    }
+
+    /// What telemetry itself takes for the unit is timed.
+    #[inline]
+    pub(crate) fn timed(self) -> bool {
+        self.0 & TIMED != 0
     }
 }
 
-impl SpanTable {
-    /// Room for at least `spans` live spans.
+/// In the table: the rest of the word is the index of a lean span. A [`Membership`] leaves it free.
+const LEAN: u64 = 1 << 63;
+const _: () = assert!((SlotRef::MASK << SLOT_SHIFT) & LEAN == 0);
+
+/// A span that is in a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) member: Membership,
+    /// What the details call it: no other span of the unit is called that.
+    pub(crate) detail: u64,
+    /// Its record, if nobody but telemetry has it.
+    pub(crate) lean: Option<LeanRef>,
+}
+
+/// A lean span by the place of its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LeanRef(u32);
+
+/// A span that nobody but telemetry has.
+///
+/// All accesses but those of `refs` are relaxed: a span is handed from thread to thread by something
+/// that orders memory.
+#[derive(Debug)]
+#[repr(align(64))]
+struct LeanSpan {
+    next_free: AtomicU32,
+    /// The lean span that it is inside of, by index plus one, of which it holds a handle; 0: none.
+    parent: AtomicU32,
+    site: AtomicU32,
+    /// Of the blank; the record's for good.
+    id: AtomicU64,
+    /// Its handles, and the spans inside it; 0 while it is free.
+    refs: Refs,
+    member: AtomicU64,
+    /// The innermost span around it that others see; 0: there is none. If it is inside no lean span
+    /// itself, it holds a handle of this one.
+    outer: AtomicU64,
+    /// How many spans it was.
+    generation: AtomicU64,
+}
+
+impl Pooled for LeanSpan {
+    fn new() -> Self {
+        LeanSpan {
+            next_free: AtomicU32::new(0),
+            parent: AtomicU32::new(0),
+            site: AtomicU32::new(0),
+            id: AtomicU64::new(0),
+            refs: Refs::none(),
+            member: AtomicU64::new(0),
+            outer: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    fn next_free(&self) -> &AtomicU32 {
+        &self.next_free
+    }
+}
+
+impl LeanSpan {
+    /// A blank is lent to many spans of a unit: what tells them apart in the details. Registries
+    /// count up from 1, this counts down.
+    #[inline]
+    fn detail(&self, index: u32) -> u64 {
+        !(self.generation.load(Relaxed) << 32 | u64::from(index))
+    }
+}
+
+/// A lean span that begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LeanStart {
+    pub(crate) site: SiteId,
+    pub(crate) member: Membership,
+    /// The caller has taken a handle of it for this one.
+    pub(crate) parent: Option<LeanRef>,
+    /// The innermost span around it that others see; 0: there is none.
+    pub(crate) outer: u64,
+}
+
+/// A lean span that has ended, and what it held.
+#[derive(Debug)]
+pub(crate) struct LeanEnd {
+    pub(crate) member: Membership,
+    pub(crate) holds: Held,
+    pub(crate) record: Taken,
+}
+
+/// What a lean span keeps from ending: the span around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    Nothing,
+    Lean(LeanRef),
+    /// A span of the subscriber.
+    Shared(u64),
+}
+
+/// The spans that belong to units.
+#[derive(Debug)]
+pub(crate) struct Spans {
+    table: SpanTable,
+    lean: Pool<LeanSpan>,
+    /// The index plus one of a record for which there was no room in the table; 0: there is none.
+    spare: AtomicU32,
+}
+
+impl Spans {
+    /// Room for at least `spans` live spans, of which half may be lean: a blank keeps its place in the
+    /// table, which is never more than three quarters full.
     pub(crate) fn new(spans: usize) -> Self {
-        // Half full at the most, so that buckets rarely overflow.
-        let buckets = (spans * 2 / WAYS).next_power_of_two().max(REACH);
-        SpanTable {
-            buckets: (0..buckets).map(|_| Bucket::default()).collect(),
-            shift: u64::BITS - buckets.trailing_zeros(),
+        Spans {
+            table: SpanTable::new(spans),
+            lean: Pool::new(spans / 2),
+            spare: AtomicU32::new(0),
         }
     }
 
-    /// PERF: the registry's ids are places in its slab, by thread and with a generation above, and a
-    /// place that was left is taken again first. So the generation is left out, and neighbours lie
-    /// in one bucket: the few that a thread uses stay in its cache. Spread at random over the table,
-    /// each was a miss, 30 ns in a service.
     #[inline]
-    fn home(&self, span: u64) -> usize {
-        const ADDRESS_BITS: u32 = 38;
-        const THREAD_BITS: u32 = 13;
-        let address = span & ((1 << ADDRESS_BITS) - 1);
-        let thread = span >> ADDRESS_BITS & ((1 << THREAD_BITS) - 1);
-        (address / (WAYS as u64 / 2) + self.mix(thread)) as usize
-    }
-
-    fn mix(&self, bits: u64) -> u64 {
-        bits.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift
-    }
-
-    fn home_bucket(&self, span: u64) -> &Bucket {
-        &self.buckets[self.home(span) & (self.buckets.len() - 1)]
-    }
-
-    /// Where else to look: first in the buckets after the home; where many threads have many spans, or
-    /// ids are made otherwise, homes may lie on a heap: then in some at random.
-    fn elsewhere(&self, span: u64) -> impl Iterator<Item = &Bucket> {
-        let home = self.home(span);
-        let next = (1..REACH).map(move |step| home + step);
-        let random = (0..REACH as u64)
-            .map(move |n| self.mix((span ^ span >> 29).wrapping_add(n << 54)) as usize);
-        next.chain(random)
-            .map(|at| &self.buckets[at & (self.buckets.len() - 1)])
-    }
-
-    /// False if there is no room near the span's home, nor elsewhere.
-    #[inline]
-    pub(crate) fn insert(&self, span: u64, membership: Membership) -> bool {
-        self.home_bucket(span).insert(span, membership) || self.insert_elsewhere(span, membership)
-    }
-
-    #[cold]
-    fn insert_elsewhere(&self, span: u64, membership: Membership) -> bool {
-        // First, so that who sees the key sees that there are keys elsewhere.
-        let displaced = &self.home_bucket(span).displaced;
-        displaced.fetch_add(1, AcqRel);
-        let inserted = self
-            .elsewhere(span)
-            .any(|bucket| bucket.insert(span, membership));
-        if !inserted {
-            displaced.fetch_sub(1, AcqRel);
+    pub(crate) fn get(&self, span: u64) -> Option<Known> {
+        let word = self.table.get(span)?;
+        if word & LEAN == 0 {
+            return Some(Known {
+                member: Membership(word),
+                detail: span,
+                lean: None,
+            });
         }
-        inserted
+        let lean = LeanRef(word as u32);
+        let record = self.lean.at(lean.0)?;
+        // Zero: a blank that nobody borrows. Whoever asks for it has kept an id for too long.
+        record.refs.are_held().then(|| Known {
+            member: Membership(record.member.load(Relaxed)),
+            detail: record.detail(lean.0),
+            lean: Some(lean),
+        })
     }
 
+    /// Adds a span that others see, too. False if there is no room.
     #[inline]
-    pub(crate) fn get(&self, span: u64) -> Option<Membership> {
-        let (_, value) = self.find(span)?.0;
-        Some(Membership::unpack(value.load(Relaxed)))
+    pub(crate) fn insert(&self, span: u64, member: Membership) -> bool {
+        self.table.insert(span, member.0)
     }
 
     #[inline]
     pub(crate) fn remove(&self, span: u64) -> Option<Membership> {
-        let ((key, value), is_displaced) = self.find(span)?;
-        let membership = Membership::unpack(value.load(Relaxed));
-        // Release: the value was read before the place is given away.
-        key.store(0, Release);
-        if is_displaced {
-            self.home_bucket(span).displaced.fetch_sub(1, AcqRel);
-        }
-        Some(membership)
+        self.table.remove(span).map(Membership)
     }
 
-    /// Key and value, and whether they are not in the home bucket.
+    /// The lean span with this id. Of an id that was kept for too long, any that has the blank.
     #[inline]
-    fn find(&self, span: u64) -> Option<((&AtomicU64, &AtomicU64), bool)> {
-        let home = self.home_bucket(span);
-        match home.find(span) {
-            Some(found) => Some((found, false)),
-            None if home.displaced.load(Acquire) == 0 => None,
-            None => self.find_elsewhere(span),
-        }
+    pub(crate) fn lean(&self, span: u64) -> Option<LeanRef> {
+        let word = self.table.get(span)?;
+        // PERF: whether somebody has it is not asked: who lets a handle of it go finds out.
+        (word & LEAN != 0).then_some(LeanRef(word as u32))
     }
 
+    /// How many records without a span a thread may keep at hand.
+    pub(crate) fn at_hand(&self) -> usize {
+        self.lean.at_hand()
+    }
+
+    /// A record that has a blank and no span.
+    pub(crate) fn take_again(&self) -> Option<Taken> {
+        self.lean.take_again()
+    }
+
+    /// Whether there may be room for one more blank.
+    pub(crate) fn has_room(&self) -> bool {
+        self.spare.load(Relaxed) > 0 || self.lean.has_fresh()
+    }
+
+    /// A fresh record for the blank with this id; `None` if there is no room for one more.
     #[cold]
-    fn find_elsewhere(&self, span: u64) -> Option<((&AtomicU64, &AtomicU64), bool)> {
-        let found = self.elsewhere(span).find_map(|bucket| bucket.find(span));
-        found.map(|found| (found, true))
-    }
-}
-
-impl Bucket {
-    #[inline]
-    fn insert(&self, span: u64, membership: Membership) -> bool {
-        for (key, value) in self.keys.iter().zip(&self.values) {
-            if key.load(Relaxed) != 0
-                || key.compare_exchange(0, RESERVED, Acquire, Relaxed).is_err()
-            {
-                continue;
-            }
-            value.store(membership.pack(), Relaxed);
-            // Release the value, and the home's count, to the look-up that sees the key.
-            key.store(span, Release);
-            return true;
+    pub(crate) fn adopt(&self, id: u64) -> Option<Taken> {
+        let taken = match self.spare.swap(0, Relaxed).checked_sub(1) {
+            Some(spare) => Taken(spare),
+            None => self.lean.take_fresh()?,
+        };
+        let word = LEAN | u64::from(taken.0);
+        self.lean.at(taken.0)?.id.store(id, Relaxed);
+        if !self.table.insert(id, word) {
+            self.spare.store(taken.0 + 1, Relaxed);
+            return None;
         }
-        false
+        Some(taken)
     }
 
+    pub(crate) fn give_back(&self, record: Taken) {
+        self.lean.give_back(record);
+    }
+
+    /// Begins a lean span with one handle: its id, and what the details call it.
     #[inline]
-    fn find(&self, span: u64) -> Option<(&AtomicU64, &AtomicU64)> {
-        // Whoever asks for a span was handed it by the thread that made it, which orders the
-        // insertion before this; Acquire pairs with the Release in `insert` besides.
-        let mut places = self.keys.iter().zip(&self.values);
-        places.find(|(key, _)| key.load(Acquire) == span)
+    pub(crate) fn begin(&self, record: Taken, start: LeanStart) -> Option<(u64, Known)> {
+        let LeanStart {
+            site,
+            member,
+            parent,
+            outer,
+        } = start;
+        let lean = LeanRef(record.0);
+        let record = self.lean.at(lean.0)?;
+        let parent = parent.map_or(0, |parent| parent.0 + 1);
+        record.parent.store(parent, Relaxed);
+        record.site.store(site.index() as u32, Relaxed);
+        record.member.store(member.0, Relaxed);
+        record.outer.store(outer, Relaxed);
+        let generation = record.generation.load(Relaxed);
+        record.generation.store(generation + 1, Relaxed);
+        record.refs.begin();
+        let known = Known {
+            member,
+            detail: record.detail(lean.0),
+            lean: Some(lean),
+        };
+        Some((record.id.load(Relaxed), known))
+    }
+
+    /// One more handle of a lean span, for one inside it; the innermost span around both that others see.
+    #[inline]
+    pub(crate) fn hold_for_child(&self, lean: LeanRef) -> u64 {
+        let Some(record) = self.lean.at(lean.0) else {
+            return 0;
+        };
+        record.refs.hold();
+        record.outer.load(Relaxed)
+    }
+
+    /// Whether a lean span is the one that the details call so, and not over.
+    #[inline]
+    pub(crate) fn is(&self, lean: LeanRef, detail: u64) -> bool {
+        let record = self.lean.at(lean.0);
+        record.is_some_and(|record| record.refs.are_held() && record.detail(lean.0) == detail)
+    }
+
+    /// One more handle of a lean span, of which the caller has one or which is entered.
+    #[inline]
+    pub(crate) fn hold(&self, lean: LeanRef) {
+        if let Some(record) = self.lean.at(lean.0) {
+            record.refs.hold();
+        }
+    }
+
+    /// A handle less. After the last one the span has ended, and the record is the caller's.
+    #[inline]
+    pub(crate) fn release(&self, lean: LeanRef) -> Option<LeanEnd> {
+        let record = self.lean.at(lean.0)?;
+        if !record.refs.release() {
+            return None;
+        }
+        let outer = record.outer.load(Relaxed);
+        let holds = match (record.parent.load(Relaxed).checked_sub(1), outer) {
+            (Some(parent), _) => Held::Lean(LeanRef(parent)),
+            (None, 0) => Held::Nothing,
+            (None, outer) => Held::Shared(outer),
+        };
+        let member = Membership(record.member.load(Relaxed));
+        Some(LeanEnd {
+            member,
+            holds,
+            record: Taken(lean.0),
+        })
+    }
+
+    /// The innermost span around a lean one that others see.
+    #[inline]
+    pub(crate) fn outer(&self, lean: LeanRef) -> Option<u64> {
+        let outer = self.lean.at(lean.0)?.outer.load(Relaxed);
+        (outer != 0).then_some(outer)
+    }
+
+    /// The id of a lean span.
+    pub(crate) fn id(&self, lean: LeanRef) -> Option<u64> {
+        Some(self.lean.at(lean.0)?.id.load(Relaxed))
+    }
+
+    /// The call site of a lean span.
+    pub(crate) fn site(&self, lean: LeanRef) -> Option<SiteId> {
+        let site = self.lean.at(lean.0)?.site.load(Relaxed);
+        Some(SiteId::from_index(u64::from(site)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashMap;
 
-    fn member(n: u64) -> Membership {
-        Membership {
-            slot: SlotRef(n >> 2),
-            is_root: n.is_multiple_of(2),
-            timed: n.is_multiple_of(3),
+    fn start(parent: Option<LeanRef>, outer: u64) -> LeanStart {
+        LeanStart {
+            site: SiteId::OTHER,
+            member: match parent {
+                None => Membership::of_root(SlotRef(77), false),
+                Some(_) => Membership::of_root(SlotRef(77), false).of_child(),
+            },
+            parent,
+            outer,
         }
     }
 
     #[test]
-    fn agrees_with_a_hash_map_under_churn() {
-        let table = SpanTable::new(256);
-        let mut naive = HashMap::new();
-        let mut seed = 1u64;
-        for _ in 0..200_000 {
-            seed = seed
-                .wrapping_mul(6364136223846793005)
-                .wrapping_add(1442695040888963407);
-            let span = 1 + (seed >> 33) % 300;
-            match naive.remove(&span) {
-                Some(expected) => assert_eq!(table.remove(span), Some(expected)),
-                None => {
-                    assert_eq!(table.get(span), None);
-                    if table.insert(span, member(seed >> 20)) {
-                        naive.insert(span, member(seed >> 20));
-                    }
-                }
-            }
-            let probe = 1 + (seed >> 13) % 300;
-            assert_eq!(table.get(probe), naive.get(&probe).copied());
-        }
+    fn a_lean_span_is_known_by_its_blank_while_somebody_has_it() {
+        let spans = Spans::new(64);
+        assert!(spans.take_again().is_none());
+        let record = spans.adopt(500).expect("there is room");
+        assert_eq!(spans.get(500), None, "a blank");
+        let (id, known) = spans.begin(record, start(None, 9)).unwrap();
+        assert_eq!((id, spans.get(500)), (500, Some(known)));
+        let lean = spans.lean(500).unwrap();
+        assert_eq!(spans.outer(lean), Some(9));
+        spans.hold(lean);
+        assert!(spans.release(lean).is_none());
+        let end = spans.release(lean).expect("the last handle");
+        assert_eq!((end.holds, end.member), (Held::Shared(9), known.member));
+        assert_eq!(spans.get(500), None);
+        assert!(spans.release(lean).is_none(), "once too often");
+
+        // The next one has the same id, and another name in the details.
+        let (id, next) = spans.begin(end.record, start(Some(lean), 9)).unwrap();
+        assert_eq!(id, 500);
+        assert_ne!(next.detail, known.detail);
+        let end = spans.release(lean).unwrap();
+        assert_eq!(end.holds, Held::Lean(lean));
+        spans.give_back(end.record);
+        assert!(spans.take_again().is_some());
     }
 
     #[test]
-    fn a_full_neighbourhood_refuses_and_recovers() {
-        let table = SpanTable::new(1);
-        let taken: Vec<u64> = (1..1000)
-            .filter(|&span| table.insert(span, member(span)))
-            .collect();
-        assert!(taken.len() <= WAYS * REACH * 2);
-        for &span in &taken {
-            assert_eq!(table.remove(span), Some(member(span)));
-        }
-        assert!(table.insert(7, member(7)));
+    fn spans_of_others_are_kept_apart_from_lean_ones() {
+        let spans = Spans::new(64);
+        let shared = start(None, 0).member;
+        assert!(spans.insert(1, shared));
+        let _blank = spans.adopt(2).unwrap();
+        let known = spans.get(1).unwrap();
+        assert_eq!((known.member, known.detail, known.lean), (shared, 1, None));
+        assert_eq!((spans.lean(1), spans.get(3)), (None, None));
+        assert_eq!(spans.remove(1), Some(shared));
+        assert_eq!(spans.get(1), None);
     }
 
-    /// Ids as the registry makes them: the place, and the thread above it.
     #[test]
-    fn half_of_the_room_is_there_whichever_threads_have_the_spans() {
-        let mut random = 1u64;
+    fn the_last_of_many_threads_ends_a_span() {
+        let spans = Spans::new(64);
+        let mut record = spans.adopt(7).unwrap();
         for _ in 0..200 {
-            let table = SpanTable::new(1 << 14);
-            let mut left = 1 << 13;
-            while left > 0 {
-                random ^= random << 13;
-                random ^= random >> 7;
-                random ^= random << 17;
-                let (thread, spans) = (random % 200, 1 + (random >> 20) % 2000);
-                for place in 0..spans.min(left) {
-                    let span = 1 + place + (thread << 38);
-                    assert!(table.get(span).is_some() || table.insert(span, member(span)));
-                }
-                left = left.saturating_sub(spans);
-            }
+            let (_, known) = spans.begin(record, start(None, 0)).unwrap();
+            let lean = known.lean.unwrap();
+            (0..3).for_each(|_| spans.hold(lean));
+            let ends = std::thread::scope(|threads| {
+                let release = || (0..2).filter_map(|_| spans.release(lean)).collect();
+                let others = threads.spawn(release);
+                let mine: Vec<_> = release();
+                let others: Vec<_> = others.join().unwrap();
+                mine.into_iter().chain(others).collect::<Vec<_>>()
+            });
+            let [end]: [LeanEnd; 1] = ends.try_into().expect("it ends once");
+            record = end.record;
         }
-        // And those of Fibonacci's threads, which lie close.
-        let table = SpanTable::new(1 << 14);
-        for thread in [10u64, 99, 188] {
-            for place in 0..1000 {
-                let span = 1 + place + (thread << 38);
-                assert!(table.insert(span, member(span)));
-                assert_eq!(table.get(span), Some(member(span)));
-            }
-        }
-    }
-
-    #[test]
-    fn threads_share_the_table() {
-        let table = SpanTable::new(1 << 12);
-        std::thread::scope(|threads| {
-            for t in 0..4u64 {
-                let table = &table;
-                threads.spawn(move || {
-                    for round in 0..20_000u64 {
-                        let span = 1 + t + 4 * (round % 200);
-                        assert!(table.insert(span, member(span + round)));
-                        assert_eq!(table.get(span), Some(member(span + round)));
-                        assert_eq!(table.remove(span), Some(member(span + round)));
-                    }
-                });
-            }
-        });
-        assert!((1..1000).all(|span| table.get(span).is_none()));
     }
 }

@@ -3,7 +3,9 @@
 use alloc_tracker::AllocTracker;
 use std::hint::black_box;
 use telemetry::{Snapshot, Telemetry};
-use tracing_subscriber::prelude::*;
+
+#[path = "../stack/mod.rs"]
+pub(crate) mod stack;
 
 #[global_allocator]
 static GLOBAL: AllocTracker = AllocTracker::system();
@@ -11,8 +13,7 @@ static GLOBAL: AllocTracker = AllocTracker::system();
 /// Runs `work` under a telemetry of its own, on this thread, and returns what it counted.
 pub(crate) fn counted(work: impl FnOnce(&Telemetry)) -> Snapshot {
     let (layer, telemetry) = Telemetry::builder().build().unwrap();
-    let subscriber = tracing_subscriber::registry().with(layer);
-    tracing::subscriber::with_default(subscriber, || work(&telemetry));
+    tracing::dispatcher::with_default(&stack::dispatch(layer), || work(&telemetry));
     telemetry.snapshot()
 }
 

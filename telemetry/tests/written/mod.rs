@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use telemetry::export::{Exporter, Record};
 use telemetry::{Builder, Ledger, Stream, Telemetry};
-use tracing_subscriber::prelude::*;
+
+#[path = "../stack/mod.rs"]
+pub(crate) mod stack;
 
 /// An exporter that keeps everything, as JSON.
 #[derive(Clone, Default)]
@@ -52,8 +54,7 @@ pub(crate) fn written(
 ) -> (Written, Ledger) {
     let (builder, written) = builder();
     let (layer, telemetry) = configure(builder).build().unwrap();
-    let subscriber = tracing_subscriber::registry().with(layer);
-    tracing::subscriber::with_default(subscriber, || work(&telemetry));
+    tracing::dispatcher::with_default(&stack::dispatch(layer), || work(&telemetry));
     let ledger = telemetry.shutdown(Duration::from_secs(10)).unwrap();
     for stream in streams(&ledger).values() {
         assert!(adds_up(stream), "{stream:?}");

@@ -1,18 +1,23 @@
-//! From spans and events to units.
+//! From spans and events to units: spans that others see as well, and what happens to every span; lean
+//! ones, which nobody else has ([`lean`]); events ([`events`]).
+
+mod events;
+mod lean;
+
+pub(crate) use lean::Released;
 
 use crate::callsites::SiteId;
 use crate::core::Core;
 use crate::details::{FieldBytes, Fields};
 use crate::error_field::ErrorField;
-use crate::events::{self, Verdict};
 use crate::exemplars::{Choice, Kept, Outcome};
-use crate::frames;
+use crate::frames::{self, Has, Passed};
 use crate::ledger::UnitDrop;
 use crate::output::Item;
-use crate::units::{Ended, Finished, KindId, Membership, Slot};
+use crate::units::{Ended, Finished, KindId, Membership};
 use std::sync::Arc;
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
@@ -44,43 +49,17 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, cx: Context<'_, S>) {
-        if frames::is_silent() {
-            return;
-        }
-        let is_error = *event.metadata().level() == Level::ERROR;
-        let core = &self.core;
-        if !is_error && !core.events.are_on() {
-            return;
-        }
-        let site = core.callsites.id(event.metadata());
-        let mut verdict = core.events.decide(site, event.metadata(), &core.clock);
-        // PERF: what is over its limit, which in a storm is all, need not know where it is.
-        if let Verdict::Suppressed(now) = verdict
-            && core.raise_event(|| self.is_in_incident(event, &cx), now)
-        {
-            verdict = Verdict::Passes(now);
-        }
-        if let Verdict::Suppressed(now) = verdict {
-            let fields = || FieldBytes::of(|visit| event.record(visit));
-            frames::suppress(core, site, now, event.is_contextual(), fields);
-            if !is_error {
-                return;
-            }
-        }
-        let place = self.place_of_event(event, &cx);
-        if is_error && let Some(slot) = place.and_then(|at| core.slots.get(at.member.slot)) {
-            slot.mark_error();
-        }
-        if let Verdict::Passes(now) = verdict {
-            self.write(event, site, place, now);
-        }
+        self.event(event, |in_span| {
+            let mut scope = cx.event_scope(event)?;
+            scope.find_map(|span| in_span(span.id().into_u64()))
+        });
     }
 }
 
 /// Where a span or an event is.
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    /// The span around it; 0 if it is a unit's own span.
+pub(crate) struct Place {
+    /// The span around it, as the details call it; 0 if it is a unit's own span.
     parent: u64,
     member: Membership,
 }
@@ -109,8 +88,10 @@ impl Tracker {
     fn inside_of_parent(&self, attributes: &Attributes<'_>) -> Option<Place> {
         let (parent, member) = match attributes.parent() {
             Some(parent) => {
-                let parent = parent.into_u64();
-                (parent, self.core.spans.get(parent)?.of_child())
+                // The subscriber may have been told another one.
+                let parent = frames::parent_of_new(&self.core).unwrap_or(parent.into_u64());
+                let parent = self.core.spans.get(parent)?;
+                (parent.detail, parent.member.of_child())
             }
             None if attributes.is_contextual() => frames::current_in(&self.core)?,
             None => return None,
@@ -140,10 +121,11 @@ impl Tracker {
         // that were dropped. What is inside a dropped unit is dropped with it.
         let parent = cx.span(id).and_then(|span| span.parent());
         for ancestor in parent.iter().flat_map(|parent| parent.scope()) {
-            let parent = ancestor.id().into_u64();
-            if let Some(member) = core.spans.get(parent) {
-                let member = member.of_child();
-                return Some(Place { parent, member });
+            if let Some(parent) = core.spans.get(ancestor.id().into_u64()) {
+                return Some(Place {
+                    parent: parent.detail,
+                    member: parent.member.of_child(),
+                });
             }
             let metadata = ancestor.metadata();
             if core
@@ -155,78 +137,6 @@ impl Tracker {
             }
         }
         self.begin(kind)
-    }
-
-    /// The span of ours that an event happens in.
-    fn place_of_event<S>(&self, event: &Event<'_>, cx: &Context<'_, S>) -> Option<Place>
-    where
-        S: Subscriber + for<'span> LookupSpan<'span>,
-    {
-        let spans = &self.core.spans;
-        let in_span = |parent: u64| {
-            let member = spans.get(parent)?;
-            Some(Place { parent, member })
-        };
-        let direct = match event.parent() {
-            Some(parent) => in_span(parent.into_u64()),
-            None if event.is_contextual() => {
-                let current = frames::current_in(&self.core);
-                current.map(|(parent, member)| Place { parent, member })
-            }
-            None => None,
-        };
-        // Between the event and its unit there may be spans that are not ours to follow.
-        direct.or_else(|| {
-            let mut scope = cx.event_scope(event)?;
-            scope.find_map(|span| in_span(span.id().into_u64()))
-        })
-    }
-
-    /// Whether an event happens in a unit that an incident is about.
-    #[cold]
-    fn is_in_incident<S>(&self, event: &Event<'_>, cx: &Context<'_, S>) -> bool
-    where
-        S: Subscriber + for<'span> LookupSpan<'span>,
-    {
-        let place = self.place_of_event(event, cx);
-        let slot = place.and_then(|place| self.core.slots.get(place.member.slot));
-        slot.is_some_and(|slot| {
-            slot.is_in_incident() || self.core.kinds.get(slot.kind()).chooser.is_in_incident()
-        })
-    }
-
-    /// An event is within its limit.
-    fn write(&self, event: &Event<'_>, site: SiteId, place: Option<Place>, now: u64) {
-        let core = &self.core;
-        let metadata = event.metadata();
-        let fields = FieldBytes::of(|visit| event.record(visit));
-        if let Some(Place { parent, member }) = place
-            && core.keeps_details()
-        {
-            frames::detail(core, Some(core.clock.now()), |details, at| {
-                details.event(at, member.slot, parent, site, fields.as_bytes());
-            });
-        }
-        if !(core.events).is_drawn(site, *metadata.level(), frames::random(), now) {
-            return;
-        }
-        let unit = place.and_then(|place| core.slots.get(place.member.slot));
-        let weight = match *metadata.level() {
-            Level::ERROR => 1.0,
-            _ => 1.0 / core.events.probability(),
-        };
-        alloc_tracker::excluded(|| {
-            let unit = unit.map(Slot::kind);
-            let captured = events::Captured::new((site, metadata), now, &fields, unit, weight);
-            if core.background.is_stopping() {
-                core.counters.events.shut_down();
-                core.events.keep_back(site, now);
-            } else if core.queue.push(Item::Event(Box::new(captured))).is_err() {
-                core.counters.events.queue_full();
-                core.events.keep_back(site, now);
-            }
-        });
-        core.background.something_happened();
     }
 
     /// Starts a unit.
@@ -241,7 +151,7 @@ impl Tracker {
             core.drop_unit(UnitDrop::TooManyUnits);
             return None;
         };
-        self.time(member, member.timed.then_some(now));
+        self.time(member, member.timed().then_some(now));
         Some(Place { parent: 0, member })
     }
 
@@ -251,23 +161,31 @@ impl Tracker {
         let member = place.member;
         if !core.spans.insert(id.into_u64(), member) {
             // A child without a place is no loss but for its own threads; a root is its unit.
-            if member.is_root {
+            if member.is_root() {
                 core.drop_unit(UnitDrop::TooManySpans);
                 let (mut unit, now) = (Finished::blank(), || core.clock.now());
-                if let Some(ended) = core.slots.finish(member.slot, now, &mut unit) {
+                if let Some(ended) = core.slots.finish(member.slot(), now, &mut unit) {
                     frames::ended(core, unit.kind, ended.slot);
                 }
             }
             return;
         }
+        self.describe(site, attributes, id.into_u64(), place);
+    }
+
+    /// What a span that was made says of itself. `detail`: what the details call it.
+    #[inline]
+    fn describe(&self, site: SiteId, attributes: &Attributes<'_>, detail: u64, place: Place) {
+        let (core, member) = (&self.core, place.member);
         if core.keeps_details() {
-            self.detail_begin(site, attributes, id, place);
+            self.detail_begin(site, attributes, detail, place);
         }
-        if member.is_root && core.incidents.ask_for_fields() {
+        if member.is_root() && core.incidents.ask_for_fields() {
             self.look_at_fields(attributes, member);
         }
-        if ErrorField::in_attributes(attributes)
-            && let Some(slot) = core.slots.get(member.slot)
+        if core.callsites.tells_errors(site, attributes.metadata())
+            && ErrorField::in_attributes(attributes)
+            && let Some(slot) = core.slots.get(member.slot())
         {
             slot.mark_error();
         }
@@ -276,7 +194,7 @@ impl Tracker {
     /// A unit begins while an incident is about units with certain fields.
     #[cold]
     fn look_at_fields(&self, attributes: &Attributes<'_>, member: Membership) {
-        let Some(slot) = self.core.slots.get(member.slot) else {
+        let Some(slot) = self.core.slots.get(member.slot()) else {
             return;
         };
         if self.core.clock.now() >= self.core.incidents.end() {
@@ -296,7 +214,7 @@ impl Tracker {
         });
     }
 
-    fn detail_begin(&self, site: SiteId, attributes: &Attributes<'_>, id: &Id, place: Place) {
+    fn detail_begin(&self, site: SiteId, attributes: &Attributes<'_>, detail: u64, place: Place) {
         let core = &self.core;
         let Place { parent, member } = place;
         let has_fields = !attributes.metadata().fields().is_empty();
@@ -305,65 +223,82 @@ impl Tracker {
         // PERF: a thread inside the unit has looked at the clock when it entered.
         let now = attributes.parent().map(|_| core.clock.now());
         frames::detail(core, now, |details, at| {
-            let ids = (id.into_u64(), parent);
-            details.begin(at, member.slot, ids, site, fields);
+            let ids = (detail, parent);
+            details.begin(at, member.slot(), ids, site, fields);
         });
     }
 
     #[inline]
     pub(crate) fn enter(&self, id: &Id) {
-        if let Some(passed) = frames::enter(&self.core, id.into_u64()) {
-            self.time(passed.member, passed.timed_from);
+        if let Some(passed) = frames::enter(&self.core, id.into_u64(), Has::Subscriber) {
+            self.entered(passed);
         }
     }
 
     #[inline]
     pub(crate) fn exit(&self, id: &Id) {
-        if let Some(passed) = frames::exit(&self.core, id.into_u64()) {
-            if std::thread::panicking()
-                && let Some(slot) = self.core.slots.get(passed.member.slot)
-            {
-                slot.mark_error();
-            }
-            self.time(passed.member, passed.timed_from);
+        if let Some(passed) = frames::exit(&self.core, id.into_u64(), Has::Subscriber) {
+            self.left(passed);
         }
     }
 
-    pub(crate) fn record<S>(&self, id: &Id, values: &Record<'_>, cx: &Context<'_, S>)
-    where
-        S: Subscriber + for<'span> LookupSpan<'span>,
-    {
+    #[inline]
+    fn entered(&self, passed: Passed) {
+        self.time(passed.member, passed.timed_from);
+    }
+
+    #[inline]
+    fn left(&self, passed: Passed) {
+        if std::thread::panicking()
+            && let Some(slot) = self.core.slots.get(passed.member.slot())
+        {
+            slot.mark_error();
+        }
+        self.time(passed.member, passed.timed_from);
+    }
+
+    /// Fields of a span are recorded later.
+    pub(crate) fn record(
+        &self,
+        id: &Id,
+        values: &Record<'_>,
+        metadata: impl FnOnce() -> Option<&'static Metadata<'static>>,
+    ) {
         let core = &self.core;
-        let Some(member) = core.spans.get(id.into_u64()) else {
+        let Some(known) = core.spans.get(id.into_u64()) else {
             return;
         };
+        let slot = known.member.slot();
         if ErrorField::in_record(values)
-            && let Some(slot) = core.slots.get(member.slot)
+            && let Some(slot) = core.slots.get(slot)
         {
             slot.mark_error();
         }
         if core.keeps_details()
-            && let Some(metadata) = cx.metadata(id)
+            && let Some(metadata) = metadata()
         {
             let site = core.callsites.id(metadata);
             let fields = FieldBytes::of(|visit| values.record(visit));
             frames::detail(core, Some(core.clock.now()), |details, at| {
-                details.record(at, member.slot, id.into_u64(), site, fields.as_bytes());
+                details.record(at, slot, known.detail, site, fields.as_bytes());
             });
         }
     }
 
     pub(crate) fn close(&self, id: &Id) {
-        let core = &self.core;
-        let Some(member) = core.spans.remove(id.into_u64()) else {
-            return;
-        };
-        if !member.is_root {
-            return;
+        if let Some(member) = self.core.spans.remove(id.into_u64())
+            && member.is_root()
+        {
+            self.end(member);
         }
-        let start = member.timed.then(|| core.clock.now());
+    }
+
+    /// A unit's own span has ended.
+    fn end(&self, member: Membership) {
+        let core = &self.core;
+        let start = member.timed().then(|| core.clock.now());
         let mut unit = Finished::blank();
-        let Some(ended) = (core.slots).finish(member.slot, || core.clock.now(), &mut unit) else {
+        let Some(ended) = (core.slots).finish(member.slot(), || core.clock.now(), &mut unit) else {
             return;
         };
         if core.background.is_stopping() {
@@ -424,7 +359,7 @@ impl Tracker {
     #[inline]
     fn time(&self, member: Membership, start: Option<u64>) {
         if let Some(start) = start
-            && let Some(slot) = self.core.slots.get(member.slot)
+            && let Some(slot) = self.core.slots.get(member.slot())
         {
             slot.add_telemetry_ns(self.core.clock.now().saturating_sub(start));
         }

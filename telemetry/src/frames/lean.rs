@@ -1,0 +1,274 @@
+//! Spans that nobody but telemetry has.
+
+use super::entered::Frame;
+use super::{Frames, with};
+use crate::callsites::SiteId;
+use crate::core::Core;
+use crate::units::{KindId, Known, LeanRef, LeanStart, Membership, Taken};
+use std::cell::Cell;
+use std::sync::Arc;
+
+/// What a span that is to be made says about the one around it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Around {
+    /// It is the one that the thread has entered last.
+    Context,
+    Nothing,
+    Span(u64),
+}
+
+/// What became of a span that only telemetry wants.
+#[derive(Debug)]
+pub(crate) enum Made {
+    Lean(NewLean),
+    /// There was no record at hand: the caller is to make a blank for one, if there is room, and to try
+    /// again.
+    NoRecord,
+    /// The subscriber is to have it.
+    Shared,
+}
+
+/// A lean span that was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewLean {
+    pub(crate) id: u64,
+    pub(crate) known: Known,
+    /// What the details call the span around it; 0: there is none.
+    pub(crate) parent: u64,
+    /// The subscriber's span around it, of which it is to have a handle.
+    pub(crate) holds: Option<u64>,
+    /// When this began, if the unit is one of those of which telemetry itself is timed.
+    pub(crate) timed_from: Option<u64>,
+}
+
+/// The span around one that is to be made.
+struct Parent {
+    member: Membership,
+    detail: u64,
+    around: Others,
+}
+
+/// What others see of it.
+enum Others {
+    /// Nothing.
+    Lean(LeanRef),
+    /// This span, or this one that is entered inside it.
+    Shared(u64),
+}
+
+/// Makes a span that only telemetry wants, with a record that the caller brings or one at hand.
+/// `kind`: what unit it is if it is inside none. `others_current`: the span that the thread has
+/// entered last in the subscriber.
+#[inline]
+pub(crate) fn make(
+    core: &Arc<Core>,
+    site: SiteId,
+    kind: Option<KindId>,
+    around: Around,
+    brought: &mut Option<Taken>,
+    others_current: impl FnOnce() -> Option<u64>,
+) -> Made {
+    let made = with(|all| {
+        let Ok(parent) = all.parent(core, around, others_current) else {
+            return Made::Shared;
+        };
+        if parent.is_none() && (kind.is_none() || core.background.is_stopping()) {
+            return Made::Shared;
+        }
+        let at_hand = all.link(core).lean.pop();
+        let record = at_hand.or_else(|| brought.take());
+        let Some(record) = record.or_else(|| core.spans.take_again()) else {
+            return Made::NoRecord;
+        };
+        all.make(core, site, kind, parent, record)
+    });
+    // The thread is ending, or this is a callback in a callback.
+    made.unwrap_or(Made::Shared)
+}
+
+/// A record without a span: at hand for the next one, or for other threads.
+#[inline]
+pub(crate) fn give_back(core: &Arc<Core>, record: Taken) {
+    let mut record = Some(record);
+    with(|all| {
+        let link = all.link(core);
+        if link.lean.len() < core.spans.at_hand() {
+            link.lean.extend(record.take());
+        }
+    });
+    if let Some(record) = record {
+        core.spans.give_back(record);
+    }
+}
+
+/// The lean span that the thread has entered last; `None` if that is another one, or there is none.
+#[inline]
+pub(crate) fn current_lean(core: &Arc<Core>) -> Option<LeanRef> {
+    with(|all| Some(all.current_lean(core)?.1))?
+}
+
+thread_local! {
+    /// What an instance is to take for the parent of the span that is being made.
+    static PARENT_OF_NEW: Cell<Option<(usize, u64)>> = const { Cell::new(None) };
+}
+
+/// While `make` makes a span in the subscriber, which is told what suits it, telemetry takes this one for
+/// its parent. `None`: what the subscriber is told.
+pub(crate) fn with_parent<T>(core: &Core, parent: Option<u64>, make: impl FnOnce() -> T) -> T {
+    struct Restore(Option<(usize, u64)>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            PARENT_OF_NEW.set(self.0);
+        }
+    }
+    let parent = parent.map(|parent| (core.id, parent));
+    let _restore = Restore(PARENT_OF_NEW.replace(parent));
+    make()
+}
+
+/// What [`with_parent`] says.
+#[inline]
+pub(crate) fn parent_of_new(core: &Core) -> Option<u64> {
+    let (instance, parent) = PARENT_OF_NEW.get()?;
+    (instance == core.id).then_some(parent)
+}
+
+/// The thread enters a span of the subscriber.
+#[inline]
+pub(crate) fn other_enters(core: &Arc<Core>, span: u64) {
+    with(|all| {
+        // Without a link there is no lean span here after which it could be entered.
+        let Some(link) = all.links.iter_mut().find(|link| link.id == core.id) else {
+            return;
+        };
+        if link.others.len() == link.others.capacity() {
+            alloc_tracker::excluded(|| link.others.reserve(16));
+        }
+        link.others.push(span);
+    });
+}
+
+/// The thread leaves a span of the subscriber.
+#[inline]
+pub(crate) fn other_leaves(core: &Arc<Core>, span: u64) {
+    with(|all| {
+        let link = all.links.iter_mut().find(|link| link.id == core.id);
+        let Some(others) = link.map(|link| &mut link.others) else {
+            return;
+        };
+        let Some(at) = others.iter().rposition(|other| *other == span) else {
+            return;
+        };
+        others.remove(at);
+        // It was left before lean spans that were entered after it.
+        let mine = all.frames.iter_mut().filter(|frame| frame.core == core.id);
+        for frame in mine.rev().take_while(|frame| frame.others > at) {
+            frame.others -= 1;
+        }
+    });
+}
+
+impl Frames {
+    #[inline]
+    fn innermost(&self, core: &Core) -> Option<&Frame> {
+        self.frames.iter().rfind(|f| f.core == core.id)
+    }
+
+    /// The innermost frame, if it is of a lean span and no span of the subscriber was entered after it.
+    #[inline]
+    fn current_lean(&self, core: &Core) -> Option<(&Frame, LeanRef)> {
+        let frame = self.innermost(core)?;
+        let lean = frame.lean?;
+        let link = self.links.iter().find(|link| link.id == core.id)?;
+        // A guard may have been forgotten, and the span be over.
+        let is_current = link.others.len() <= frame.others && core.spans.is(lean, frame.detail);
+        is_current.then_some((frame, lean))
+    }
+
+    /// The span around, if there is one. `Err`: it is one that only the subscriber knows.
+    #[inline]
+    fn parent(
+        &self,
+        core: &Core,
+        around: Around,
+        others_current: impl FnOnce() -> Option<u64>,
+    ) -> Result<Option<Parent>, ()> {
+        match around {
+            Around::Nothing => Ok(None),
+            Around::Span(span) => {
+                let known = core.spans.get(span).ok_or(())?;
+                Ok(Some(Parent {
+                    member: known.member,
+                    detail: known.detail,
+                    around: known.lean.map_or(Others::Shared(span), Others::Lean),
+                }))
+            }
+            Around::Context => {
+                if let Some((frame, lean)) = self.current_lean(core) {
+                    return Ok(Some(Parent {
+                        member: frame.member,
+                        detail: frame.detail,
+                        around: Others::Lean(lean),
+                    }));
+                }
+                match (others_current(), self.innermost(core)) {
+                    (None, None) => Ok(None),
+                    (Some(outer), Some(frame)) => Ok(Some(Parent {
+                        member: frame.member,
+                        detail: frame.detail,
+                        around: Others::Shared(outer),
+                    })),
+                    (Some(_), None) | (None, Some(_)) => Err(()),
+                }
+            }
+        }
+    }
+
+    /// With a record, which is given back if there is no unit for the span.
+    #[inline]
+    fn make(
+        &mut self,
+        core: &Arc<Core>,
+        site: SiteId,
+        kind: Option<KindId>,
+        parent: Option<Parent>,
+        record: Taken,
+    ) -> Made {
+        let (member, now) = match (&parent, kind) {
+            (Some(parent), _) => (Some(parent.member.of_child()), None),
+            (None, Some(kind)) => {
+                let now = core.clock.now();
+                (self.begin(core, kind, now), Some(now))
+            }
+            (None, None) => (None, None),
+        };
+        let Some(member) = member else {
+            // Too many units: who is told so by the subscriber's layer counts it, too.
+            self.link(core).lean.push(record);
+            return Made::Shared;
+        };
+        let (lean, outer) = match &parent {
+            Some(Parent { around, .. }) => match *around {
+                Others::Lean(lean) => (Some(lean), core.spans.hold_for_child(lean)),
+                Others::Shared(outer) => (None, outer),
+            },
+            None => (None, 0),
+        };
+        let start = LeanStart {
+            site,
+            member,
+            parent: lean,
+            outer,
+        };
+        let Some((id, known)) = core.spans.begin(record, start) else {
+            return Made::Shared;
+        };
+        Made::Lean(NewLean {
+            id,
+            known,
+            parent: parent.map_or(0, |parent| parent.detail),
+            holds: (lean.is_none() && outer != 0).then_some(outer),
+            timed_from: now.filter(|_| member.timed()),
+        })
+    }
+}

@@ -1,0 +1,418 @@
+//! A subscriber that has only telemetry's own spans go past the subscriber that it wraps.
+
+use crate::callsites::SiteId;
+use crate::filter;
+use crate::frames::Made;
+use crate::layer::{self, TelemetryLayer};
+use crate::tracker::{Released, Tracker};
+use crate::units::{LeanRef, Taken};
+use std::any::TypeId;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::{Interest, Subscriber};
+use tracing::{Dispatch, Event, Metadata};
+use tracing_core::span::Current;
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::registry::LookupSpan;
+
+/// Wraps a subscriber with a [`TelemetryLayer`], and makes the spans that only telemetry wants *lean*:
+/// they go to telemetry at once, and never through the `Registry` and the other layers.
+///
+/// ```
+/// use telemetry::{Lean, Telemetry};
+/// use tracing_subscriber::prelude::*;
+///
+/// let (layer, telemetry) = Telemetry::builder().build()?;
+/// let guard = Lean::new(tracing_subscriber::registry().with(layer)).set_default();
+///
+/// tracing::info_span!("order").in_scope(|| { /* lean */ });
+/// # drop(guard);
+/// assert_eq!(telemetry.snapshot().unit("order").unwrap().count, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// With other layers, each with its filter:
+///
+/// ```text
+/// Lean::new(registry().with(fmt::layer().with_filter(LevelFilter::WARN)).with(layer)).init();
+/// ```
+///
+/// # What is lean
+///
+/// A span of a call site that telemetry wants, and that every other layer says *never* to, by a filter
+/// of its own (`with_filter`). These want all spans: a layer without a filter, one that is `None`, one in
+/// a `reload::Layer`, an `EnvFilter` with `[span{field}]` directives, which decides anew each time, and a
+/// second telemetry. A unit inside a span that only others know is not lean. Events that only telemetry
+/// wants go straight to it, too.
+///
+/// # What it changes
+///
+/// Nothing of what telemetry counts, keeps and writes. Other layers are shown the same spans and events,
+/// with the same visible spans around them, as under the `Registry` alone: `fmt`, OpenTelemetry and random
+/// programs are tested for it. What can be told apart:
+///
+/// * A span that others want, made with an *explicit* parent that is lean, has the innermost span around
+///   that one that they see as its explicit parent. Without this, a layer like OpenTelemetry finds
+///   nothing by the id of a span that it does not want, and begins a new trace.
+/// * While a span that others want is made in a lean one, the innermost span around that they see is the
+///   current one, on whatever thread.
+/// * A lean span that is entered again while it is entered is the current one; the `Registry` goes by the
+///   first time.
+/// * Whoever looks a lean span up in the `Registry` by its id finds a span that is hidden from all
+///   layers, as without this; its metadata may be those of another, and its parent is none.
+/// * The id of a lean span that has ended may soon be that of a new one. To use the handle of an ended
+///   span is a mistake for which the `Registry` panics; here it may be another span's.
+/// * Layers go inside. One on top is called, but not at the close of lean spans.
+///
+/// Without a [`TelemetryLayer`], or without a `Registry` below, all calls go through as they are.
+///
+/// # Cost
+///
+/// No allocation per span when warm, and no lock. A unit, and a span inside one, cost less than the
+/// `Registry` alone does; the README and `benches/record/` have the figures. Spans that others want cost
+/// what they did, and some fifty instructions per call to find that they are not lean.
+pub struct Lean<S> {
+    inner: S,
+    ours: Option<Ours>,
+}
+
+/// What the wrapper knows of the telemetry layer inside.
+struct Ours {
+    tracker: Tracker,
+    interest: filter::Interest,
+    /// By call site: nobody but telemetry wants it.
+    ours_alone: Box<[AtomicBool]>,
+}
+
+impl<S> Lean<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    /// Wraps a subscriber in which there is a [`TelemetryLayer`].
+    pub fn new(subscriber: S) -> Self {
+        let dynamic = &subscriber as &dyn Subscriber;
+        let layer = dynamic.downcast_ref::<TelemetryLayer>();
+        let ours = layer.filter(|_| dynamic.is::<Registry>()).map(|layer| {
+            let (tracker, interest) = layer.parts();
+            Ours {
+                ours_alone: tracker.core().callsites.table(),
+                tracker,
+                interest,
+            }
+        });
+        Lean {
+            inner: subscriber,
+            ours,
+        }
+    }
+
+    /// The subscriber inside.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    fn registry(&self) -> Option<&Registry> {
+        (&self.inner as &dyn Subscriber).downcast_ref()
+    }
+
+    /// Telemetry, if nobody else wants this call site.
+    #[inline]
+    fn alone(&self, metadata: &'static Metadata<'static>) -> Option<&Ours> {
+        self.ours.as_ref().filter(|ours| ours.alone(metadata))
+    }
+
+    /// The lean span that had this id last, and as a rule still has it.
+    #[inline]
+    fn lean(&self, id: &Id) -> Option<(&Ours, LeanRef)> {
+        let ours = self.ours.as_ref()?;
+        Some((ours, ours.tracker.lean(id)?))
+    }
+
+    /// A span for the subscriber.
+    fn shared_span(&self, attributes: &Attributes<'_>) -> Id {
+        let Some(Ours { tracker, .. }) = &self.ours else {
+            return self.inner.new_span(attributes);
+        };
+        let lean = match attributes.parent() {
+            Some(parent) => tracker.live_lean(parent),
+            None if attributes.is_contextual() => tracker.current_lean(),
+            None => None,
+        };
+        let Some(lean) = lean else {
+            return tracker.with_parent(None, || self.inner.new_span(attributes));
+        };
+        // It is inside a lean span, of which the subscriber knows the blank at the most. Telemetry knows
+        // better, whatever the subscriber is told.
+        let blank = tracker.id_of_lean(lean);
+        let outer = tracker.outer_of_lean(lean);
+        let id = tracker.with_parent(blank.as_ref(), || match (&outer, &blank) {
+            (Some(outer), _) if attributes.parent().is_some() => {
+                let (metadata, values) = (attributes.metadata(), attributes.values());
+                (self.inner).new_span(&Attributes::child_of(outer.clone(), metadata, values))
+            }
+            (Some(current), _) | (None, Some(current)) if attributes.is_contextual() => {
+                self.new_span_inside(current, attributes)
+            }
+            _ => self.inner.new_span(attributes),
+        });
+        if outer.is_none() {
+            // The registry counts a handle of the blank, and gives it up through `try_close`.
+            tracker.hold_lean(lean);
+        }
+        id
+    }
+
+    /// Makes a span for which `current` is the one that the thread has entered last.
+    fn new_span_inside(&self, current: &Id, attributes: &Attributes<'_>) -> Id {
+        /// Leaves the span even if the formatting of a field panics.
+        struct Entered<'a>(&'a Registry, &'a Id);
+        impl Drop for Entered<'_> {
+            fn drop(&mut self) {
+                self.0.exit(self.1);
+            }
+        }
+        let Some(registry) = self.registry() else {
+            return self.inner.new_span(attributes);
+        };
+        let is_current = || registry.current_span().id() == Some(current);
+        if is_current() {
+            return self.inner.new_span(attributes);
+        }
+        registry.enter(current);
+        let _entered = Entered(registry, current);
+        if is_current() {
+            return self.inner.new_span(attributes);
+        }
+        // It is entered further out, and the registry does not take it for current twice.
+        let (metadata, values) = (attributes.metadata(), attributes.values());
+        (self.inner).new_span(&Attributes::child_of(current.clone(), metadata, values))
+    }
+
+    /// A span that no layer is shown, to be lent to lean spans.
+    #[cold]
+    fn blank(&self, ours: &Ours, attributes: &Attributes<'_>) -> Option<Taken> {
+        let metadata = attributes.metadata();
+        alloc_tracker::excluded(|| {
+            let blank = layer::mute(ours.tracker.core().id, || {
+                // Says no for every layer; the registry notes that with the span.
+                self.inner.enabled(metadata);
+                (self.inner).new_span(&Attributes::new_root(metadata, attributes.values()))
+            });
+            let record = ours.tracker.adopt(&blank);
+            if record.is_none() {
+                self.inner.try_close(blank);
+            }
+            record
+        })
+    }
+}
+
+impl Ours {
+    #[inline]
+    fn alone(&self, metadata: &'static Metadata<'static>) -> bool {
+        self.is_alone(self.tracker.core().callsites.id(metadata))
+    }
+
+    #[inline]
+    fn is_alone(&self, site: SiteId) -> bool {
+        self.ours_alone[site.index()].load(Relaxed)
+    }
+}
+
+impl<S> Subscriber for Lean<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    fn on_register_dispatch(&self, subscriber: &Dispatch) {
+        self.inner.on_register_dispatch(subscriber);
+    }
+
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        let all = self.inner.register_callsite(metadata);
+        let Some(ours) = &self.ours else {
+            return all;
+        };
+        let site = ours.tracker.core().callsites.id(metadata);
+        let wanted = ours.interest.wants(metadata) && !all.is_never();
+        let instance = ours.tracker.core().id;
+        let others = || layer::mute(instance, || self.inner.register_callsite(metadata));
+        let alone = wanted && site != SiteId::OTHER && others().is_never();
+        ours.ours_alone[site.index()].store(alone, Relaxed);
+        if alone { Interest::always() } else { all }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        // The filters are not asked about what they will not be shown: they remember what they said
+        // until they are shown something.
+        let alone = self.ours.as_ref().is_some_and(|ours| {
+            let site = ours.tracker.core().callsites.known(metadata);
+            site.is_some_and(|site| ours.is_alone(site))
+        });
+        alone || self.inner.enabled(metadata)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        self.inner.max_level_hint()
+    }
+
+    #[inline]
+    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+        let Some(ours) = self.alone(attributes.metadata()) else {
+            return self.shared_span(attributes);
+        };
+        let make = |brought: &mut Option<Taken>| {
+            let current = || self.inner.current_span().id().map(Id::into_u64);
+            ours.tracker.make(attributes, brought, current)
+        };
+        let mut brought = None;
+        let mut made = make(&mut brought);
+        if let Made::NoRecord = made
+            && ours.tracker.has_room()
+        {
+            brought = self.blank(ours, attributes);
+            if brought.is_some() {
+                made = make(&mut brought);
+            }
+        }
+        if let Some(record) = brought {
+            ours.tracker.give_back(record);
+        }
+        match made {
+            Made::Lean(new) => {
+                if let Some(outer) = new.holds {
+                    self.inner.clone_span(&Id::from_u64(outer));
+                }
+                Id::from_u64(new.id)
+            }
+            Made::NoRecord | Made::Shared => {
+                // Nobody has asked the filters, as we said "always" for them.
+                self.inner.enabled(attributes.metadata());
+                self.shared_span(attributes)
+            }
+        }
+    }
+
+    fn record(&self, id: &Id, values: &Record<'_>) {
+        match self.lean(id) {
+            Some((ours, lean)) => {
+                let metadata = || ours.tracker.metadata_of_lean(lean);
+                ours.tracker.record(id, values, metadata);
+            }
+            None => self.inner.record(id, values),
+        }
+    }
+
+    fn record_follows_from(&self, id: &Id, follows: &Id) {
+        if self.lean(id).is_none() && self.lean(follows).is_none() {
+            self.inner.record_follows_from(id, follows);
+        }
+    }
+
+    /// PERF: one look at the call site, in `event`, which is always called after this.
+    fn event_enabled(&self, _: &Event<'_>) -> bool {
+        true
+    }
+
+    #[inline]
+    fn event(&self, event: &Event<'_>) {
+        let Some(ours) = self.alone(event.metadata()) else {
+            if self.inner.event_enabled(event) {
+                self.inner.event(event);
+            }
+            return;
+        };
+        ours.tracker.event(event, |in_span| {
+            let current = event.is_contextual().then(|| self.inner.current_span());
+            let current = current.as_ref().and_then(Current::id);
+            let span = self.registry()?.span(event.parent().or(current)?)?;
+            (span.scope()).find_map(|span| in_span(span.id().into_u64()))
+        });
+    }
+
+    #[inline]
+    fn enter(&self, id: &Id) {
+        match &self.ours {
+            Some(ours) if ours.tracker.enter_lean(id) => {}
+            ours => {
+                if let Some(ours) = ours {
+                    ours.tracker.other_enters(id);
+                }
+                self.inner.enter(id);
+            }
+        }
+    }
+
+    #[inline]
+    fn exit(&self, id: &Id) {
+        match &self.ours {
+            Some(ours) if ours.tracker.exit_lean(id) => {}
+            ours => {
+                self.inner.exit(id);
+                if let Some(ours) = ours {
+                    ours.tracker.other_leaves(id);
+                }
+            }
+        }
+    }
+
+    fn clone_span(&self, id: &Id) -> Id {
+        let ours = self.ours.as_ref();
+        let lean = ours.and_then(|ours| Some((ours, ours.tracker.live_lean(id)?)));
+        let Some((ours, lean)) = lean else {
+            return self.inner.clone_span(id);
+        };
+        ours.tracker.hold_lean(lean);
+        id.clone()
+    }
+
+    #[allow(deprecated)] // some call it, as `Registry` and `Layered` know
+    fn drop_span(&self, id: Id) {
+        self.try_close(id);
+    }
+
+    /// False for lean spans, ended or not: who asks is a layer on top, and would then clear the blank in
+    /// the registry.
+    #[inline]
+    fn try_close(&self, id: Id) -> bool {
+        let Some((ours, lean)) = self.lean(&id) else {
+            return self.inner.try_close(id);
+        };
+        if let Released::EndedInside(outer) = ours.tracker.release_lean(lean) {
+            self.inner.try_close(outer);
+        }
+        false
+    }
+
+    fn current_span(&self) -> Current {
+        let lean = self.ours.as_ref().and_then(|ours| {
+            let lean = ours.tracker.current_lean()?;
+            let id = ours.tracker.id_of_lean(lean)?;
+            Some((id, ours.tracker.metadata_of_lean(lean)?))
+        });
+        match lean {
+            Some((id, metadata)) => Current::new(id, metadata),
+            None => self.inner.current_span(),
+        }
+    }
+
+    // SAFETY: the pointers are `self`, or what the subscriber inside answers to the same question; it
+    // lives in `self`.
+    unsafe fn downcast_raw(&self, id: TypeId) -> Option<*const ()> {
+        if id == TypeId::of::<Self>() {
+            return Some(std::ptr::from_ref(self).cast());
+        }
+        // SAFETY: the caller keeps the contract, and so we do.
+        unsafe { self.inner.downcast_raw(id) }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Lean<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lean")
+            .field("inner", &self.inner)
+            .field("telemetry", &self.ours.is_some())
+            .finish()
+    }
+}
