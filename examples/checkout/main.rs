@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use telemetry::{Budgets, BudgetsError, BuildError, ShutdownError, Telemetry, export};
+use telemetry::{Budgets, BudgetsError, BuildError, Lean, ShutdownError, Telemetry, export};
 use tokio::net::TcpListener;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -133,7 +133,7 @@ async fn run(options: Options) -> Result<(), Failure> {
         .build()
         .map_err(Failure::Telemetry)?;
     let database = Database::open(4).await.map_err(Failure::Database)?;
-    tracing_subscriber::registry().with(layer).init();
+    Lean::new(tracing_subscriber::registry().with(layer)).init();
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let service = tokio::spawn(service::serve(listener, database, Router::new(), async {

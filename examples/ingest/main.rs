@@ -18,7 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use telemetry::{Telemetry, export};
+use telemetry::{Lean, Telemetry, export};
 use tracing::{Span, error, info_span};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -62,7 +62,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         builder = builder.export(export::json_lines_file(json)?);
     }
     let (layer, telemetry) = builder.build()?;
-    tracing_subscriber::registry().with(layer).init();
+    Lean::new(tracing_subscriber::registry().with(layer)).init();
 
     let mut files = Vec::new();
     for path in &paths {
