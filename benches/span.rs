@@ -1,4 +1,4 @@
-//! One span with `Registry` alone and with the telemetry layer, in one run.
+//! One span with `Registry` alone, with the telemetry layer, and with the layer in `Lean`, in one run.
 //!
 //! `cargo bench --bench span`
 
@@ -9,8 +9,8 @@ use std::hint::black_box;
 use std::io;
 use std::time::{Duration, Instant};
 use support::{Case, compare, compare_instructions, header};
-use telemetry::{Telemetry, TelemetryLayer, export};
-use tracing::subscriber::with_default;
+use telemetry::{Lean, Telemetry, TelemetryLayer, export};
+use tracing::dispatcher::{Dispatch, with_default};
 use tracing::{error, info, info_span};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry;
@@ -45,6 +45,27 @@ fn call(times: u64) {
             telemetry::call!("boundary").sent(100);
         }
     });
+}
+
+/// What the spans of a small service do for a request: four of them, three as futures, which are entered
+/// once more when they are dropped, and three events, over their limit as a rule.
+fn request(times: u64) {
+    for n in 0..times {
+        let request = info_span!("request", path = "/");
+        request.in_scope(|| {
+            info!(step = 1, "authorised");
+            let user = info_span!("user", id = n);
+            user.in_scope(|| black_box(()));
+            user.in_scope(|| black_box(()));
+            drop(user);
+            info!(user = n, "found");
+            info_span!("price", items = 3).in_scope(|| black_box(()));
+            let store = info_span!("store");
+            store.in_scope(|| info!(total = n, "stored"));
+            store.in_scope(|| black_box(()));
+        });
+        request.in_scope(|| black_box(()));
+    }
 }
 
 fn failed_unit(times: u64) {
@@ -120,13 +141,15 @@ fn on_threads<const THREADS: u64>(times: u64) {
     let each = times * cores.min(THREADS) / THREADS;
     std::thread::scope(|threads| {
         for _ in 0..THREADS {
-            threads.spawn(|| tracing::dispatcher::with_default(&dispatch, || unit(each)));
+            threads.spawn(|| with_default(&dispatch, || unit(each)));
         }
     });
 }
 
 fn with_registry(work: fn(u64), times: u64) {
-    with_default(registry(), || support::counted(work, times));
+    with_default(&Dispatch::new(registry()), || {
+        support::counted(work, times);
+    });
 }
 
 fn event(times: u64) {
@@ -150,7 +173,16 @@ enum Setup {
     All,
 }
 
-fn telemetry(setup: Setup) -> (TelemetryLayer, Telemetry) {
+/// How the layer stands in its subscriber.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stack {
+    Layer,
+    Lean,
+}
+
+const STACKS: [(Stack, &str); 2] = [(Stack::Layer, "with layer"), (Stack::Lean, "in Lean")];
+
+fn telemetry(setup: Setup, stack: Stack) -> (Dispatch, Telemetry) {
     let builder = Telemetry::builder();
     let builder = match setup {
         Setup::Counts => builder.system_sample(0.0),
@@ -160,24 +192,40 @@ fn telemetry(setup: Setup) -> (TelemetryLayer, Telemetry) {
             .detail(0),
         Setup::All => builder.export(export::json_lines(std::io::sink())),
     };
-    builder.build().expect("a valid configuration")
+    let (layer, telemetry) = builder.build().expect("a valid configuration");
+    (stack.of(layer), telemetry)
+}
+
+impl Stack {
+    fn of(self, layer: TelemetryLayer) -> Dispatch {
+        match self {
+            Stack::Layer => Dispatch::new(registry().with(layer)),
+            Stack::Lean => Dispatch::new(Lean::new(registry().with(layer))),
+        }
+    }
 }
 
 fn with_layer(setup: Setup, work: fn(u64), times: u64) {
-    let (layer, telemetry) = telemetry(setup);
-    with_default(registry().with(layer), || support::counted(work, times));
+    let (dispatch, telemetry) = telemetry(setup, Stack::Layer);
+    with_default(&dispatch, || support::counted(work, times));
+    drop(telemetry);
+}
+
+fn in_lean(setup: Setup, work: fn(u64), times: u64) {
+    let (dispatch, telemetry) = telemetry(setup, Stack::Lean);
+    with_default(&dispatch, || support::counted(work, times));
     drop(telemetry);
 }
 
 /// Heap allocations, telemetry's own included, of `times` repetitions when all is warm.
-fn allocations(work: fn(u64), times: u64) -> u64 {
+fn allocations(stack: Stack, work: fn(u64), times: u64) -> u64 {
     // What a flush allocates is for the flush, not for the spans.
     let (layer, _telemetry) = Telemetry::builder()
         .flush_every(Duration::from_secs(3600))
         .export(export::json_lines(io::sink()))
         .build()
         .expect("a valid configuration");
-    with_default(registry().with(layer), || {
+    with_default(&stack.of(layer), || {
         work(10_000);
         let before = alloc_tracker::process_usage();
         work(times);
@@ -226,7 +274,7 @@ fn latencies() {
                 .export(Faulty(*export))
                 .build()
                 .expect("a valid configuration");
-            (tracing::Dispatch::new(registry().with(layer)), telemetry)
+            (Stack::Layer.of(layer), telemetry)
         })
         .collect();
     let mut took = vec![Vec::new(); EXPORTERS.len()];
@@ -237,7 +285,7 @@ fn latencies() {
     };
     for _ in 0..rounds {
         for ((dispatch, _), took) in under.iter().zip(&mut took) {
-            tracing::dispatcher::with_default(dispatch, || {
+            with_default(dispatch, || {
                 for n in 0..units {
                     let start = Instant::now();
                     info_span!("unit", n).in_scope(|| {
@@ -281,6 +329,43 @@ fn latencies() {
     let _ = std::panic::take_hook();
 }
 
+fn under(dispatch: &Dispatch, work: fn(u64)) -> impl FnMut(u64) {
+    let dispatch = dispatch.clone();
+    move |n| with_default(&dispatch, || work(n))
+}
+
+/// Each kind of work for itself, on one thread.
+fn one_by_one(bare: &Dispatch, stack: Stack) {
+    for (name, setup, work) in [
+        (
+            "a unit, every figure of 100 %",
+            Setup::Counts,
+            unit as fn(u64),
+        ),
+        ("  and the system's of 1 in 64", Setup::Sample, unit),
+        ("  and exemplars and events", Setup::Writes, unit),
+        ("  and detail (the default)", Setup::All, unit),
+        ("a unit with an error event", Setup::All, failed_unit),
+        ("a child span inside a unit", Setup::Counts, child),
+        ("  and its detail", Setup::All, child),
+        ("entering a unit again", Setup::Counts, reentry),
+        ("  and its detail", Setup::All, reentry),
+        ("call!(..).sent(n) inside a unit", Setup::Counts, call),
+        ("an event over its limit", Setup::Writes, event),
+        ("  and its mark in the detail", Setup::All, event),
+        (
+            "a request: 4 spans, 7 entries, 3 events",
+            Setup::Counts,
+            request,
+        ),
+        ("  and all else (the default)", Setup::All, request),
+    ] {
+        let (with, telemetry) = telemetry(setup, stack);
+        compare(name, &mut under(bare, work), &mut under(&with, work));
+        drop(telemetry);
+    }
+}
+
 fn main() {
     const CASES: &[Case] = &[
         ("unit_registry", |n| with_registry(unit, n)),
@@ -295,6 +380,15 @@ fn main() {
         ("call_counts", |n| with_layer(Setup::Counts, call, n)),
         ("event_registry", |n| with_registry(event, n)),
         ("event_all", |n| with_layer(Setup::All, event, n)),
+        ("request_registry", |n| with_registry(request, n)),
+        ("request_counts", |n| with_layer(Setup::Counts, request, n)),
+        ("request_all", |n| with_layer(Setup::All, request, n)),
+        ("request_lean", |n| in_lean(Setup::Counts, request, n)),
+        ("request_lean_all", |n| in_lean(Setup::All, request, n)),
+        ("unit_lean", |n| in_lean(Setup::Counts, unit, n)),
+        ("child_lean", |n| in_lean(Setup::Counts, child, n)),
+        ("reentry_lean", |n| in_lean(Setup::Counts, reentry, n)),
+        ("event_lean", |n| in_lean(Setup::All, event, n)),
     ];
     if support::ran_as_case(CASES) {
         return;
@@ -315,105 +409,83 @@ fn main() {
         ),
         ("call!(..).sent(n)", "call_registry", "call_counts"),
         ("an event over its limit", "event_registry", "event_all"),
+        ("a request, all", "request_registry", "request_all"),
+    ] {
+        compare_instructions(name, bare, with);
+    }
+    header("The same", "Registry", "in Lean");
+    for (name, bare, with) in [
+        ("a unit, counted", "unit_registry", "unit_lean"),
+        ("a child span, counted", "child_registry", "child_lean"),
+        ("entering a unit again", "reentry_registry", "reentry_lean"),
+        ("an event over its limit", "event_registry", "event_lean"),
+        ("a request, all", "request_registry", "request_lean_all"),
     ] {
         compare_instructions(name, bare, with);
     }
 
-    header("Time per repetition, in turn", "Registry", "with layer");
-    let bare = tracing::Dispatch::new(registry());
-    let under = |dispatch: &tracing::Dispatch, work: fn(u64)| {
-        let dispatch = dispatch.clone();
-        move |n| tracing::dispatcher::with_default(&dispatch, || work(n))
-    };
-    for (name, setup, work) in [
-        (
-            "a unit, every figure of 100 %",
-            Setup::Counts,
-            unit as fn(u64),
-        ),
-        ("  and the system's of 1 in 64", Setup::Sample, unit),
-        ("  and exemplars and events", Setup::Writes, unit),
-        ("  and detail (the default)", Setup::All, unit),
-        ("a unit with an error event", Setup::All, failed_unit),
-        ("a child span inside a unit", Setup::Counts, child),
-        ("  and its detail", Setup::All, child),
-        ("entering a unit again", Setup::Counts, reentry),
-        ("  and its detail", Setup::All, reentry),
-        ("call!(..).sent(n) inside a unit", Setup::Counts, call),
-        ("an event over its limit", Setup::Writes, event),
-        ("  and its mark in the detail", Setup::All, event),
-    ] {
-        let (layer, telemetry) = telemetry(setup);
-        let with = tracing::Dispatch::new(registry().with(layer));
-        compare(name, &mut under(&bare, work), &mut under(&with, work));
-        drop(telemetry);
-    }
-    let (layer, telemetry) = telemetry(Setup::Counts);
-    let with = tracing::Dispatch::new(registry().with(layer));
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let everywhere = |dispatch: &tracing::Dispatch, work: fn(u64)| {
-        let dispatch = dispatch.clone();
-        move |n| {
-            let work = || tracing::dispatcher::with_default(&dispatch, || work(n));
-            std::thread::scope(|threads| {
-                for _ in 1..cores {
-                    threads.spawn(work);
-                }
-                work();
-            });
+    let bare = Dispatch::new(registry());
+    for (stack, title) in STACKS {
+        header("Time per repetition, in turn", "Registry", title);
+        one_by_one(&bare, stack);
+        let (with, telemetry) = telemetry(Setup::Counts, stack);
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let everywhere = |dispatch: &Dispatch, work: fn(u64)| {
+            let dispatch = dispatch.clone();
+            move |n| {
+                let work = || with_default(&dispatch, || work(n));
+                std::thread::scope(|threads| {
+                    for _ in 1..cores {
+                        threads.spawn(work);
+                    }
+                    work();
+                });
+            }
+        };
+        for (name, work) in [
+            ("a unit, on every core", unit as fn(u64)),
+            ("an event over its limit, on every core", event),
+        ] {
+            compare(
+                name,
+                &mut everywhere(&bare, work),
+                &mut everywhere(&with, work),
+            );
         }
-    };
-    for (name, work) in [
-        ("a unit, on every core", unit as fn(u64)),
-        ("an event over its limit, on every core", event),
-    ] {
-        compare(
-            name,
-            &mut everywhere(&bare, work),
-            &mut everywhere(&with, work),
-        );
-    }
 
-    header(
-        "As the work grows, per unit or span",
-        "Registry",
-        "with layer",
-    );
-    for (name, work) in [
-        ("1 thread", on_threads::<1> as fn(u64)),
-        ("2 threads", on_threads::<2>),
-        ("8 threads", on_threads::<8>),
-        ("64 threads", on_threads::<64>),
-        ("1 kind", kinds::run::<1>),
-        ("8 kinds", kinds::run::<8>),
-        ("64 kinds", kinds::run::<64>),
-        ("512 kinds", kinds::run::<512>),
-        ("nested 1 deep", nested::<1>),
-        ("nested 8 deep", nested::<8>),
-        ("nested 64 deep", nested::<64>),
-    ] {
-        compare(name, &mut under(&bare, work), &mut under(&with, work));
+        header("As the work grows, per unit or span", "Registry", title);
+        for (name, work) in [
+            ("1 thread", on_threads::<1> as fn(u64)),
+            ("2 threads", on_threads::<2>),
+            ("8 threads", on_threads::<8>),
+            ("64 threads", on_threads::<64>),
+            ("1 kind", kinds::run::<1>),
+            ("8 kinds", kinds::run::<8>),
+            ("64 kinds", kinds::run::<64>),
+            ("512 kinds", kinds::run::<512>),
+            ("nested 1 deep", nested::<1>),
+            ("nested 8 deep", nested::<8>),
+            ("nested 64 deep", nested::<64>),
+        ] {
+            compare(name, &mut under(&bare, work), &mut under(&with, work));
+        }
+        let ledger = telemetry.ledger();
+        println!(
+            "\n{} units counted, {} dropped; telemetry's own figure: {:.0} ns per unit, two clock readings included",
+            ledger.units.kept,
+            ledger.units.dropped_total(),
+            ledger.cost.ns_per_unit.unwrap_or(f64::NAN)
+        );
     }
 
     latencies();
 
     println!("\nHeap allocations between two flushes, telemetry's own included");
     let units = if support::smoke() { 20_000 } else { 1_000_000 };
-    println!(
-        "{:<44} {:>11}",
-        format!("{units} units"),
-        allocations(unit, units)
-    );
-    println!(
-        "{:<44} {:>11}",
-        format!("{units} child spans"),
-        allocations(child, units)
-    );
-    let ledger = telemetry.ledger();
-    println!(
-        "\n{} units counted, {} dropped; telemetry's own figure: {:.0} ns per unit, two clock readings included",
-        ledger.units.kept,
-        ledger.units.dropped_total(),
-        ledger.cost.ns_per_unit.unwrap_or(f64::NAN)
-    );
+    for (stack, title) in STACKS {
+        for (what, work) in [("units", unit as fn(u64)), ("child spans", child)] {
+            let name = format!("{units} {what}, {title}");
+            println!("{name:<44} {:>11}", allocations(stack, work, units));
+        }
+    }
 }

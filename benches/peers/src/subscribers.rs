@@ -4,7 +4,7 @@ use alloc_tracker::profiler::{self, Config};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
-use telemetry::{Telemetry, export};
+use telemetry::{Lean, Telemetry, export};
 use tracing::Dispatch;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
@@ -17,12 +17,14 @@ pub struct Subscriber {
 }
 
 /// Names of the subscribers of a service.
-pub const OF_SERVICES: [&str; 9] = [
+pub const OF_SERVICES: [&str; 11] = [
     "none",
     "registry",
     "registry, INFO",
     "lightweight counts",
+    "lean counts",
     "lightweight",
+    "lean",
     "lightweight, heap",
     "timing",
     "opentelemetry",
@@ -40,7 +42,7 @@ pub fn by_name(name: &str) -> Subscriber {
             let nothing = tracing_subscriber::layer::Identity::new();
             Dispatch::new(registry().with(nothing.with_filter(LevelFilter::INFO)))
         }
-        "lightweight" | "lightweight, heap" | "lightweight counts" => {
+        "lightweight" | "lightweight, heap" | "lightweight counts" | "lean" | "lean counts" => {
             if name == "lightweight, heap" {
                 // As in an incident, at 512 KiB, for as long as the program runs.
                 let session = profiler::start(Config::default()).expect("it starts");
@@ -48,7 +50,7 @@ pub fn by_name(name: &str) -> Subscriber {
             }
             let builder = Telemetry::builder();
             let builder = match name {
-                "lightweight" | "lightweight, heap" => {
+                "lightweight" | "lightweight, heap" | "lean" => {
                     builder.export(export::json_lines(std::io::sink()))
                 }
                 // What the others do not measure at all is left out.
@@ -56,7 +58,11 @@ pub fn by_name(name: &str) -> Subscriber {
             };
             let (layer, handle) = builder.build().expect("a valid configuration");
             telemetry = Some(handle);
-            Dispatch::new(registry().with(layer))
+            let subscriber = registry().with(layer);
+            match name {
+                "lean" | "lean counts" => Dispatch::new(Lean::new(subscriber)),
+                _ => Dispatch::new(subscriber),
+            }
         }
         "timing" => {
             let layer = tracing_timing::Builder::default().layer(|| {

@@ -1,6 +1,9 @@
 //! Two services with each subscriber, under `wrk`, in turn: CPU time per request and requests a
 //! second, against the same service without any.
 //!
+//! Each round has processes of its own: where one happens to lie in memory makes it faster or slower
+//! by a tenth for as long as it runs, which rounds of one process would all share.
+//!
 //! `cargo build --release --manifest-path benches/peers/Cargo.toml --bins`, then
 //! `cargo run` with the same and `--bin services [-- --smoke]`.
 
@@ -14,21 +17,32 @@ fn main() {
         println!("skipped: wrk is not installed");
         return;
     }
-    let smoke = std::env::args().any(|arg| arg == "--smoke");
-    let (rounds, seconds) = if smoke { (1, 1) } else { (12, 2) };
-    for (service, script) in [("minimal", None), ("checkout", Some(CHECKOUT))] {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let smoke = arguments.iter().any(|arg| arg == "--smoke");
+    let (rounds, seconds) = if smoke { (1, 1) } else { (15, 2) };
+    // `--only A --only B`: these, besides none. `--service A`: that one.
+    let chosen = |option: &str, what: &str| {
+        let mut pairs = arguments.windows(2).filter(|pair| pair[0] == option);
+        !arguments.iter().any(|arg| arg == option) || pairs.any(|pair| pair[1] == what)
+    };
+    let subscribers: Vec<_> = (OF_SERVICES.into_iter())
+        .filter(|with| *with == "none" || chosen("--only", with))
+        .collect();
+    let services = [("minimal", None), ("checkout", Some(CHECKOUT))].into_iter();
+    for (service, script) in services.filter(|(service, _)| chosen("--service", service)) {
         let script = script.map(|text| {
             let path = std::env::temp_dir().join(format!("wrk-{}.lua", std::process::id()));
             std::fs::write(&path, text).expect("a temporary file");
             path
         });
-        let mut servers: Vec<Server> = OF_SERVICES
-            .iter()
-            .map(|with| Server::start(service, with))
-            .collect();
-        for _ in 0..=rounds {
-            for server in &mut servers {
-                server.round(seconds, script.as_ref());
+        let mut measured: Vec<Vec<Round>> = subscribers.iter().map(|_| Vec::new()).collect();
+        for round in 0..rounds {
+            // Each is the first, and the last, as often as the others.
+            for n in 0..subscribers.len() {
+                let at = (n + round) % subscribers.len();
+                let server = Server::start(service, subscribers[at]);
+                server.load(1, script.as_ref());
+                measured[at].push(server.load(seconds, script.as_ref()));
             }
         }
         println!("\n{service}: against no subscriber and no tracker, {rounds} rounds in turn");
@@ -36,20 +50,21 @@ fn main() {
             "{:<20}{:>14}{:>30}{:>30}",
             "", "CPU/request", "CPU ratio [95 %]", "throughput ratio [95 %]"
         );
-        let (bare, _) = servers.split_at(1);
-        for server in &servers {
-            // The first round warms up.
-            let (cpu, rate) = (server.column(|r| r.cpu_us), server.column(|r| r.per_second));
-            let against = |of: &[f64], bare: Vec<f64>| {
-                let ratios: Vec<f64> = of.iter().zip(bare).map(|(a, b)| a / b).collect();
-                interval(&ratios)
+        for (with, of) in subscribers.iter().zip(&measured) {
+            let against = |figure: fn(&Round) -> f64| {
+                let pairs = of.iter().zip(&measured[0]);
+                interval(
+                    &pairs
+                        .map(|(a, b)| figure(a) / figure(b))
+                        .collect::<Vec<_>>(),
+                )
             };
             println!(
                 "{:<20}{:>11.2} us{:>30}{:>30}",
-                server.with,
-                median(&cpu),
-                against(&cpu, bare[0].column(|r| r.cpu_us)),
-                against(&rate, bare[0].column(|r| r.per_second)),
+                with,
+                median(&of.iter().map(|r| r.cpu_us).collect::<Vec<_>>()),
+                against(|r| r.cpu_us),
+                against(|r| r.per_second),
             );
         }
     }
@@ -65,23 +80,24 @@ request = function()
 end
 "#;
 
+#[derive(Clone, Copy)]
 struct Round {
     cpu_us: f64,
     per_second: f64,
 }
 
 struct Server {
-    with: &'static str,
     process: Child,
     address: String,
-    rounds: Vec<Round>,
 }
 
 impl Server {
-    fn start(service: &str, with: &'static str) -> Server {
+    fn start(service: &str, with: &str) -> Server {
         // Its own allocator is part of what this project costs.
         let name = match with {
-            "lightweight" | "lightweight, heap" | "lightweight counts" => "service_tracked",
+            with if with.starts_with("lightweight") || with.starts_with("lean") => {
+                "service_tracked"
+            }
             _ => "service_system",
         };
         let mut binary: PathBuf = std::env::current_exe().expect("a path");
@@ -97,14 +113,12 @@ impl Server {
             .read_line(&mut address)
             .expect("its address");
         Server {
-            with,
             process,
             address: address.trim().to_owned(),
-            rounds: Vec::new(),
         }
     }
 
-    fn round(&mut self, seconds: u32, script: Option<&PathBuf>) {
+    fn load(&self, seconds: u32, script: Option<&PathBuf>) -> Round {
         let before = self.cpu_seconds();
         let mut wrk = Command::new("wrk");
         wrk.args(["-t1", "-c16", &format!("-d{seconds}s")]);
@@ -125,14 +139,10 @@ impl Server {
         let requests = line.and_then(|line| line.split_whitespace().next());
         let requests: f64 = requests.and_then(|n| n.parse().ok()).expect("a number");
         assert!(!text.contains("Socket errors"), "{text}");
-        self.rounds.push(Round {
+        Round {
             cpu_us: cpu * 1e6 / requests,
             per_second,
-        });
-    }
-
-    fn column(&self, of: impl Fn(&Round) -> f64) -> Vec<f64> {
-        self.rounds.iter().skip(1).map(of).collect()
+        }
     }
 
     /// User and system time of the server, all threads.
@@ -162,11 +172,12 @@ fn median(values: &[f64]) -> f64 {
     values[values.len() / 2]
 }
 
-/// Mean and its 95 % confidence interval.
+/// Geometric mean, as of ratios, and its 95 % confidence interval.
 fn interval(values: &[f64]) -> String {
     let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-    let half = 1.96 * (variance / n).sqrt();
-    format!("x{mean:.3} [{:.3}..{:.3}]", mean - half, mean + half)
+    let mean = values.iter().map(|v| v.ln()).sum::<f64>() / n;
+    let variance = values.iter().map(|v| (v.ln() - mean).powi(2)).sum::<f64>();
+    let half = 1.96 * (variance / (n - 1.0).max(1.0) / n).sqrt();
+    let (low, mean, high) = ((mean - half).exp(), mean.exp(), (mean + half).exp());
+    format!("x{mean:.3} [{low:.3}..{high:.3}]")
 }

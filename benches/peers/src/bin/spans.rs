@@ -9,7 +9,7 @@ use std::time::Instant;
 use tracing::{info, info_span};
 
 /// What it is, how to name its subscriber, what it does.
-const UNITS: [(&str, &str, fn(u64)); 10] = [
+const UNITS: [(&str, &str, fn(u64)); 12] = [
     ("no subscriber", "none", unit),
     ("Registry", "registry", unit),
     (
@@ -17,7 +17,9 @@ const UNITS: [(&str, &str, fn(u64)); 10] = [
         "lightweight counts",
         unit,
     ),
+    ("the same, lean", "lean counts", unit),
     ("this project, all it has", "lightweight", unit),
+    ("the same, lean", "lean", unit),
     ("tracing-timing 0.7", "timing", unit),
     ("tracing-prof 0.3, wall time", "prof", unit),
     (
@@ -30,22 +32,25 @@ const UNITS: [(&str, &str, fn(u64)); 10] = [
     ("fastrace 0.7: root span", "none", fastrace_root),
 ];
 
-const CHILDREN: [(&str, &str, fn(u64)); 6] = [
+const CHILDREN: [(&str, &str, fn(u64)); 8] = [
     ("Registry", "registry", child),
     (
         "this project, every figure of 100 %",
         "lightweight counts",
         child,
     ),
+    ("the same, lean", "lean counts", child),
     ("this project, all it has", "lightweight", child),
+    ("the same, lean", "lean", child),
     ("tracing-timing 0.7", "timing", child),
     ("tracing-opentelemetry 0.34, 1 %", "opentelemetry", child),
     ("fastrace 0.7: local span", "none", fastrace_local),
 ];
 
-const EVENTS: [(&str, &str, fn(u64)); 3] = [
+const EVENTS: [(&str, &str, fn(u64)); 4] = [
     ("Registry", "registry", event),
     ("this project, over its limit", "lightweight", event),
+    ("the same, lean", "lean", event),
     ("tracing-throttle 0.4, over its limit", "throttle", event),
 ];
 
