@@ -117,10 +117,12 @@ where
         (&self.inner as &dyn Subscriber).downcast_ref()
     }
 
-    /// Telemetry, if nobody else wants this call site.
+    /// Telemetry, if nobody else wants this call site, and the call site's number.
     #[inline]
-    fn alone(&self, metadata: &'static Metadata<'static>) -> Option<&Ours> {
-        self.ours.as_ref().filter(|ours| ours.alone(metadata))
+    fn alone(&self, metadata: &'static Metadata<'static>) -> Option<(&Ours, SiteId)> {
+        let ours = self.ours.as_ref()?;
+        let site = ours.tracker.core().callsites.id(metadata);
+        ours.is_alone(site).then_some((ours, site))
     }
 
     /// The lean span that had this id last, and as a rule still has it.
@@ -211,11 +213,6 @@ where
 
 impl Ours {
     #[inline]
-    fn alone(&self, metadata: &'static Metadata<'static>) -> bool {
-        self.is_alone(self.tracker.core().callsites.id(metadata))
-    }
-
-    #[inline]
     fn is_alone(&self, site: SiteId) -> bool {
         self.ours_alone[site.index()].load(Relaxed)
     }
@@ -259,12 +256,12 @@ where
 
     #[inline]
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
-        let Some(ours) = self.alone(attributes.metadata()) else {
+        let Some((ours, site)) = self.alone(attributes.metadata()) else {
             return self.shared_span(attributes);
         };
         let make = |brought: &mut Option<Taken>| {
             let current = || self.inner.current_span().id().map(Id::into_u64);
-            ours.tracker.make(attributes, brought, current)
+            ours.tracker.make(site, attributes, brought, current)
         };
         let mut brought = None;
         let mut made = make(&mut brought);
@@ -317,13 +314,13 @@ where
 
     #[inline]
     fn event(&self, event: &Event<'_>) {
-        let Some(ours) = self.alone(event.metadata()) else {
+        let Some((ours, site)) = self.alone(event.metadata()) else {
             if self.inner.event_enabled(event) {
                 self.inner.event(event);
             }
             return;
         };
-        ours.tracker.event(event, |in_span| {
+        ours.tracker.event(site, event, |in_span| {
             let current = event.is_contextual().then(|| self.inner.current_span());
             let current = current.as_ref().and_then(Current::id);
             let span = self.registry()?.span(event.parent().or(current)?)?;

@@ -15,7 +15,12 @@ type InSpan<'a> = &'a dyn Fn(u64) -> Option<Place>;
 impl Tracker {
     /// `elsewhere` looks for the innermost span of a unit around the event where there may be spans in
     /// between that are not ours to follow.
-    pub(crate) fn event(&self, event: &Event<'_>, elsewhere: impl Fn(InSpan<'_>) -> Option<Place>) {
+    pub(crate) fn event(
+        &self,
+        site: SiteId,
+        event: &Event<'_>,
+        elsewhere: impl Fn(InSpan<'_>) -> Option<Place>,
+    ) {
         if frames::is_silent() {
             return;
         }
@@ -24,7 +29,6 @@ impl Tracker {
         if !is_error && !core.events.are_on() {
             return;
         }
-        let site = core.callsites.id(event.metadata());
         let mut verdict = core.events.decide(site, event.metadata(), &core.clock);
         // PERF: what is over its limit, which in a storm is all, need not know where it is.
         if let Verdict::Suppressed(now) = verdict

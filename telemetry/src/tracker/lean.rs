@@ -1,6 +1,7 @@
 //! Spans that nobody but telemetry has.
 
 use super::{Place, Tracker};
+use crate::callsites::SiteId;
 use crate::frames::{self, Around, Has, Made};
 use crate::units::{Held, LeanRef, Taken};
 use tracing::Metadata;
@@ -22,6 +23,7 @@ impl Tracker {
     #[inline]
     pub(crate) fn make(
         &self,
+        site: SiteId,
         attributes: &Attributes<'_>,
         brought: &mut Option<Taken>,
         others_current: impl FnOnce() -> Option<u64>,
@@ -31,7 +33,6 @@ impl Tracker {
         }
         let core = &self.core;
         let metadata = attributes.metadata();
-        let site = core.callsites.id(metadata);
         let around = match attributes.parent() {
             Some(parent) => Around::Span(parent.into_u64()),
             None if attributes.is_contextual() => Around::Context,

@@ -49,7 +49,8 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, cx: Context<'_, S>) {
-        self.event(event, |in_span| {
+        let site = self.core.callsites.id(event.metadata());
+        self.event(site, event, |in_span| {
             let mut scope = cx.event_scope(event)?;
             scope.find_map(|span| in_span(span.id().into_u64()))
         });
