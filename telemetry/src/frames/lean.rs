@@ -250,9 +250,9 @@ impl Frames {
         let (lean, outer) = match &parent {
             Some(Parent { around, .. }) => match *around {
                 Others::Lean(lean) => (Some(lean), core.spans.hold_for_child(lean)),
-                Others::Shared(outer) => (None, outer),
+                Others::Shared(outer) => (None, Some(outer)),
             },
-            None => (None, 0),
+            None => (None, None),
         };
         let start = LeanStart {
             site,
@@ -267,7 +267,7 @@ impl Frames {
             id,
             known,
             parent: parent.map_or(0, |parent| parent.detail),
-            holds: (lean.is_none() && outer != 0).then_some(outer),
+            holds: outer.filter(|_| lean.is_none()),
             timed_from: now.filter(|_| member.timed()),
         })
     }

@@ -1,13 +1,15 @@
 //! Units: which spans are one, of what kind, and the state of those in progress.
 //!
 //! * [`kinds`]: span call sites and the kinds of unit made of them.
-//! * [`spans`]: from a span's id to the unit it belongs to, by a [`span_table`].
+//! * [`spans`]: from a span's id to the unit it belongs to, by a [`span_table`];
+//!   [`lean_span`]: one that nobody but telemetry has.
 //! * [`slot`]: what a unit in progress has cost so far; [`slots`]: where they lie.
 //! * [`pool`]: how slots and the records of lean spans are taken and given back.
 //! * [`finished`]: a unit that has ended.
 
 mod finished;
 mod kinds;
+mod lean_span;
 mod pool;
 mod refs;
 mod slot;
@@ -17,7 +19,8 @@ mod spans;
 
 pub(crate) use finished::{BOUNDARIES_PER_UNIT, Finished, FinishedBoundary};
 pub(crate) use kinds::{KindId, Kinds};
+pub(crate) use lean_span::{Held, LeanRef, LeanStart};
 pub(crate) use pool::Taken;
 pub(crate) use slot::{Slot, Start};
 pub(crate) use slots::{Ended, SlotRef, Slots};
-pub(crate) use spans::{Held, Known, LeanRef, LeanStart, Membership, Spans};
+pub(crate) use spans::{Known, Membership, Spans};

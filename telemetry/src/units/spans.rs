@@ -6,19 +6,19 @@
 //! span after the other. So ids of both are never the same, and whoever asks the subscriber for a
 //! lean span finds one that is hidden from him.
 
-use super::pool::{Pool, Pooled, Taken};
-use super::refs::Refs;
+use super::lean_span::{LeanEnd, LeanRef, LeanSpan, LeanStart};
+use super::pool::{Pool, Taken};
 use super::slots::SlotRef;
 use super::span_table::SpanTable;
 use crate::callsites::SiteId;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// What is known of a span: its unit, and whether the unit is its own.
 ///
 /// PERF: one word. As a struct with two flags it was copied by loads that overlap the stores just before,
 /// for which a processor waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Membership(u64);
+pub(crate) struct Membership(pub(super) u64);
 
 const ROOT: u64 = 1;
 const TIMED: u64 = 2;
@@ -68,89 +68,6 @@ pub(crate) struct Known {
     pub(crate) lean: Option<LeanRef>,
 }
 
-/// A lean span by the place of its record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LeanRef(u32);
-
-/// A span that nobody but telemetry has.
-///
-/// All accesses but those of `refs` are relaxed: a span is handed from thread to thread by something
-/// that orders memory.
-#[derive(Debug)]
-#[repr(align(64))]
-struct LeanSpan {
-    next_free: AtomicU32,
-    /// The lean span that it is inside of, by index plus one, of which it holds a handle; 0: none.
-    parent: AtomicU32,
-    site: AtomicU32,
-    /// Of the blank; the record's for good.
-    id: AtomicU64,
-    /// Its handles, and the spans inside it; 0 while it is free.
-    refs: Refs,
-    member: AtomicU64,
-    /// The innermost span around it that others see; 0: there is none. If it is inside no lean span
-    /// itself, it holds a handle of this one.
-    outer: AtomicU64,
-    /// How many spans it was.
-    generation: AtomicU64,
-}
-
-impl Pooled for LeanSpan {
-    fn new() -> Self {
-        LeanSpan {
-            next_free: AtomicU32::new(0),
-            parent: AtomicU32::new(0),
-            site: AtomicU32::new(0),
-            id: AtomicU64::new(0),
-            refs: Refs::none(),
-            member: AtomicU64::new(0),
-            outer: AtomicU64::new(0),
-            generation: AtomicU64::new(0),
-        }
-    }
-
-    fn next_free(&self) -> &AtomicU32 {
-        &self.next_free
-    }
-}
-
-impl LeanSpan {
-    /// A blank is lent to many spans of a unit: what tells them apart in the details. Registries
-    /// count up from 1, this counts down.
-    #[inline]
-    fn detail(&self, index: u32) -> u64 {
-        !(self.generation.load(Relaxed) << 32 | u64::from(index))
-    }
-}
-
-/// A lean span that begins.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LeanStart {
-    pub(crate) site: SiteId,
-    pub(crate) member: Membership,
-    /// The caller has taken a handle of it for this one.
-    pub(crate) parent: Option<LeanRef>,
-    /// The innermost span around it that others see; 0: there is none.
-    pub(crate) outer: u64,
-}
-
-/// A lean span that has ended, and what it held.
-#[derive(Debug)]
-pub(crate) struct LeanEnd {
-    pub(crate) member: Membership,
-    pub(crate) holds: Held,
-    pub(crate) record: Taken,
-}
-
-/// What a lean span keeps from ending: the span around it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Held {
-    Nothing,
-    Lean(LeanRef),
-    /// A span of the subscriber.
-    Shared(u64),
-}
-
 /// The spans that belong to units.
 #[derive(Debug)]
 pub(crate) struct Spans {
@@ -183,10 +100,10 @@ impl Spans {
         }
         let lean = LeanRef(word as u32);
         let record = self.lean.at(lean.0)?;
-        // Zero: a blank that nobody borrows. Whoever asks for it has kept an id for too long.
-        record.refs.are_held().then(|| Known {
-            member: Membership(record.member.load(Relaxed)),
-            detail: record.detail(lean.0),
+        // Otherwise a blank that nobody borrows. Whoever asks for it has kept an id for too long.
+        record.is_held().then(|| Known {
+            member: record.member(),
+            detail: record.detail(lean),
             lean: Some(lean),
         })
     }
@@ -233,7 +150,7 @@ impl Spans {
             None => self.lean.take_fresh()?,
         };
         let word = LEAN | u64::from(taken.0);
-        self.lean.at(taken.0)?.id.store(id, Relaxed);
+        self.lean.at(taken.0)?.lend(id);
         if !self.table.insert(id, word) {
             self.spare.store(taken.0 + 1, Relaxed);
             return None;
@@ -245,72 +162,47 @@ impl Spans {
         self.lean.give_back(record);
     }
 
-    /// Begins a lean span with one handle: its id, and what the details call it.
+    /// Begins a lean span with one handle: its id, and what is known of it.
     #[inline]
     pub(crate) fn begin(&self, record: Taken, start: LeanStart) -> Option<(u64, Known)> {
-        let LeanStart {
-            site,
-            member,
-            parent,
-            outer,
-        } = start;
         let lean = LeanRef(record.0);
         let record = self.lean.at(lean.0)?;
-        let parent = parent.map_or(0, |parent| parent.0 + 1);
-        record.parent.store(parent, Relaxed);
-        record.site.store(site.index() as u32, Relaxed);
-        record.member.store(member.0, Relaxed);
-        record.outer.store(outer, Relaxed);
-        let generation = record.generation.load(Relaxed);
-        record.generation.store(generation + 1, Relaxed);
-        record.refs.begin();
+        record.begin(start);
         let known = Known {
-            member,
-            detail: record.detail(lean.0),
+            member: start.member,
+            detail: record.detail(lean),
             lean: Some(lean),
         };
-        Some((record.id.load(Relaxed), known))
-    }
-
-    /// One more handle of a lean span, for one inside it; the innermost span around both that others see.
-    #[inline]
-    pub(crate) fn hold_for_child(&self, lean: LeanRef) -> u64 {
-        let Some(record) = self.lean.at(lean.0) else {
-            return 0;
-        };
-        record.refs.hold();
-        record.outer.load(Relaxed)
+        Some((record.id(), known))
     }
 
     /// Whether a lean span is the one that the details call so, and not over.
     #[inline]
     pub(crate) fn is(&self, lean: LeanRef, detail: u64) -> bool {
         let record = self.lean.at(lean.0);
-        record.is_some_and(|record| record.refs.are_held() && record.detail(lean.0) == detail)
+        record.is_some_and(|record| record.is_held() && record.detail(lean) == detail)
+    }
+
+    /// One more handle of a lean span, for one inside it; the innermost span around both that others see.
+    #[inline]
+    pub(crate) fn hold_for_child(&self, lean: LeanRef) -> Option<u64> {
+        let record = self.lean.at(lean.0)?;
+        record.hold();
+        record.outer()
     }
 
     /// One more handle of a lean span, of which the caller has one or which is entered.
     #[inline]
     pub(crate) fn hold(&self, lean: LeanRef) {
         if let Some(record) = self.lean.at(lean.0) {
-            record.refs.hold();
+            record.hold();
         }
     }
 
     /// A handle less. After the last one the span has ended, and the record is the caller's.
     #[inline]
     pub(crate) fn release(&self, lean: LeanRef) -> Option<LeanEnd> {
-        let record = self.lean.at(lean.0)?;
-        if !record.refs.release() {
-            return None;
-        }
-        let outer = record.outer.load(Relaxed);
-        let holds = match (record.parent.load(Relaxed).checked_sub(1), outer) {
-            (Some(parent), _) => Held::Lean(LeanRef(parent)),
-            (None, 0) => Held::Nothing,
-            (None, outer) => Held::Shared(outer),
-        };
-        let member = Membership(record.member.load(Relaxed));
+        let (member, holds) = self.lean.at(lean.0)?.release()?;
         Some(LeanEnd {
             member,
             holds,
@@ -321,27 +213,26 @@ impl Spans {
     /// The innermost span around a lean one that others see.
     #[inline]
     pub(crate) fn outer(&self, lean: LeanRef) -> Option<u64> {
-        let outer = self.lean.at(lean.0)?.outer.load(Relaxed);
-        (outer != 0).then_some(outer)
+        self.lean.at(lean.0)?.outer()
     }
 
     /// The id of a lean span.
     pub(crate) fn id(&self, lean: LeanRef) -> Option<u64> {
-        Some(self.lean.at(lean.0)?.id.load(Relaxed))
+        Some(self.lean.at(lean.0)?.id())
     }
 
     /// The call site of a lean span.
     pub(crate) fn site(&self, lean: LeanRef) -> Option<SiteId> {
-        let site = self.lean.at(lean.0)?.site.load(Relaxed);
-        Some(SiteId::from_index(u64::from(site)))
+        Some(self.lean.at(lean.0)?.site())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::lean_span::Held;
     use super::*;
 
-    fn start(parent: Option<LeanRef>, outer: u64) -> LeanStart {
+    fn start(parent: Option<LeanRef>, outer: Option<u64>) -> LeanStart {
         LeanStart {
             site: SiteId::OTHER,
             member: match parent {
@@ -359,7 +250,7 @@ mod tests {
         assert!(spans.take_again().is_none());
         let record = spans.adopt(500).expect("there is room");
         assert_eq!(spans.get(500), None, "a blank");
-        let (id, known) = spans.begin(record, start(None, 9)).unwrap();
+        let (id, known) = spans.begin(record, start(None, Some(9))).unwrap();
         assert_eq!((id, spans.get(500)), (500, Some(known)));
         let lean = spans.lean(500).unwrap();
         assert_eq!(spans.outer(lean), Some(9));
@@ -371,7 +262,7 @@ mod tests {
         assert!(spans.release(lean).is_none(), "once too often");
 
         // The next one has the same id, and another name in the details.
-        let (id, next) = spans.begin(end.record, start(Some(lean), 9)).unwrap();
+        let (id, next) = spans.begin(end.record, start(Some(lean), Some(9))).unwrap();
         assert_eq!(id, 500);
         assert_ne!(next.detail, known.detail);
         let end = spans.release(lean).unwrap();
@@ -383,7 +274,7 @@ mod tests {
     #[test]
     fn spans_of_others_are_kept_apart_from_lean_ones() {
         let spans = Spans::new(64);
-        let shared = start(None, 0).member;
+        let shared = start(None, None).member;
         assert!(spans.insert(1, shared));
         let _blank = spans.adopt(2).unwrap();
         let known = spans.get(1).unwrap();
@@ -398,7 +289,7 @@ mod tests {
         let spans = Spans::new(64);
         let mut record = spans.adopt(7).unwrap();
         for _ in 0..200 {
-            let (_, known) = spans.begin(record, start(None, 0)).unwrap();
+            let (_, known) = spans.begin(record, start(None, None)).unwrap();
             let lean = known.lean.unwrap();
             (0..3).for_each(|_| spans.hold(lean));
             let ends = std::thread::scope(|threads| {
