@@ -18,7 +18,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::registry::LookupSpan;
 
 /// Wraps a subscriber with a [`TelemetryLayer`], and makes the spans that only telemetry wants *lean*:
-/// they go to telemetry at once, and never through the `Registry` and the other layers.
+/// they are told to telemetry at once, and bypass the `Registry` and the other layers.
 ///
 /// ```
 /// use telemetry::{Lean, Telemetry};
@@ -33,7 +33,7 @@ use tracing_subscriber::registry::LookupSpan;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// With other layers, each with its filter:
+/// With other layers, each with its filter, and all of them inside:
 ///
 /// ```text
 /// Lean::new(registry().with(fmt::layer().with_filter(LevelFilter::WARN)).with(layer)).init();
@@ -42,37 +42,44 @@ use tracing_subscriber::registry::LookupSpan;
 /// # What is lean
 ///
 /// A span of a call site that telemetry wants, and that every other layer says *never* to, by a filter
-/// of its own (`with_filter`). These want all spans: a layer without a filter, one that is `None`, one in
-/// a `reload::Layer`, an `EnvFilter` with `[span{field}]` directives, which decides anew each time, and a
-/// second telemetry. A unit inside a span that only others know is not lean. Events that only telemetry
-/// wants go straight to it, too.
+/// of its own (`with_filter`; one that is reloaded is fine). Some layers want all spans, and nothing is
+/// lean beside them: one without a filter, one that is `None`, one in a `reload::Layer`, one whose
+/// `EnvFilter` has `[span{field}]` directives and so decides anew each time, a second telemetry. Nor is
+/// anything lean if the telemetry layer itself is in a filter. A unit inside a span that only others know
+/// is not lean; and of the spans in progress, half of
+/// [`max_spans_in_progress`](crate::Builder::max_spans_in_progress) at the most. What is not lean is as
+/// it is without `Lean`.
+///
+/// Events that only telemetry wants are told to telemetry alone, too.
 ///
 /// # What it changes
 ///
-/// Nothing of what telemetry counts, keeps and writes. Other layers are shown the same spans and events,
-/// with the same visible spans around them, as under the `Registry` alone: `fmt`, OpenTelemetry and random
+/// Nothing of what telemetry counts, keeps and writes, but for what the `Registry` itself allocates when
+/// it makes room: that may fall into another unit. Other layers are shown the same spans and events, with
+/// the same visible spans around them, as under the `Registry` alone: `fmt`, OpenTelemetry and random
 /// programs are tested for it. What can be told apart:
 ///
-/// * A span that others want, made with an *explicit* parent that is lean, has the innermost span around
-///   that one that they see as its explicit parent. Without this, a layer like OpenTelemetry finds
-///   nothing by the id of a span that it does not want, and begins a new trace.
-/// * While a span that others want is made in a lean one, the innermost span around that they see is the
-///   current one, on whatever thread.
-/// * A lean span that is entered again while it is entered is the current one; the `Registry` goes by the
-///   first time.
-/// * Whoever looks a lean span up in the `Registry` by its id finds a span that is hidden from all
-///   layers, as without this; its metadata may be those of another, and its parent is none.
+/// * A span that others want may be made with a lean span as its *explicit* parent (`parent: &lean`).
+///   They are then told the innermost span around the lean one that they see. Without `Lean`, a layer
+///   such as OpenTelemetry finds nothing by the id of a span that it does not want, and begins a new
+///   trace.
+/// * If a lean span is entered on another thread than the span around it, that one is what others find as
+///   the current one while they are told of a span that is made inside; without `Lean` they find none.
+/// * Code that looks a lean span up in the `Registry` by its id finds one that is hidden from all layers,
+///   as without `Lean`; but its metadata may be those of another lean span, and it has no parent.
 /// * The id of a lean span that has ended may soon be that of a new one. To use the handle of an ended
 ///   span is a mistake for which the `Registry` panics; here it may be another span's.
-/// * Layers go inside. One on top is called, but not at the close of lean spans.
+/// * It has no `LookupSpan`, so that most layers cannot be put on top of it. One that can is not told of
+///   the close of lean spans, and one that is a filter hides spans from telemetry, as always.
 ///
 /// Without a [`TelemetryLayer`], or without a `Registry` below, all calls go through as they are.
 ///
 /// # Cost
 ///
-/// No allocation per span when warm, and no lock. A unit, and a span inside one, cost less than the
-/// `Registry` alone does; the README and `benches/record/` have the figures. Spans that others want cost
-/// what they did, and some fifty instructions per call to find that they are not lean.
+/// No allocation per span when warm, and no lock. A span inside a unit costs a third of what it costs in
+/// the `Registry` alone, a unit with all its figures about as much as there; the README and
+/// `benches/record/` have the figures. Spans that others want cost what they did, and the time to find
+/// out that they are not lean.
 pub struct Lean<S> {
     inner: S,
     ours: Option<Ours>,

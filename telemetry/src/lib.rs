@@ -65,7 +65,8 @@
 //! No heap allocation and no lock per unit, span or suppressed event. Memory is bounded (see
 //! [`Builder`]), with 32 KiB for each thread that works for units and 64 KiB for its detail. Call
 //! sites that nobody asked for stay off: the layer filters itself, and hides nothing from other
-//! layers. In [`Lean`], spans that nobody else wants cost less than the `Registry` takes for them.
+//! layers. In [`Lean`], spans that nobody else wants bypass the `Registry`, which is
+//! most of what is left.
 
 #![deny(unsafe_code)]
 

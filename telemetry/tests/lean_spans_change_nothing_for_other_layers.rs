@@ -272,6 +272,20 @@ fn the_parent_of_a_lean_span_is_entered_further_out() {
 }
 
 #[test]
+fn a_lean_span_is_entered_again() {
+    same("b", || {
+        let lean = info_span!("a", n = 1);
+        let _entered = lean.enter();
+        info_span!("b", n = 2).in_scope(|| {
+            lean.in_scope(|| info_span!("b", n = 3).in_scope(|| info!("said")));
+            info!("said");
+        });
+        lean.in_scope(|| drop(info_span!("b", n = 4)));
+        drop(info_span!("b", n = 5));
+    });
+}
+
+#[test]
 fn spans_are_left_in_any_order() {
     same("b", || {
         let elsewhere = info_span!("b", n = 1);

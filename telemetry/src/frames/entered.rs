@@ -19,6 +19,8 @@ pub(super) struct Frame {
     pub(super) lean: Option<LeanRef>,
     /// How many of [`Link::others`](super::link::Link) were entered before.
     pub(super) others: usize,
+    /// How often the span was entered already: for the registry that is then not the current one.
+    pub(super) again: usize,
     work: Work,
 }
 
@@ -101,6 +103,14 @@ pub(crate) fn enter(core: &Arc<Core>, span: u64, who: Has) -> Option<Passed> {
             true => None,
             false => core.slots.get(member.slot()),
         };
+        let again = match inside && lean.is_some() {
+            true => all
+                .frames
+                .iter()
+                .filter(|f| f.span == span && f.core == core.id)
+                .count(),
+            false => 0,
+        };
         let mut work = Work::NONE;
         let link = all.link(core);
         let others = link.others.len();
@@ -124,6 +134,7 @@ pub(crate) fn enter(core: &Arc<Core>, span: u64, who: Has) -> Option<Passed> {
             detail,
             lean,
             others,
+            again,
             work,
         });
         Some(passed)

@@ -174,10 +174,12 @@ impl Frames {
         self.frames.iter().rfind(|f| f.core == core.id)
     }
 
-    /// The innermost frame, if it is of a lean span and no span of the subscriber was entered after it.
+    /// The innermost frame but for spans that are entered again, if it is of a lean span and no span of the
+    /// subscriber was entered after it.
     #[inline]
     fn current_lean(&self, core: &Core) -> Option<(&Frame, LeanRef)> {
-        let frame = self.innermost(core)?;
+        let mut frames = self.frames.iter();
+        let frame = frames.rfind(|f| f.core == core.id && f.again == 0)?;
         let lean = frame.lean?;
         let link = self.links.iter().find(|link| link.id == core.id)?;
         // A guard may have been forgotten, and the span be over.
