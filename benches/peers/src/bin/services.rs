@@ -19,7 +19,7 @@ fn main() {
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let smoke = arguments.iter().any(|arg| arg == "--smoke");
-    let (rounds, seconds) = if smoke { (1, 1) } else { (10, 2) };
+    let (rounds, seconds) = if smoke { (1, 1) } else { (8, 2) };
     // `--only A --only B`: these, besides none. `--service A`: that one.
     let chosen = |option: &str, what: &str| {
         let mut pairs = arguments.windows(2).filter(|pair| pair[0] == option);
