@@ -81,6 +81,7 @@ mod core;
 mod costs;
 mod details;
 mod error_field;
+mod escape;
 mod events;
 mod exemplars;
 pub mod export;
