@@ -1,5 +1,6 @@
 //! A snapshot as a table: three lines for each kind of unit, its p50, p99 and maximum.
 
+use crate::escape::escaped;
 use crate::human;
 use crate::snapshot::{Distribution, Snapshot, UnitSnapshot};
 use std::collections::BTreeSet;
@@ -68,6 +69,7 @@ impl Snapshot {
         for unit in &self.units {
             for (key, budget) in unit.budgets.iter().filter(|(_, budget)| !budget.holds) {
                 let label = self.label(unit);
+                let key = escaped(key);
                 writeln!(f, "{title}  {label}  {key}: {}", budget.describe())?;
                 title = "";
             }
@@ -106,7 +108,7 @@ fn header(boundaries: &[&str]) -> Vec<String> {
     fixed
         .chain(metrics)
         .map(str::to_owned)
-        .chain(boundaries.iter().map(|name| format!("{name} calls")))
+        .chain(boundaries.iter().map(|name| format!("{} calls", cut(name))))
         .collect()
 }
 
@@ -146,12 +148,22 @@ fn cell(distribution: Option<&Distribution>, pick: fn(&Distribution) -> u64) -> 
     }
 }
 
+/// A stranger's name, fit for a line of a terminal.
 fn cut(name: &str) -> String {
-    if name.chars().count() <= MOST_NAME {
-        return name.to_owned();
+    let name = escaped(name);
+    if human::width(&name) <= MOST_NAME {
+        return name.into_owned();
     }
-    let kept: String = name.chars().take(MOST_NAME - 1).collect();
-    format!("{kept}~")
+    let mut kept = String::new();
+    for c in name.chars() {
+        kept.push(c);
+        if human::width(&kept) >= MOST_NAME {
+            kept.pop();
+            break;
+        }
+    }
+    kept.push('~');
+    kept
 }
 
 /// The first column to the left, the others to the right; no blanks at line ends.
@@ -159,15 +171,16 @@ fn write_aligned(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Resul
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        cells.map(|cell| human::width(cell)).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for (index, row) in rows.iter().enumerate() {
         let mut line = String::new();
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let blanks = " ".repeat(width - human::width(cell));
             match column {
-                0 => line.push_str(&format!("{cell:<width$}")),
-                _ => line.push_str(&format!("  {cell:>width$}")),
+                0 => line.extend([cell, blanks.as_str()]),
+                _ => line.extend(["  ", &blanks, cell]),
             }
         }
         writeln!(f, "{}", line.trim_end())?;

@@ -6,6 +6,7 @@ pub(crate) mod quantity;
 
 pub(crate) use limit::{Limit, Over};
 
+use crate::escape::escaped;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
@@ -111,16 +112,16 @@ impl BudgetsError {
 impl fmt::Display for BudgetsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.path {
-            Some(path) => write!(f, "{}", path.display())?,
+            Some(path) => f.write_str(&escaped(&path.to_string_lossy()))?,
             None => f.write_str("budgets")?,
         }
         if self.line > 0 {
             write!(f, ":{}", self.line)?;
         }
         if !self.key.is_empty() {
-            write!(f, ": {}", self.key)?;
+            write!(f, ": {}", escaped(&self.key))?;
         }
-        write!(f, ": {}", self.why)
+        write!(f, ": {}", escaped(&self.why))
     }
 }
 

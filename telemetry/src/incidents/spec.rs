@@ -1,6 +1,7 @@
 //! What an incident asks for.
 
 use crate::budgets::quantity::Measure;
+use crate::escape::escaped;
 use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
@@ -288,7 +289,9 @@ impl fmt::Display for IncidentError {
                 f,
                 "{most} are in progress, which is the most; end one, or wait until one ends"
             ),
-            IncidentError::Heap(why) => write!(f, "the heap cannot be profiled: {why}"),
+            IncidentError::Heap(why) => {
+                write!(f, "the heap cannot be profiled: {}", escaped(why))
+            }
             IncidentError::NotRunning => {
                 f.write_str("telemetry was shut down, or built in the process that forked this one")
             }

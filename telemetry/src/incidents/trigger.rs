@@ -1,6 +1,7 @@
 //! Conditions on live figures that start an incident by themselves.
 
 use super::spec::Incident;
+use crate::escape::escaped;
 use crate::snapshot::UnitSnapshot;
 use std::time::Duration;
 
@@ -122,7 +123,8 @@ impl Watch {
                     let mut budgets = unit.budgets.iter();
                     let (limit, figures) =
                         budgets.find(|(_, b)| b.of > 0 && b.over as f64 > share * b.of as f64)?;
-                    let (name, figures) = (&unit.unit, figures.describe());
+                    let (name, limit) = (escaped(&unit.unit), escaped(limit));
+                    let figures = figures.describe();
                     Some(format!("{name}: {limit} is over its budget: {figures}"))
                 });
                 match broken {
@@ -138,7 +140,10 @@ impl Watch {
                     return Look::Nothing;
                 };
                 match p99 > *above {
-                    true => Look::Yes(format!("{unit}: p99 of wall is {p99:?}, above {above:?}")),
+                    true => {
+                        let unit = escaped(unit);
+                        Look::Yes(format!("{unit}: p99 of wall is {p99:?}, above {above:?}"))
+                    }
                     false => Look::No,
                 }
             }

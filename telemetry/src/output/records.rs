@@ -4,6 +4,7 @@ use crate::aggregate::Metric;
 use crate::callsites::SiteId;
 use crate::core::{Broken, Core};
 use crate::details::Fields;
+use crate::escape::escaped;
 use crate::events::SuppressedSite;
 use crate::export::{
     BoundaryCost, BrokenBudget, EventRecord, ExemplarRecord, FindingRecord, Record,
@@ -91,8 +92,9 @@ impl Batch<'_> {
         let kind = self.core.kinds.get(broken.kind);
         let limit = &kind.limits()[broken.limit];
         let figures = BudgetSnapshot::of(limit, &broken.over);
-        let (unit, key) = (kind.name(), limit.key());
-        let message = format!("{unit}: {key} is over its budget: {}", figures.describe());
+        let unit = kind.name();
+        let (name, key) = (escaped(unit), limit.key());
+        let message = format!("{name}: {key} is over its budget: {}", figures.describe());
         let budget = BrokenBudget {
             metric: limit.metric.clone(),
             statistic: limit.name.to_owned(),
