@@ -2,7 +2,8 @@
 //! background thread.
 //!
 //! Each is the field's number in its call site's list, a tag and the value: numbers and truth values
-//! as they are, texts cut at [`STRING_BYTES`]. What is formatted is formatted just as far.
+//! as they are, texts cut at [`STRING_BYTES`]. What is formatted is formatted just as far. A number
+//! that no field has, after all others, says that something is missing.
 
 use serde_json::Value;
 use std::cell::Cell;
@@ -22,7 +23,7 @@ const FLOAT: u8 = 2;
 const BOOL: u8 = 3;
 const TEXT: u8 = 4;
 const CUT: u8 = 5;
-/// In place of a field's number: fields that had no room are missing.
+/// In place of a field's number, at the end: fields are missing, or less of one is there than fits.
 const MISSING: u8 = u8::MAX;
 /// Number, tag, length of a text.
 const TEXT_HEAD: usize = 4;
@@ -42,11 +43,13 @@ pub(crate) struct FieldBytes {
     bytes: Vec<u8>,
     /// How many of them are fields from end to end.
     whole: usize,
+    /// Whether something is missing. A mark of its own: the bytes of a value may be any.
+    misses: bool,
 }
 
 impl FieldBytes {
-    /// What `record` visits. A panic in the formatting of a user's value ends the fields, and
-    /// nothing else: without us nobody might ever have formatted it.
+    /// What `record` visits. A panic in the formatting of a user's value ends the fields, which then
+    /// say so, and nothing else: without us nobody might ever have formatted it.
     pub(crate) fn of(record: impl FnOnce(&mut dyn Visit)) -> Self {
         // Empty while a value that is being formatted is itself at a span or an event.
         let mut bytes = SPARE.try_with(Cell::take).unwrap_or_default();
@@ -54,10 +57,19 @@ impl FieldBytes {
         if bytes.capacity() < FIELDS_BYTES {
             alloc_tracker::excluded(|| bytes.reserve(FIELDS_BYTES));
         }
-        let mut fields = FieldBytes { bytes, whole: 0 };
+        let mut fields = FieldBytes {
+            bytes,
+            whole: 0,
+            misses: false,
+        };
         let visit = AssertUnwindSafe(|| record(&mut fields));
         if catch_unwind(visit).is_err() {
             fields.bytes.truncate(fields.whole);
+            fields.misses = true;
+        }
+        if fields.misses {
+            // There is room: every field leaves a byte.
+            fields.bytes.push(MISSING);
         }
         fields
     }
@@ -68,21 +80,13 @@ impl FieldBytes {
 
     fn put(&mut self, field: &Field, tag: u8, value: &[u8]) {
         match number(field) {
-            // The last bytes are the mark's.
+            // The last byte is the mark's.
             Some(number) if self.bytes.len() + 2 + value.len() < FIELDS_BYTES => {
                 self.bytes.extend_from_slice(&[number, tag]);
                 self.bytes.extend_from_slice(value);
                 self.whole = self.bytes.len();
             }
-            _ => self.miss(),
-        }
-    }
-
-    /// A field has no room.
-    fn miss(&mut self) {
-        if self.bytes.len() < FIELDS_BYTES && self.bytes.last() != Some(&MISSING) {
-            self.bytes.push(MISSING);
-            self.whole = self.bytes.len();
+            _ => self.misses = true,
         }
     }
 
@@ -90,7 +94,8 @@ impl FieldBytes {
         let start = self.bytes.len();
         let room = (FIELDS_BYTES - TEXTS_LEAVE).saturating_sub(start + TEXT_HEAD);
         let (Some(number), 1..) = (number(field), room) else {
-            return self.miss();
+            self.misses = true;
+            return;
         };
         self.bytes.extend_from_slice(&[number, TEXT, 0, 0]);
         let mut text = Text {
@@ -98,8 +103,11 @@ impl FieldBytes {
             room: room.min(STRING_BYTES),
             cut: false,
         };
-        let _ = write(&mut text);
-        let cut = text.cut;
+        let failed = write(&mut text).is_err();
+        let cut = text.cut || failed;
+        // A text that ends before its time may look as if it were whole: what is cut at its full length
+        // is longer than any that is not.
+        self.misses |= cut && room < STRING_BYTES || failed && !text.cut;
         let len = (self.bytes.len() - start - TEXT_HEAD) as u16;
         self.bytes[start + 1] = if cut { CUT } else { TEXT };
         self.bytes[start + 2..start + TEXT_HEAD].copy_from_slice(&len.to_le_bytes());
@@ -322,6 +330,118 @@ mod tests {
         let fields = taken(|| {
             tracing::info_span!("span", first = 1, bad = ?Panics, last = 2);
         });
-        assert_eq!(fields, [json!({ "first": 1 })]);
+        assert_eq!(fields, [json!({ "first": 1, "…": true })]);
+    }
+
+    #[test]
+    fn what_is_missing_is_told_whatever_the_last_value_is() {
+        let long = "x".repeat(1000);
+        let fields = taken(|| {
+            // As many as fit, of values whose last byte is 0xFF; then one that does not.
+            tracing::info_span!(
+                "span",
+                a = long,
+                b = long,
+                c = long,
+                d = long,
+                n1 = -1,
+                n2 = -1,
+                n3 = -1,
+                n4 = -1,
+                n5 = -1,
+                n6 = -1,
+                n7 = -1,
+                n8 = -1,
+                n9 = -1,
+                n10 = -1,
+                n11 = -1,
+                n12 = -1,
+                n13 = -1,
+                n14 = -1
+            );
+            tracing::info_span!("span", n = -1, m = u64::MAX, f = -f64::NAN);
+            tracing::info_span!("span", n = -1, text = ?Fails);
+            tracing::info_span!("span", n = -1, text = ?Panics);
+        });
+        for (n, is_missing) in [true, false, true, true].into_iter().enumerate() {
+            let told = fields[n].get("…").is_some();
+            assert_eq!(told, is_missing, "{n}: {}", fields[n]);
+            let numbers = fields[n].as_object().unwrap().iter();
+            let mut numbers = numbers.filter(|(name, _)| name.starts_with('n'));
+            assert!(numbers.all(|(_, value)| *value == -1), "{}", fields[n]);
+        }
+        assert!(fields[0].get("n13").is_none(), "{}", fields[0]);
+        assert_eq!(fields[2]["text"], "begun…");
+
+        struct Fails;
+        impl fmt::Debug for Fails {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("begun")?;
+                Err(fmt::Error)
+            }
+        }
+        struct Panics;
+        impl fmt::Debug for Panics {
+            fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+                panic!("a value that cannot be shown");
+            }
+        }
+    }
+
+    /// Random fields of all kinds: those that are there are as they were, and whether any is missing
+    /// is told.
+    #[test]
+    fn random_values_come_back_or_are_told_to_be_missing() {
+        let mut random = 7u64;
+        for _ in 0..2_000 {
+            let mut values = Vec::new();
+            for _ in 0..8 {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                values.push(match random % 4 {
+                    0 => Value::from(-((random >> 8) as i64 & 1)),
+                    1 => Value::from(u64::MAX - (random >> 8 & 1)),
+                    2 => Value::from("\u{ff}\u{7ff}\u{ffff}".repeat((random >> 8) as usize % 60)),
+                    _ => Value::from(random.is_multiple_of(8)),
+                });
+            }
+            let value = |n: usize| -> Box<dyn tracing::Value + '_> {
+                match &values[n] {
+                    Value::Bool(truth) => Box::new(*truth),
+                    Value::String(text) => Box::new(text.as_str()),
+                    Value::Number(n) if n.is_u64() => Box::new(n.as_u64()),
+                    other => Box::new(other.as_i64()),
+                }
+            };
+            let fields = taken(|| {
+                tracing::info_span!(
+                    "span",
+                    a = value(0),
+                    b = value(1),
+                    c = value(2),
+                    d = value(3),
+                    e = value(4),
+                    f = value(5),
+                    g = value(6),
+                    h = value(7)
+                );
+            });
+            let fields = fields[0].as_object().unwrap();
+            let mut whole = true;
+            for (name, value) in ["a", "b", "c", "d", "e", "f", "g", "h"]
+                .into_iter()
+                .zip(&values)
+            {
+                let cut = |text: &str| text.len() > STRING_BYTES;
+                match fields.get(name) {
+                    Some(found) if found == value => {}
+                    Some(_) if value.as_str().is_some_and(cut) => {}
+                    _ => whole = false,
+                }
+            }
+            assert!(whole || fields.contains_key("…"), "{values:?}: {fields:?}");
+            assert!(!whole || fields.len() <= 9, "{values:?}: {fields:?}");
+        }
     }
 }
