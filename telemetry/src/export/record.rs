@@ -197,7 +197,8 @@ pub struct SuppressedRecord {
     pub level: String,
     /// Their target.
     pub target: String,
-    /// The file and line of the call site; `None` for all that found no room among 4,096.
+    /// The file and line of the call site; `None` for all that found no room
+    /// among 6,144.
     pub location: Option<String>,
     /// How many, since the record before: exact.
     pub count: u64,
