@@ -3,6 +3,7 @@
 use crate::background::Background;
 use crate::budgets::Budgets;
 use crate::core::{Bounds, Core, Setup};
+use crate::escape::escaped;
 use crate::events::Events;
 use crate::exemplars::HeadSample;
 use crate::export::Exporter;
@@ -244,9 +245,10 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// If the unit filter does not parse, the flush interval is zero, a bound is out of range, the
-    /// incident of a trigger or a signal could never begin, the signal cannot be listened to, or the
-    /// system has no thread left. Nothing was started then.
+    /// If a filter does not parse, the flush interval is zero, a bound is out of range, a trigger's
+    /// condition could never hold, its incident or that of a signal never begin, a budget never be
+    /// checked, the signal cannot be listened to, or the system has no thread left. Nothing was started
+    /// then.
     pub fn build(self) -> Result<(TelemetryLayer, Telemetry), BuildError> {
         let units = self.units.map_err(BuildError::Units)?;
         if self.flush_every.is_zero() {
@@ -296,6 +298,19 @@ impl Builder {
             let longest = self.incidents.longest;
             incident.check(longest).map_err(BuildError::Incident)?;
         }
+        for (trigger, _) in &self.triggers {
+            trigger.check(&self.budgets).map_err(BuildError::NoEffect)?;
+        }
+        if let Some(limit) = self.budgets.of_sample().filter(|_| sampling.is_off()) {
+            return Err(BuildError::NoEffect(format!(
+                "{limit} is a figure of the system's sample, and system_sample is 0"
+            )));
+        }
+        let watched = self
+            .triggers
+            .iter()
+            .filter_map(|(trigger, _)| trigger.unit());
+        let watched = watched.map(str::to_owned).collect();
         let triggers = self.triggers.into_iter();
         let watches = triggers.map(|(trigger, incident)| Watch::new(trigger, incident));
         let has_exporters = !self.exporters.is_empty();
@@ -305,6 +320,7 @@ impl Builder {
             service: self.service,
             units,
             budgets: self.budgets,
+            watched,
             events: Events::new(interest.clone(), event_rate, error_rate),
             sampling,
             head_sample,
@@ -385,6 +401,8 @@ pub enum BuildError {
     },
     /// The incident of a trigger or a signal can never start.
     Incident(IncidentError),
+    /// Something that was asked for can never happen; the text says what, and why.
+    NoEffect(String),
     /// A signal cannot be listened to.
     #[cfg(all(feature = "signal", target_os = "linux"))]
     Signal {
@@ -420,6 +438,7 @@ impl fmt::Display for BuildError {
                 write!(f, "{name} is {value}; it must be from 1 to {most}")
             }
             BuildError::Incident(error) => error.fmt(f),
+            BuildError::NoEffect(why) => write!(f, "{}", escaped(why)),
             #[cfg(all(feature = "signal", target_os = "linux"))]
             BuildError::Signal { signal, source } => {
                 write!(f, "signal {signal} cannot be listened to: {source}")
@@ -440,6 +459,7 @@ impl Error for BuildError {
             #[cfg(all(feature = "signal", target_os = "linux"))]
             BuildError::Signal { source, .. } => Some(source),
             BuildError::FlushEvery
+            | BuildError::NoEffect(_)
             | BuildError::Probability { .. }
             | BuildError::Rate { .. }
             | BuildError::Detail(_)

@@ -94,6 +94,7 @@ mod layer;
 #[allow(unsafe_code)] // forwards the one unsafe method of `tracing::Subscriber`
 mod lean;
 mod ledger;
+mod names;
 mod output;
 mod rate;
 mod ring;

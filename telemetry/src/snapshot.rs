@@ -27,6 +27,10 @@ pub struct Snapshot {
     /// The kinds that had units, the one with the most wall time in all first. A snapshot has the
     /// kinds too of which units are in progress and none has ended, an exported interval not.
     pub units: Vec<UnitSnapshot>,
+    /// Units that a budget or a trigger is about, and that nobody has seen so far although others were
+    /// seen: their names may be wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<String>,
     /// What became of everything, since the start.
     pub ledger: Ledger,
 }
@@ -219,6 +223,7 @@ impl Snapshot {
             service: core.service.clone(),
             seconds: nanoseconds as f64 / 1e9,
             units,
+            unseen: core.kinds.unseen().into_iter().map(str::to_owned).collect(),
             ledger: core.ledger_so_far(),
         }
     }

@@ -82,6 +82,11 @@ impl Sampling {
         }
     }
 
+    /// Whether no unit is sampled.
+    pub(crate) fn is_off(self) -> bool {
+        self.every == 0
+    }
+
     /// Of how many units a sampled one is an example.
     pub(crate) fn weight(self) -> u64 {
         u64::from(self.every)

@@ -50,6 +50,7 @@ impl fmt::Display for Snapshot {
             writeln!(f, "\nIn progress: {now} {}", self.label(unit))?;
         }
         self.write_over_budget(f)?;
+        self.write_unchecked(f)?;
         let lost = self.ledger.units.dropped_total();
         if lost > 0 {
             writeln!(
@@ -73,6 +74,24 @@ impl Snapshot {
                 writeln!(f, "{title}  {label}  {key}: {}", budget.describe())?;
                 title = "";
             }
+        }
+        Ok(())
+    }
+
+    /// What was asked to be watched, and is not.
+    fn write_unchecked(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut title = "\nNot checked:\n";
+        for unit in self.units.iter().filter(|unit| unit.count > 0) {
+            for (key, _) in unit.budgets.iter().filter(|(_, budget)| budget.of == 0) {
+                let (label, key) = (self.label(unit), escaped(key));
+                writeln!(f, "{title}  {label}  {key}: no unit had this figure so far")?;
+                title = "";
+            }
+        }
+        for unit in &self.unseen {
+            let unit = cut(unit);
+            writeln!(f, "{title}  {unit}: no unit of this name was seen")?;
+            title = "";
         }
         Ok(())
     }

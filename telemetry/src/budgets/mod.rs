@@ -73,6 +73,15 @@ impl Budgets {
         self.units.keys().map(String::as_str)
     }
 
+    /// A limit on a figure that only a sample of the units has, as in the file.
+    pub(crate) fn of_sample(&self) -> Option<String> {
+        let named = |(unit, limits): (&String, &Vec<Limit>)| {
+            let limit = limits.iter().find(|limit| limit.is_of_sample())?;
+            Some(format!("unit.{unit:?}.{}", limit.key()))
+        };
+        self.units.iter().find_map(named)
+    }
+
     pub(crate) fn of(&self, unit: &str) -> &[Limit] {
         self.units.get(unit).map_or(&[], Vec::as_slice)
     }

@@ -60,6 +60,8 @@ pub(crate) struct Setup {
     pub(crate) service: String,
     pub(crate) units: UnitFilter,
     pub(crate) budgets: Budgets,
+    /// Units that triggers are about.
+    pub(crate) watched: Vec<String>,
     pub(crate) events: Events,
     pub(crate) sampling: Sampling,
     pub(crate) head_sample: HeadSample,
@@ -88,7 +90,7 @@ impl Core {
             clock: Clock::new(),
             sampling: setup.sampling,
             callsites: CallSites::new(),
-            kinds: Kinds::new(setup.units, setup.budgets, bounds.kinds),
+            kinds: Kinds::new(setup.units, setup.budgets, setup.watched, bounds.kinds),
             spans: Spans::new(bounds.spans),
             slots: Slots::new(bounds.units),
             events: setup.events,

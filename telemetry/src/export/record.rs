@@ -129,7 +129,7 @@ pub struct ExemplarSpan {
     /// How often it was entered.
     pub entries: u64,
     /// Its fields; texts are cut at 256 bytes, all of them together at a kibibyte: a field `…` tells
-    /// that others are missing.
+    /// that others are missing, or could not be formatted.
     pub fields: Map<String, Value>,
 }
 
@@ -173,7 +173,7 @@ pub struct EventRecord {
     /// Its text.
     pub message: Option<String>,
     /// Its fields; texts are cut at 256 bytes, all of them together at a kibibyte: a field `…` tells
-    /// that others are missing.
+    /// that others are missing, or could not be formatted.
     pub fields: Map<String, Value>,
     /// The unit that it happened in.
     pub unit: Option<String>,
@@ -218,7 +218,8 @@ pub struct FindingRecord {
     pub ts: String,
     /// The name of the service.
     pub service: String,
-    /// What it is about: `over_budget`, or `unknown_unit` for a budget of a unit that nobody saw.
+    /// What it is about: `over_budget`, or `unknown_unit` for a budget or a trigger of a unit that
+    /// nobody saw.
     pub finding: String,
     /// The name of the unit.
     pub unit: String,

@@ -1,6 +1,7 @@
 //! Which spans are units, which events are written, and which call sites the layer wants at all.
 
 mod parse;
+pub(crate) mod target;
 
 pub use parse::ParseFilterError;
 

@@ -4,6 +4,7 @@
 //! they take and no span or event could ever match is mended where it is plain what was meant, and
 //! refused otherwise.
 
+use super::target;
 use crate::escape::escaped;
 use std::convert::Infallible;
 use std::error::Error;
@@ -76,14 +77,9 @@ impl Directive {
     /// somebody gave to a span himself may well be written so, which is why both count.
     fn by_module_path(&self) -> Option<(String, LevelFilter)> {
         let target = self.target.as_deref()?;
-        let path = module_path(target);
+        let path = target::module_path(target);
         (path != target).then_some((path, self.level))
     }
-}
-
-fn module_path(target: &str) -> String {
-    let joined = target.replace("::", "\n").replace([':', '.', '/'], "\n");
-    joined.replace('\n', "::").replace('-', "_")
 }
 
 fn level(word: &str) -> Option<LevelFilter> {
@@ -124,43 +120,13 @@ fn check_word(word: &str) -> Result<(), String> {
 }
 
 fn check_target(target: &str) -> Result<(), String> {
-    const PARTED: &str = "parts are parted by commas, and a target has no such character";
     if target.is_empty() {
         return Err("there is no target before the `=`; a level alone is for all".to_owned());
-    }
-    if level(target).is_some() {
-        return Err("a level stands where a target should be".to_owned());
-    }
-    for (at, c) in target.char_indices() {
-        let why = match c {
-            '[' | ']' | '{' | '}' => {
-                "spans and fields are not part of this filter; write `target=level` without brackets"
-                    .to_owned()
-            }
-            '*' | '?' => "a target has what is inside it, so there are no wildcards: \
-                          write shop=debug for shop and its modules, or debug alone for all"
-                .to_owned(),
-            '"' | '\'' | '`' => "leave the quotes away".to_owned(),
-            '!' | '+' if at == 0 => continue,
-            '_' | '-' | ':' | '.' | '/' | '@' => continue,
-            c if c.is_alphanumeric() => continue,
-            c => format!("{c:?}: {PARTED}"),
-        };
-        return Err(why);
     }
     if let Some(name) = target.strip_prefix(['-', '!', '+']) {
         return Err(format!("to have none of it, write {name}=off"));
     }
-    if let Some(rest) = target.strip_prefix(':') {
-        let name = rest.trim_start_matches(':');
-        return Err(format!("a target begins with its crate: write {name}"));
-    }
-    match target.split(':').next() {
-        Some(word @ ("crate" | "self" | "super")) => Err(format!(
-            "a target begins with the name of its crate, not with `{word}`"
-        )),
-        _ => Ok(()),
-    }
+    target::check(target)
 }
 
 fn level_after(target: &str, word: &str) -> Result<LevelFilter, String> {

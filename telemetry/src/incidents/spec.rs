@@ -2,6 +2,8 @@
 
 use crate::budgets::quantity::Measure;
 use crate::escape::escaped;
+use crate::filter::target;
+use crate::names;
 use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
@@ -50,11 +52,34 @@ pub(super) struct Scope {
 impl Scope {
     /// By what is known of a kind of unit; its fields are another matter.
     pub(super) fn has_kind(&self, name: &str, target: &str) -> bool {
-        let is_in = |prefix: &String| {
-            let rest = target.strip_prefix(prefix.as_str());
+        let is_inside = |module: &str| {
+            let rest = target.strip_prefix(module);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
         };
+        let is_in = |asked: &String| {
+            let asked = asked.strip_suffix("::").unwrap_or(asked);
+            is_inside(asked) || is_inside(&target::module_path(asked))
+        };
         self.unit.as_ref().is_none_or(|unit| unit == name) && self.target.as_ref().is_none_or(is_in)
+    }
+
+    /// What is asked for that nothing can have, and why.
+    fn check(&self) -> Result<(), IncidentError> {
+        let wrong = |key: &str, value: &str, why: String| IncidentError::Scope {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            why,
+        };
+        if let Some(unit) = &self.unit {
+            names::check(unit).map_err(|why| wrong("unit", unit, why))?;
+        }
+        if let Some(target) = &self.target {
+            target::check(target).map_err(|why| wrong("target", target, why))?;
+        }
+        for (name, _) in &self.fields {
+            names::check(name).map_err(|why| wrong("field", name, why))?;
+        }
+        Ok(())
     }
 }
 
@@ -79,7 +104,8 @@ impl Incident {
         self
     }
 
-    /// Only units whose span's target is this module, or one inside it. Default: all.
+    /// Only units whose span's target is this module, or one inside it; as in a
+    /// [`UnitFilter`](crate::UnitFilter), `my-shop` is `my_shop` as well. Default: all.
     pub fn target(mut self, target: impl Into<String>) -> Self {
         self.scope.target = Some(target.into());
         self
@@ -137,9 +163,10 @@ impl Incident {
                 longest,
             });
         }
-        if !(self.cpu_share > 0.0 && self.cpu_share <= 1.0) {
+        if !is_cpu_share(self.cpu_share) {
             return Err(IncidentError::Cpu(self.cpu_share));
         }
+        self.scope.check()?;
         if let Some(mean) = self.heap {
             super::heap::check(mean).map_err(IncidentError::Heap)?;
         }
@@ -147,8 +174,14 @@ impl Incident {
     }
 }
 
+/// More than none of a processor, and not more than one.
+fn is_cpu_share(share: f64) -> bool {
+    share > 0.0 && share <= 1.0
+}
+
 /// As in the query of an address, `%20` and the like included: `for=60s&unit=checkout&heap=512KiB`, with `target`, `field.NAME`,
-/// `who`, `why`, `max_cpu` and `max_bytes` as further keys. `for` is mandatory.
+/// `who`, `why`, `max_cpu` and `max_bytes` as further keys. `for` is mandatory. In what names a unit, a
+/// target or a field, `+` is refused: some mean a blank by it, which is `%20`; `%2B` is the character.
 impl FromStr for Incident {
     type Err = IncidentError;
 
@@ -166,17 +199,18 @@ impl FromStr for Incident {
             let (key, value) = pair
                 .split_once('=')
                 .ok_or_else(|| wrong(pair, "", "KEY=VALUE"))?;
-            let value = &decoded(value).ok_or_else(|| {
-                wrong(
-                    key,
-                    value,
-                    "text, in which %20 stands for a blank, %26 for &, %25 for %",
-                )
-            })?;
-            if seen.contains(&key) {
+            let form = "text, in which %20 stands for a blank, %26 for &, %25 for %";
+            let whole_key = decoded(key).ok_or_else(|| wrong(key, value, form))?;
+            let key = whole_key.as_str();
+            if value.contains('+') && !matches!(key, "who" | "why") {
+                let form = "text without `+`: %20 stands for a blank, %2B for +";
+                return Err(wrong(key, value, form));
+            }
+            let value = &decoded(value).ok_or_else(|| wrong(key, value, form))?;
+            if seen.iter().any(|seen| seen == key) {
                 return Err(wrong(key, value, "each key once"));
             }
-            seen.push(key);
+            seen.push(key.to_owned());
             let bytes = || {
                 let plain = value.parse().ok();
                 let bytes = plain.or_else(|| Measure::Bytes.parse(value));
@@ -195,9 +229,9 @@ impl FromStr for Incident {
                 "why" => incident = incident.why(value),
                 "max_bytes" => incident = incident.max_bytes(bytes()?),
                 "max_cpu" => {
-                    let share = value.parse();
-                    let share = share.map_err(|_| wrong(key, value, Measure::Share.form()))?;
-                    incident = incident.max_cpu(share);
+                    let share = value.parse().ok().filter(|share| is_cpu_share(*share));
+                    let form = "a share above 0 and up to 1, like 0.05";
+                    incident = incident.max_cpu(share.ok_or_else(|| wrong(key, value, form))?);
                 }
                 _ => match key.strip_prefix("field.") {
                     Some(name) if !name.is_empty() => incident = incident.field(name, value),
@@ -211,6 +245,7 @@ impl FromStr for Incident {
         }
         incident.ttl =
             ttl.ok_or_else(|| wrong("for", "", "a duration, like 60s: it is missing"))?;
+        incident.scope.check()?;
         Ok(incident)
     }
 }
@@ -256,6 +291,15 @@ pub enum IncidentError {
     },
     /// The share of the processor is not above 0 and at most 1.
     Cpu(f64),
+    /// No unit can be within its scope.
+    Scope {
+        /// What is wrong: `unit`, `target` or `field`.
+        key: String,
+        /// What it was given.
+        value: String,
+        /// Why nothing can have it.
+        why: String,
+    },
     /// As many are in progress as may be.
     TooMany(usize),
     /// The heap cannot be profiled, and why.
@@ -284,6 +328,9 @@ impl fmt::Display for IncidentError {
             ),
             IncidentError::Cpu(share) => {
                 write!(f, "max_cpu is {share}; it must be above 0 and at most 1")
+            }
+            IncidentError::Scope { key, value, why } => {
+                write!(f, "no {key} can be {value:?}: {}", escaped(why))
             }
             IncidentError::TooMany(most) => write!(
                 f,
@@ -345,6 +392,11 @@ mod tests {
             ("for", "for"),
             ("for=60s&for=5s", "for"),
             ("for=60s&why=100%", "why"),
+            ("for=60s&max_cpu=NaN", "max_cpu"),
+            ("for=60s&max_cpu=-1", "max_cpu"),
+            ("for=60s&max_cpu=2", "max_cpu"),
+            ("for=60s&unit=GET+/orders", "unit"),
+            ("for=60s&%=1", "%"),
         ] {
             let error = text.parse::<Incident>().unwrap_err();
             let message = error.to_string();
@@ -353,10 +405,36 @@ mod tests {
     }
 
     #[test]
+    fn a_scope_that_no_unit_can_be_in_is_refused() {
+        for (text, key, mend) in [
+            ("for=60s&unit=", "unit", "it is empty"),
+            ("for=60s&unit=%20checkout", "unit", "blank"),
+            ("for=60s&target=", "target", "it is empty"),
+            ("for=60s&target=shop::*", "target", "write shop"),
+            ("for=60s&target=crate::cart", "target", "name of its crate"),
+            ("for=60s&target=shop,jobs", "target", "commas"),
+            ("for=60s&field.%20user=1", "field", "blank"),
+        ] {
+            let error = text.parse::<Incident>().unwrap_err();
+            assert!(
+                matches!(&error, IncidentError::Scope { key: wrong, .. } if wrong == key),
+                "{text}: {error:?}"
+            );
+            assert!(error.to_string().contains(mend), "{text}: {error}");
+        }
+        let built = Incident::for_(Duration::from_secs(1)).unit("");
+        assert!(built.check(Duration::MAX).is_err());
+    }
+
+    #[test]
     fn a_scope_has_a_target_and_what_is_inside() {
         let scope = Incident::for_(Duration::MAX).target("shop").scope;
         assert!(scope.has_kind("any", "shop") && scope.has_kind("any", "shop::cart"));
         assert!(!scope.has_kind("any", "shopping") && !scope.has_kind("any", "other"));
+        for (target, inside) in [("shop::", "shop::cart"), ("my-shop", "my_shop::cart")] {
+            let scope = Incident::for_(Duration::MAX).target(target).scope;
+            assert!(scope.has_kind("any", inside), "{target}");
+        }
         let scope = Incident::for_(Duration::MAX)
             .unit("pay")
             .target("shop")

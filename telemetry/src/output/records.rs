@@ -108,8 +108,8 @@ impl Batch<'_> {
         let kinds = self.core.kinds.all().filter(|(_, kind)| kind.is_known());
         let names: Vec<&str> = kinds.map(|(_, kind)| kind.name()).take(10).collect();
         let message = format!(
-            "there is a budget for the unit {unit:?}, and no unit of this name has been told apart so \
-             far; seen were {names:?}"
+            "there is a budget or a trigger for the unit {unit:?}, and no unit of this name has been told \
+             apart so far; seen were {names:?}"
         );
         self.finding("unknown_unit", (unit, ""), message, None, None)
     }
