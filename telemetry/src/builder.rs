@@ -3,6 +3,7 @@
 use crate::background::Background;
 use crate::budgets::Budgets;
 use crate::core::{Bounds, Core, Setup};
+use crate::effect;
 use crate::escape::escaped;
 use crate::events::Events;
 use crate::exemplars::HeadSample;
@@ -298,19 +299,9 @@ impl Builder {
             let longest = self.incidents.longest;
             incident.check(longest).map_err(BuildError::Incident)?;
         }
-        for (trigger, _) in &self.triggers {
-            trigger.check(&self.budgets).map_err(BuildError::NoEffect)?;
-        }
-        if let Some(limit) = self.budgets.of_sample().filter(|_| sampling.is_off()) {
-            return Err(BuildError::NoEffect(format!(
-                "{limit} is a figure of the system's sample, and system_sample is 0"
-            )));
-        }
-        let watched = self
-            .triggers
-            .iter()
-            .filter_map(|(trigger, _)| trigger.unit());
-        let watched = watched.map(str::to_owned).collect();
+        let triggers = self.triggers.iter().map(|(trigger, _)| trigger);
+        let watched = effect::check(&units, &self.budgets, sampling, triggers);
+        let watched = watched.map_err(BuildError::NoEffect)?;
         let triggers = self.triggers.into_iter();
         let watches = triggers.map(|(trigger, incident)| Watch::new(trigger, incident));
         let has_exporters = !self.exporters.is_empty();

@@ -80,6 +80,7 @@ mod clock;
 mod core;
 mod costs;
 mod details;
+mod effect;
 mod error_field;
 mod escape;
 mod events;

@@ -60,6 +60,10 @@ fn a_budget_that_is_never_checked_is_refused_or_shown() {
     let message = refused(|b| b.budgets(budgets(sampled)).system_sample(0.0));
     assert!(message.contains("unit.\"GET /\".cpu.p99"), "{message}");
 
+    let checked = "[unit.pay]\nwakeups.max = 1";
+    let message = refused(|b| b.budgets(budgets(checked)).units("off,shop=off"));
+    assert!(message.contains("lets none pass, and \"pay\""), "{message}");
+
     let text =
         "[unit.pay]\nallocs.max = 3\nwall.max = \"1 min\"\n[unit.chekout]\nwall.max = \"1 s\"";
     let (layer, telemetry) = Telemetry::builder()

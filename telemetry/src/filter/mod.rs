@@ -115,6 +115,13 @@ macro_rules! filter {
 filter!(UnitFilter);
 filter!(EventFilter);
 
+impl UnitFilter {
+    /// Whether none can pass.
+    pub(crate) fn is_off(&self) -> bool {
+        self.max_level() == LevelFilter::OFF
+    }
+}
+
 /// The call sites that the layer wants: spans that may be units or belong to one, ERROR events, and
 /// those that are written.
 #[derive(Clone, Debug)]
