@@ -22,11 +22,13 @@ pub(crate) fn check<'a>(
             "{limit} is a figure of the system's sample, and system_sample is 0"
         ));
     }
-    let mut named = budgets.units().chain(watched.iter().map(String::as_str));
-    match named.next().filter(|_| units.is_off()) {
-        Some(name) => Err(format!(
+    let named = budgets.units().next();
+    if let Some(name) = named.or(watched.first().map(String::as_str))
+        && units.is_off()
+    {
+        return Err(format!(
             "the filter of units lets none pass, and {name:?} has a budget or a trigger"
-        )),
-        None => Ok(watched),
+        ));
     }
+    Ok(watched)
 }
