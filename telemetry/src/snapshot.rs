@@ -9,7 +9,7 @@ use crate::ledger::Ledger;
 use crate::system::Sampling;
 use crate::units::KindId;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 /// The cost of every kind of unit, at one moment. Displayed, it is a table.
@@ -31,6 +31,9 @@ pub struct Snapshot {
     /// seen: their names may be wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unseen: Vec<String>,
+    /// Boundaries that a budget allows to be crossed, and that no unit has crossed so far: the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen_boundaries: Vec<String>,
     /// What became of everything, since the start.
     pub ledger: Ledger,
 }
@@ -217,6 +220,11 @@ impl Snapshot {
 
     pub(crate) fn new(core: &Core, mut units: Vec<UnitSnapshot>, nanoseconds: u64) -> Self {
         UnitSnapshot::sort(&mut units);
+        let mut uncrossed: BTreeSet<&str> = core.kinds.budgets().boundaries().collect();
+        uncrossed.retain(|name| !units.iter().any(|u| u.boundaries.contains_key(*name)));
+        if units.iter().all(|unit| unit.count == 0) {
+            uncrossed.clear();
+        }
         Snapshot {
             v: 1,
             ts: timestamp(SystemTime::now()),
@@ -224,6 +232,7 @@ impl Snapshot {
             seconds: nanoseconds as f64 / 1e9,
             units,
             unseen: core.kinds.unseen().into_iter().map(str::to_owned).collect(),
+            unseen_boundaries: uncrossed.into_iter().map(str::to_owned).collect(),
             ledger: core.ledger_so_far(),
         }
     }

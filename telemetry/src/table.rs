@@ -93,6 +93,14 @@ impl Snapshot {
             writeln!(f, "{title}  {unit}: no unit of this name was seen")?;
             title = "";
         }
+        for boundary in &self.unseen_boundaries {
+            let boundary = cut(boundary);
+            writeln!(
+                f,
+                "{title}  {boundary}: no unit called a boundary of this name"
+            )?;
+            title = "";
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@ mod written;
 
 use proptest::prelude::*;
 use std::time::Duration;
-use telemetry::{Budgets, BuildError, Builder, Incident, Telemetry, Trigger, UnitFilter};
+use telemetry::{Budgets, BuildError, Builder, Incident, Telemetry, Trigger, UnitFilter, call};
 use tracing::info_span;
 use tracing_subscriber::prelude::*;
 use written::written;
@@ -64,8 +64,7 @@ fn a_budget_that_is_never_checked_is_refused_or_shown() {
     let message = refused(|b| b.budgets(budgets(checked)).units("off,shop=off"));
     assert!(message.contains("lets none pass, and \"pay\""), "{message}");
 
-    let text =
-        "[unit.pay]\nallocs.max = 3\nwall.max = \"1 min\"\n[unit.chekout]\nwall.max = \"1 s\"";
+    let text = "[unit.pay]\nallocs.max = 3\nwall.max = \"1 min\"\ncalls.db.max = 1\ncalls.bd.max = 2\ncalls.never.max = 0\n[unit.chekout]\nwall.max = \"1 s\"";
     let (layer, telemetry) = Telemetry::builder()
         .budgets(budgets(text))
         .trigger(
@@ -79,13 +78,15 @@ fn a_budget_that_is_never_checked_is_refused_or_shown() {
         "nothing was seen so far"
     );
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-        info_span!("pay").in_scope(|| ());
+        info_span!("pay").in_scope(|| drop(call!("db")));
     });
     let snapshot = telemetry.snapshot();
     assert_eq!(snapshot.unseen, ["chekout", "pya"]);
+    assert_eq!(snapshot.unseen_boundaries, ["bd"]);
     let table = snapshot.to_string();
     let expected = "\nNot checked:\n  pay  allocs.max: no unit had this figure so far\n  \
-                    chekout: no unit of this name was seen\n  pya: no unit of this name was seen\n";
+                    chekout: no unit of this name was seen\n  pya: no unit of this name was seen\n  \
+                    bd: no unit called a boundary of this name\n";
     assert!(table.contains(expected), "{table}");
 }
 

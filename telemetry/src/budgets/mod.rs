@@ -73,6 +73,12 @@ impl Budgets {
         self.units.keys().map(String::as_str)
     }
 
+    /// The boundaries that units may cross, but not too often.
+    pub(crate) fn boundaries(&self) -> impl Iterator<Item = &'static str> {
+        let limits = self.units.values().flatten();
+        limits.filter_map(Limit::boundary).map(|id| id.name())
+    }
+
     /// A limit on a figure that only a sample of the units has, as in the file.
     pub(crate) fn of_sample(&self) -> Option<String> {
         let named = |(unit, limits): (&String, &Vec<Limit>)| {

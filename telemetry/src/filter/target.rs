@@ -27,6 +27,9 @@ pub(crate) fn check(target: &str) -> Result<(), String> {
         let name = rest.trim_start_matches(':');
         return Err(format!("a target begins with its crate: write {name}"));
     }
+    if module_path(target).contains("::::") {
+        return Err("a module without a name is in it; write `::` between two".to_owned());
+    }
     match target.split(':').next() {
         Some("") => Err("it is empty".to_owned()),
         Some(word @ ("crate" | "self" | "super")) => Err(format!(

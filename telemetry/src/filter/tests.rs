@@ -103,6 +103,8 @@ fn what_nothing_could_match_is_refused_with_its_place_and_the_mend() {
             "crate::shop=debug",
             "name of its crate",
         ),
+        ("shop:::cart", 1, "shop:::cart", "between two"),
+        ("shop..cart=info", 1, "shop..cart=info", "between two"),
         ("info,-hyper", 6, "-hyper", "write hyper=off"),
         ("shop\0=debug", 1, "shop\0=debug", "commas"),
     ] {

@@ -132,6 +132,10 @@ impl Kinds {
         }
     }
 
+    pub(crate) fn budgets(&self) -> &Budgets {
+        &self.budgets
+    }
+
     /// Units that a budget or a trigger is about and that nobody saw, when others were seen: a name
     /// that is wrong looks like this.
     pub(crate) fn unseen(&self) -> Vec<&str> {
