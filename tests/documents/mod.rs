@@ -116,7 +116,7 @@ fn typed(line: &str) -> Option<String> {
     let mut words = command.split_whitespace();
     let program = words.next()?;
     // A program's name alone is a word, not a command.
-    let is_command = PROGRAMS.iter().any(|known| *known == program) && words.next().is_some();
+    let is_command = PROGRAMS.contains(&program) && words.next().is_some();
     is_command.then(|| command.to_owned())
 }
 
