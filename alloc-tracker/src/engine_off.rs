@@ -91,6 +91,8 @@ pub(crate) struct UnitSegment;
 #[inline(always)]
 pub(crate) fn close_for_unit(_segment: UnitSegment) {}
 
+pub(crate) fn abandon_for_unit(_segment: UnitSegment) {}
+
 pub(crate) fn be_no_sample() {}
 
 pub(crate) fn unit_name(_name: &'static str) -> u32 {

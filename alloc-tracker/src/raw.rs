@@ -74,4 +74,11 @@ impl Segment {
             engine::close_for_unit(segment);
         }
     }
+
+    /// Ends the work, of which nobody knows what was the unit's: none of it is in its figures.
+    pub fn abandon(self) {
+        if let Some(segment) = self.0 {
+            engine::abandon_for_unit(segment);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::core::Core;
 use crate::frames;
+use crate::ledger::Untold;
 use crate::units::{Slot, SlotRef};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -140,8 +141,9 @@ impl Call {
 
     fn for_units(&self, each: impl Fn(&Slot)) {
         for target in self.target.iter().chain(&self.others) {
-            if let Some(unit) = target.core.slots.get(target.slot) {
-                each(unit);
+            match target.core.slots.get(target.slot) {
+                Some(unit) => each(unit),
+                None => (target.core.counters).could_not_tell(Untold::CallAfterEnd),
             }
         }
     }

@@ -114,8 +114,9 @@ where
         self.tracker.record(id, values, || cx.metadata(id));
     }
 
-    fn on_enter(&self, id: &Id, _: Context<'_, S>) {
-        self.tracker.enter(id);
+    fn on_enter(&self, id: &Id, cx: Context<'_, S>) {
+        let is_there = |span| cx.exists(&Id::from_u64(span));
+        self.tracker.enter(id, &is_there);
     }
 
     fn on_exit(&self, id: &Id, _: Context<'_, S>) {

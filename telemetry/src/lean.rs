@@ -150,7 +150,14 @@ where
             None => None,
         };
         let Some(lean) = lean else {
-            return tracker.with_parent(None, || self.inner.new_span(attributes));
+            return tracker.with_parent(None, || match attributes.is_contextual() {
+                // The subscriber knows what is around the lean span that is over, and not that it is.
+                true if tracker.is_in_nothing() => {
+                    let (metadata, values) = (attributes.metadata(), attributes.values());
+                    self.inner.new_span(&Attributes::new_root(metadata, values))
+                }
+                _ => self.inner.new_span(attributes),
+            });
         };
         // It is inside a lean span, of which the subscriber knows the blank at the most. Telemetry knows
         // better, whatever the subscriber is told.
@@ -267,8 +274,8 @@ where
             return self.shared_span(attributes);
         };
         let make = |brought: &mut Option<Taken>| {
-            let current = || self.inner.current_span().id().map(Id::into_u64);
-            ours.tracker.make(site, attributes, brought, current)
+            let in_others = || self.inner.current_span().id().is_some();
+            ours.tracker.make(site, attributes, brought, in_others)
         };
         let mut brought = None;
         let mut made = make(&mut brought);
@@ -337,14 +344,10 @@ where
 
     #[inline]
     fn enter(&self, id: &Id) {
+        let is_there = |span| (self.registry()).is_some_and(|r| r.span(&Id::from_u64(span)).is_some());
         match &self.ours {
-            Some(ours) if ours.tracker.enter_lean(id) => {}
-            ours => {
-                if let Some(ours) = ours {
-                    ours.tracker.other_enters(id);
-                }
-                self.inner.enter(id);
-            }
+            Some(ours) if ours.tracker.enter_lean(id, &is_there) => {}
+            _ => self.inner.enter(id),
         }
     }
 
@@ -352,12 +355,7 @@ where
     fn exit(&self, id: &Id) {
         match &self.ours {
             Some(ours) if ours.tracker.exit_lean(id) => {}
-            ours => {
-                self.inner.exit(id);
-                if let Some(ours) = ours {
-                    ours.tracker.other_leaves(id);
-                }
-            }
+            _ => self.inner.exit(id),
         }
     }
 

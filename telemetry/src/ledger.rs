@@ -27,6 +27,12 @@ pub struct Ledger {
     /// Which share of the events that passed the limit of their call site is written now, so that
     /// the output keeps its own limit. `None` without an exporter.
     pub event_probability: Option<f64>,
+    /// What could be charged to nobody, by reason: in no figure of any unit. `entry_never_left`: a thread
+    /// entered a span of a unit and never left it, as its guard was forgotten, moved to another thread, or
+    /// held over an await; the unit is counted, without what the thread did since it entered.
+    /// `call_after_end`: something was added to a [`Call`](crate::Call) whose unit had ended.
+    #[serde(default)]
+    pub untold: BTreeMap<String, u64>,
     /// What telemetry itself cost.
     pub cost: Cost,
 }
@@ -114,6 +120,26 @@ impl UnitDrop {
             UnitDrop::TooManySpans => "too_many_spans",
             UnitDrop::ShutDown => "shut_down",
             UnitDrop::Forked => "forked",
+        }
+    }
+}
+
+/// Why something is in no unit's figures.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Untold {
+    /// A thread entered a span and never left it.
+    NeverLeft,
+    /// It came after its unit had ended.
+    CallAfterEnd,
+}
+
+impl Untold {
+    const ALL: [Untold; 2] = [Untold::NeverLeft, Untold::CallAfterEnd];
+
+    fn name(self) -> &'static str {
+        match self {
+            Untold::NeverLeft => "entry_never_left",
+            Untold::CallAfterEnd => "call_after_end",
         }
     }
 }
@@ -210,6 +236,7 @@ impl UnitCounts {
 pub(crate) struct Counters {
     units_kept: AtomicU64,
     units_dropped: [AtomicU64; UnitDrop::ALL.len()],
+    untold: [AtomicU64; Untold::ALL.len()],
     timed_units: AtomicU64,
     timed_ns: AtomicU64,
     pub(crate) events: Written,
@@ -259,6 +286,10 @@ impl Counters {
         self.units_dropped[why as usize].fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn could_not_tell(&self, what: Untold) {
+        self.untold[what as usize].fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn records_written(&self, records: u64, bytes: u64) {
         self.records_kept.fetch_add(records, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
@@ -294,8 +325,11 @@ impl Counters {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+        let untold = Untold::ALL.into_iter();
+        let untold = untold.map(|what| (what.name(), self.untold[what as usize].load(Relaxed)));
         let timed = self.timed_units.load(Relaxed);
         Ledger {
+            untold: named(untold),
             units: Stream::new(self.units_kept.load(Relaxed), named(units_dropped)),
             events: (self.events.stream()).leaving_out(events.sampled_out(), rate_limited),
             exemplars: self.exemplars.stream().leaving_out(

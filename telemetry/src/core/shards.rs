@@ -110,6 +110,14 @@ impl Core {
         }
     }
 
+    /// Units in progress, of all kinds; `None` while somebody else is at the list of threads.
+    #[cold]
+    pub(crate) fn in_progress(&self) -> Option<usize> {
+        let shards = self.shards.try_lock().ok()?;
+        let of_kind = |(id, _)| in_flight_of(self, id, &shards).0 as usize;
+        Some(self.kinds.all().map(of_kind).sum())
+    }
+
     /// The shards that there are now.
     pub(crate) fn shards(&self) -> Vec<Arc<Shard>> {
         lock(&self.shards).live.clone()

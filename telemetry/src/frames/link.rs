@@ -1,14 +1,15 @@
 //! A thread's connection to an instance: through it go the units that the thread begins and ends, the
 //! details of what it does, and the events that it keeps back.
 
+use super::stack::{Innermost, Stack};
 use super::{Frames, with};
 use crate::callsites::SiteId;
 use crate::core::Core;
 use crate::details::{DetailRing, FieldBytes};
 use crate::ledger::UnitDrop;
 use crate::shard::Shard;
-use crate::system::Sampled;
-use crate::units::{Finished, KindId, Membership, Start, Taken};
+use crate::system::{Sampled, Started};
+use crate::units::{Allowed, Finished, KindId, Membership, SlotRef, Start, Taken};
 use std::sync::{Arc, Weak};
 
 /// The thread's connection to one telemetry instance, which it does not keep alive.
@@ -22,10 +23,14 @@ pub(super) struct Link {
     begun: u32,
     /// Slots of units that this thread ended, for the next ones that it begins.
     slots: Vec<Taken>,
+    slots_allowed: Allowed,
     /// Records of lean spans that this thread ended, for the next ones.
     pub(super) lean: Vec<Taken>,
-    /// Spans of the subscriber that the thread has entered, if there is somebody to tell.
-    pub(super) others: Vec<u64>,
+    pub(super) lean_allowed: Allowed,
+    /// The spans that the thread has entered.
+    pub(super) stack: Stack,
+    /// What the system knew of the thread when it began to work for a unit that it is asked about.
+    pub(super) samples: Vec<(SlotRef, Started)>,
 }
 
 impl Drop for Link {
@@ -34,9 +39,11 @@ impl Drop for Link {
             for slot in self.slots.drain(..) {
                 core.slots.give_back(slot);
             }
+            core.slots.give_up(std::mem::take(&mut self.slots_allowed));
             for record in self.lean.drain(..) {
                 core.spans.give_back(record);
             }
+            core.spans.give_up(std::mem::take(&mut self.lean_allowed));
             core.retire(&self.shard);
         }
     }
@@ -55,7 +62,7 @@ pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membersh
             thread: NO_THREAD,
             name: core.kinds.get(kind).unit_name(),
         };
-        let slot = core.slots.begin(start, None)?;
+        let slot = core.slots.begin(start, None, || core.in_progress())?;
         core.kinds.get(kind).add_elsewhere(1);
         Some(Membership::of_root(slot, false))
     })
@@ -67,7 +74,7 @@ const NO_THREAD: u64 = u64::MAX;
 /// A unit of this kind was ended: it is in progress no more, and its slot is free.
 pub(crate) fn ended(core: &Arc<Core>, kind: KindId, slot: Taken) {
     let mut slot = Some(slot);
-    if with(|all| all.link(core).ended(core, kind, &mut slot)).is_none() {
+    if with(|all| all.link(core).ended(kind, &mut slot)).is_none() {
         core.kinds.get(kind).add_elsewhere(-1);
     }
     if let Some(slot) = slot {
@@ -80,7 +87,7 @@ pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished, slot: Taken) {
     let mut slot = Some(slot);
     let handed_on = with(|all| {
         let link = all.link(core);
-        link.ended(core, unit.kind, &mut slot);
+        link.ended(unit.kind, &mut slot);
         let shard = &link.shard;
         if shard.units.is_half_full() {
             core.drain_if_free(shard);
@@ -108,11 +115,23 @@ pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished, slot: Taken) {
 }
 
 impl Link {
+    /// The innermost span that the thread has entered.
+    #[inline]
+    pub(super) fn innermost(&mut self, core: &Core) -> Innermost {
+        let innermost = self.stack.innermost(&core.spans);
+        if let Innermost::Over = innermost {
+            while let Some(entry) = self.stack.bury(&core.spans) {
+                self.abandon(core, &entry);
+            }
+        }
+        innermost
+    }
+
     /// A unit of this kind was ended. Its slot is kept at hand, if there is room.
     #[inline]
-    fn ended(&mut self, core: &Core, kind: KindId, slot: &mut Option<Taken>) {
+    fn ended(&mut self, kind: KindId, slot: &mut Option<Taken>) {
         self.shard.in_flight_changes(kind, -1);
-        if self.slots.len() < core.slots.at_hand() {
+        if self.slots_allowed.one_more(self.slots.len()) {
             self.slots.extend(slot.take());
         }
     }
@@ -141,16 +160,15 @@ pub(crate) fn suppress(
     fields: impl FnOnce() -> FieldBytes,
 ) {
     let drawn = with(|all| {
-        let leaves_mark = core.keeps_details() && contextual;
-        let mut frames = all.frames.iter();
-        let place = match leaves_mark {
-            true => frames.rfind(|f| f.core == core.id),
-            false => None,
-        };
-        let place = place.map(|frame| (frame.member.slot(), frame.detail));
         let link = all.link(core);
         link.shard.suppress(site, now);
-        let (slot, span) = place?;
+        if !core.keeps_details() || !contextual {
+            return None;
+        }
+        let Innermost::OfUnit(known) = link.innermost(core) else {
+            return None;
+        };
+        let (slot, span) = (known.member.slot(), known.detail);
         if !core.slots.get(slot)?.is_drawn() {
             (link.shard.details).event(link.looked_at, slot, span, site, &[]);
             return None;
@@ -193,7 +211,7 @@ impl Frames {
             thread,
             name: core.kinds.get(kind).unit_name(),
         };
-        let slot = core.slots.begin(start, link.slots.pop())?;
+        let slot = core.slots.begin(start, link.slots.pop(), || core.in_progress())?;
         if link.shard.in_flight_changes(kind, 1) {
             core.look_at_in_flight(kind);
         }
@@ -206,15 +224,19 @@ impl Frames {
             Some(at) => at,
             None => alloc_tracker::excluded(|| {
                 self.links.retain(|link| link.core.strong_count() > 0);
+                let (slots_allowed, lean_allowed) = (core.slots.allow(), core.spans.allow());
                 self.links.push(Link {
                     id: core.id,
                     core: Arc::downgrade(core),
                     shard: core.new_shard(),
                     looked_at: 0,
                     begun: 0,
-                    slots: Vec::with_capacity(core.slots.at_hand()),
-                    lean: Vec::with_capacity(core.spans.at_hand()),
-                    others: Vec::new(),
+                    slots: Vec::with_capacity(slots_allowed.most()),
+                    slots_allowed,
+                    lean: Vec::with_capacity(lean_allowed.most()),
+                    lean_allowed,
+                    stack: Stack::new(),
+                    samples: Vec::new(),
                 });
                 self.links.len() - 1
             }),

@@ -229,10 +229,17 @@ impl Tracker {
         });
     }
 
+    /// `is_there`: whether the subscriber still has a span.
     #[inline]
-    pub(crate) fn enter(&self, id: &Id) {
-        if let Some(passed) = frames::enter(&self.core, id.into_u64(), Has::Subscriber) {
-            self.entered(passed);
+    pub(crate) fn enter(&self, id: &Id, is_there: &dyn Fn(u64) -> bool) {
+        let span = id.into_u64();
+        match self.core.spans.get(span) {
+            None => frames::enter_other(&self.core, span, is_there),
+            Some(known) => {
+                if let Some(passed) = frames::enter(&self.core, span, known, is_there) {
+                    self.entered(passed);
+                }
+            }
         }
     }
 
@@ -250,7 +257,7 @@ impl Tracker {
 
     #[inline]
     fn left(&self, passed: Passed) {
-        if std::thread::panicking()
+        if passed.unwinds
             && let Some(slot) = self.core.slots.get(passed.member.slot())
         {
             slot.mark_error();
@@ -298,6 +305,7 @@ impl Tracker {
     fn end(&self, member: Membership) {
         let core = &self.core;
         let start = member.timed().then(|| core.clock.now());
+        frames::ends(core, member);
         let mut unit = Finished::blank();
         let Some(ended) = (core.slots).finish(member.slot(), || core.clock.now(), &mut unit) else {
             return;

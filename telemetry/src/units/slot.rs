@@ -5,7 +5,7 @@ use super::finished::{BOUNDARIES_PER_UNIT, Finished, FinishedBoundary};
 use crate::boundary::BoundaryId;
 use crate::exemplars::Outcome;
 use crate::system::{Io, Sampled, SystemCosts};
-use alloc_tracker::raw::{UnitId, UnitName};
+use alloc_tracker::raw::{Segment, UnitId, UnitName};
 use alloc_tracker::{Unit, Usage};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -111,8 +111,13 @@ impl Slot {
 
     /// The thread with this number starts to work for the unit.
     #[inline]
-    pub(crate) fn enter(&self, thread: u64) -> alloc_tracker::raw::Segment {
+    pub(crate) fn enter(&self, thread: u64) {
         self.wakeups.add(1, self.is_owner(thread));
+    }
+
+    /// What the calling thread allocates from here on is the unit's.
+    #[inline]
+    pub(crate) fn open(&self) -> Segment {
         UnitId(self.unit.load(Relaxed)).open()
     }
 

@@ -4,6 +4,7 @@
 //! of the next buckets, and its home bucket counts it as displaced; a look-up goes on past its
 //! home bucket only if that count is above zero, so a miss usually reads one cache line.
 
+use std::ptr;
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -15,6 +16,21 @@ const REACH: usize = 8;
 
 /// A key that is being filled in. No span has this id.
 const RESERVED: u64 = u64::MAX;
+
+/// Where a span lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(u32);
+
+impl Place {
+    /// Nowhere.
+    pub(super) const NONE: Place = Place(u32::MAX);
+}
+
+struct Found<'a> {
+    bucket: &'a Bucket,
+    way: usize,
+    is_displaced: bool,
+}
 
 #[derive(Debug)]
 pub(super) struct SpanTable {
@@ -91,39 +107,62 @@ impl SpanTable {
         inserted
     }
 
+    /// The word about a span, and its place.
     #[inline]
-    pub(super) fn get(&self, span: u64) -> Option<u64> {
-        let (_, value) = self.find(span)?.0;
-        Some(value.load(Relaxed))
+    pub(super) fn get(&self, span: u64) -> Option<(u64, Place)> {
+        let found = self.find(span)?;
+        let value = &found.bucket.values[found.way];
+        Some((value.load(Relaxed), self.place(&found)))
+    }
+
+    /// Whether a span is still in its place.
+    #[inline]
+    pub(super) fn is_at(&self, place: Place, span: u64) -> bool {
+        let bucket = self.buckets.get(place.0 as usize / WAYS);
+        bucket.is_some_and(|bucket| bucket.keys[place.0 as usize % WAYS].load(Acquire) == span)
     }
 
     #[inline]
     pub(super) fn remove(&self, span: u64) -> Option<u64> {
-        let ((key, value), is_displaced) = self.find(span)?;
-        let word = value.load(Relaxed);
+        let found = self.find(span)?;
+        let word = found.bucket.values[found.way].load(Relaxed);
         // Release: the value was read before the place is given away.
-        key.store(0, Release);
-        if is_displaced {
+        found.bucket.keys[found.way].store(0, Release);
+        if found.is_displaced {
             self.home_bucket(span).displaced.fetch_sub(1, AcqRel);
         }
         Some(word)
     }
 
-    /// Key and value, and whether they are not in the home bucket.
     #[inline]
-    fn find(&self, span: u64) -> Option<((&AtomicU64, &AtomicU64), bool)> {
-        let home = self.home_bucket(span);
-        match home.find(span) {
-            Some(found) => Some((found, false)),
-            None if home.displaced.load(Acquire) == 0 => None,
+    fn place(&self, found: &Found<'_>) -> Place {
+        let bytes = ptr::from_ref(found.bucket).addr() - self.buckets.as_ptr().addr();
+        Place((bytes / size_of::<Bucket>() * WAYS + found.way) as u32)
+    }
+
+    #[inline]
+    fn find(&self, span: u64) -> Option<Found<'_>> {
+        let bucket = self.home_bucket(span);
+        match bucket.find(span) {
+            Some(way) => Some(Found {
+                bucket,
+                way,
+                is_displaced: false,
+            }),
+            None if bucket.displaced.load(Acquire) == 0 => None,
             None => self.find_elsewhere(span),
         }
     }
 
     #[cold]
-    fn find_elsewhere(&self, span: u64) -> Option<((&AtomicU64, &AtomicU64), bool)> {
-        let found = self.elsewhere(span).find_map(|bucket| bucket.find(span));
-        found.map(|found| (found, true))
+    fn find_elsewhere(&self, span: u64) -> Option<Found<'_>> {
+        self.elsewhere(span).find_map(|bucket| {
+            Some(Found {
+                bucket,
+                way: bucket.find(span)?,
+                is_displaced: true,
+            })
+        })
     }
 }
 
@@ -145,11 +184,10 @@ impl Bucket {
     }
 
     #[inline]
-    fn find(&self, span: u64) -> Option<(&AtomicU64, &AtomicU64)> {
+    fn find(&self, span: u64) -> Option<usize> {
         // Whoever asks for a span was handed it by the thread that made it, which orders the
-        // insertion before this; Acquire pairs with the Release in `insert` besides.
-        let mut places = self.keys.iter().zip(&self.values);
-        places.find(|(key, _)| key.load(Acquire) == span)
+        // insertion before this; Acquire pairs with the Release in `insert`, too.
+        self.keys.iter().position(|key| key.load(Acquire) == span)
     }
 }
 
@@ -171,14 +209,18 @@ mod tests {
             match naive.remove(&span) {
                 Some(expected) => assert_eq!(table.remove(span), Some(expected)),
                 None => {
-                    assert_eq!(table.get(span), None);
+                    assert!(table.get(span).is_none());
                     if table.insert(span, seed >> 20) {
                         naive.insert(span, seed >> 20);
                     }
                 }
             }
             let probe = 1 + (seed >> 13) % 300;
-            assert_eq!(table.get(probe), naive.get(&probe).copied());
+            let found = table.get(probe);
+            assert_eq!(found.map(|(word, _)| word), naive.get(&probe).copied());
+            if let Some((_, place)) = found {
+                assert!(table.is_at(place, probe) && !table.is_at(place, probe + 1));
+            }
         }
     }
 
@@ -218,7 +260,7 @@ mod tests {
             for place in 0..1000 {
                 let span = 1 + place + (thread << 38);
                 assert!(table.insert(span, span));
-                assert_eq!(table.get(span), Some(span));
+                assert_eq!(table.get(span).map(|(word, _)| word), Some(span));
             }
         }
     }
@@ -233,7 +275,7 @@ mod tests {
                     for round in 0..20_000u64 {
                         let span = 1 + t + 4 * (round % 200);
                         assert!(table.insert(span, span + round));
-                        assert_eq!(table.get(span), Some(span + round));
+                        assert_eq!(table.get(span).map(|(word, _)| word), Some(span + round));
                         assert_eq!(table.remove(span), Some(span + round));
                     }
                 });
