@@ -88,6 +88,10 @@ pub(crate) fn close(_segment: Segment) -> Usage {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnitSegment;
 
+impl UnitSegment {
+    pub(crate) const NONE: UnitSegment = UnitSegment;
+}
+
 #[inline(always)]
 pub(crate) fn close_for_unit(_segment: UnitSegment) {}
 
@@ -166,8 +170,8 @@ impl UnitHandle {
     }
 
     #[inline(always)]
-    pub(crate) fn open_id(_id: u64) -> Option<UnitSegment> {
-        None
+    pub(crate) fn open_id(_id: u64) -> UnitSegment {
+        UnitSegment::NONE
     }
 
     #[inline(always)]

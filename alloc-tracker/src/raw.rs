@@ -62,23 +62,19 @@ impl UnitId {
 
 /// A thread's open work for a unit.
 #[derive(Clone, Copy, Debug)]
-pub struct Segment(Option<engine::UnitSegment>);
+pub struct Segment(engine::UnitSegment);
 
 impl Segment {
     /// No work for any unit.
-    pub const NONE: Segment = Segment(None);
+    pub const NONE: Segment = Segment(engine::UnitSegment::NONE);
 
     /// Ends the work: the unit has its figures.
     pub fn close(self) {
-        if let Some(segment) = self.0 {
-            engine::close_for_unit(segment);
-        }
+        engine::close_for_unit(self.0);
     }
 
     /// Ends the work, of which nobody knows what was the unit's: none of it is in its figures.
     pub fn abandon(self) {
-        if let Some(segment) = self.0 {
-            engine::abandon_for_unit(segment);
-        }
+        engine::abandon_for_unit(self.0);
     }
 }

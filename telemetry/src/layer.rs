@@ -115,8 +115,7 @@ where
     }
 
     fn on_enter(&self, id: &Id, cx: Context<'_, S>) {
-        let is_there = |span| cx.exists(&Id::from_u64(span));
-        self.tracker.enter(id, &is_there);
+        (self.tracker).enter(id, |span| cx.exists(&Id::from_u64(span)));
     }
 
     fn on_exit(&self, id: &Id, _: Context<'_, S>) {

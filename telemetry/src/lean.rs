@@ -344,9 +344,9 @@ where
 
     #[inline]
     fn enter(&self, id: &Id) {
-        let is_there = |span| (self.registry()).is_some_and(|r| r.span(&Id::from_u64(span)).is_some());
+        let is_there = |span| Some(self.registry()?.span(&Id::from_u64(span)).is_some());
         match &self.ours {
-            Some(ours) if ours.tracker.enter_lean(id, &is_there) => {}
+            Some(ours) if (ours.tracker).enter_lean(id, |span| is_there(span) == Some(true)) => {}
             _ => self.inner.enter(id),
         }
     }

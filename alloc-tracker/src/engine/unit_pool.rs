@@ -258,8 +258,8 @@ impl UnitHandle {
     }
 
     #[inline]
-    pub(crate) fn open_id(id: u64) -> Option<UnitSegment> {
-        UnitRef::of(id).map(work::open_for)
+    pub(crate) fn open_id(id: u64) -> UnitSegment {
+        UnitRef::of(id).map_or(UnitSegment::NONE, work::open_for)
     }
 }
 

@@ -17,6 +17,11 @@ pub(crate) struct UnitSegment {
     id: u64,
 }
 
+impl UnitSegment {
+    /// No work.
+    pub(crate) const NONE: UnitSegment = UnitSegment { id: 0 };
+}
+
 #[derive(Clone, Copy)]
 struct Work {
     id: u64,
@@ -111,7 +116,7 @@ fn push(unit: UnitRef, seen: bool) -> UnitSegment {
         if unit.follows() {
             unit.lose_track();
         }
-        UnitSegment { id: 0 }
+        UnitSegment::NONE
     })
 }
 

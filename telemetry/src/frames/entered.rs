@@ -2,7 +2,7 @@
 
 use super::link::Link;
 use super::stack::Entry;
-use super::{Frames, with};
+use super::with;
 use crate::core::Core;
 use crate::ledger::Untold;
 use crate::system::Started;
@@ -44,6 +44,8 @@ pub(crate) struct Passed {
     pub(crate) member: Membership,
     /// A panic unwinds through it.
     pub(crate) unwinds: bool,
+    /// The thread's stack has grown: it is to be [tidied](tidy).
+    pub(crate) wants_tidying: bool,
     /// When this began, if the unit is one of those of which telemetry itself is timed.
     pub(crate) timed_from: Option<u64>,
 }
@@ -54,23 +56,18 @@ impl Passed {
         Passed {
             member,
             unwinds: false,
+            wants_tidying: false,
             timed_from: member.timed().then(|| core.clock.now()),
         }
     }
 }
 
-/// A span of a unit is entered. `is_there`: whether the subscriber still has a span that only it knows.
+/// A span of a unit is entered.
 #[inline]
-pub(crate) fn enter(
-    core: &Arc<Core>,
-    span: u64,
-    known: Known,
-    is_there: &dyn Fn(u64) -> bool,
-) -> Option<Passed> {
+pub(crate) fn enter(core: &Arc<Core>, span: u64, known: Known) -> Option<Passed> {
     with(|all| {
         let member = known.member;
-        let passed = Passed::now(core, member);
-        let thread = all.thread();
+        let mut passed = Passed::now(core, member);
         let link = all.link(core);
         let is_inside = link.stack.enter(span, &known);
         let unit = match is_inside {
@@ -85,15 +82,16 @@ pub(crate) fn enter(
                 (link.shard.details).enter(now, member.slot(), known.detail);
             }
             if let Some(unit) = unit {
-                unit.enter(thread);
+                unit.enter(link.thread);
                 work = link.begin_work(unit, member.slot(), now);
             }
         }
         if is_inside.is_some() {
-            if link.stack.is_full() {
-                link.tidy(core, is_there);
+            passed.wants_tidying = link.stack.is_full();
+            if passed.wants_tidying {
+                alloc_tracker::excluded(|| link.stack.grow());
             }
-            link.stack.push(span, known, thread::panicking(), work);
+            (link.stack).push(span, known, thread::panicking(), work);
         }
         passed
     })
@@ -101,19 +99,37 @@ pub(crate) fn enter(
 
 /// A span that only the subscriber knows is entered.
 #[inline]
-pub(crate) fn enter_other(core: &Arc<Core>, span: u64, is_there: &dyn Fn(u64) -> bool) {
+pub(crate) fn enter_other(core: &Arc<Core>, span: u64) -> Option<Passed> {
     with(|all| {
         // With nothing of ours around it, the subscriber is asked anyway.
+        let link = (all.known_link(core)).filter(|link| !link.stack.is_empty())?;
+        let wants_tidying = link.stack.is_full();
+        if wants_tidying {
+            alloc_tracker::excluded(|| link.stack.grow());
+        }
+        link.stack.enter_other(span);
+        Some(Passed {
+            wants_tidying,
+            ..Passed::now(core, Membership::NONE)
+        })
+    })?
+}
+
+/// What the thread has entered and is over goes. `is_there`: whether the subscriber still has a span that
+/// only it knows.
+#[cold]
+pub(crate) fn tidy(core: &Arc<Core>, is_there: impl Fn(u64) -> bool) {
+    with(|all| {
         let Some(link) = all.known_link(core) else {
             return;
         };
-        if link.stack.is_empty() {
-            return;
-        }
-        if link.stack.is_full() {
-            link.tidy(core, is_there);
-        }
-        link.stack.enter_other(span);
+        alloc_tracker::excluded(|| {
+            let mut over = Vec::new();
+            (link.stack).tidy(&core.spans, is_there, |entry| over.push(entry));
+            for entry in over {
+                link.abandon(core, &entry);
+            }
+        });
     });
 }
 
@@ -128,33 +144,36 @@ pub(crate) enum Has {
 #[inline]
 pub(crate) fn exit(core: &Arc<Core>, span: u64, who: Has) -> Option<Passed> {
     with(|all| {
-        let thread = all.thread();
-        let link = all.known_link(core)?;
-        let (is_last, entry) = link.stack.leave(&core.spans, span, who == Has::Nobody)?;
-        let Entry {
-            known: Known { member, detail, .. },
-            work,
-            in_unwinding,
-            ..
-        } = entry;
+        let is_lean = who == Has::Nobody;
+        let known_link = all.known_link(core);
+        let left = known_link.and_then(|link| {
+            let left = link.stack.leave(&core.spans, span, is_lean)?;
+            Some((link, left))
+        });
+        let Some((link, left)) = left else {
+            left_elsewhere(core, span);
+            return None;
+        };
+        let (member, work) = (left.member, left.work);
         if member.is_none() {
             return None;
         }
         let mut passed = Passed::now(core, member);
         // Not if a destructor entered it: it may be well, while something else panicked.
-        passed.unwinds = thread::panicking() && !in_unwinding;
-        let ends = is_last && !work.is_none();
-        if !ends && !core.keeps_details() {
+        passed.unwinds = thread::panicking() && !left.entered_in_unwinding;
+        if work.is_none() && !core.keeps_details() {
             return Some(passed);
         }
         let now = core.clock.now();
         link.looked_at = now;
         if core.keeps_details() {
-            (link.shard.details).exit(now, member.slot(), detail);
+            (link.shard.details).exit(now, member.slot(), left.detail);
         }
-        if ends {
-            link.end_work(core, member.slot(), work, now, thread);
-            link.hand_over(core, member, now);
+        if !work.is_none() {
+            link.end_work(core, member.slot(), work, now);
+            if !link.stack.is_empty() {
+                link.hand_over(core, member, now);
+            }
         }
         Some(passed)
     })?
@@ -164,22 +183,26 @@ pub(crate) fn exit(core: &Arc<Core>, span: u64, who: Has) -> Option<Passed> {
 #[inline]
 pub(crate) fn ends(core: &Arc<Core>, member: Membership) {
     with(|all| {
-        let thread = all.thread();
         let Some(link) = all.known_link(core).filter(|link| !link.stack.is_empty()) else {
             return;
         };
-        if let Some(work) = link.stack.take_work(member) {
-            let now = core.clock.now();
-            link.end_work(core, member.slot(), work, now, thread);
+        let Some(work) = link.stack.take_work(member) else {
+            return;
+        };
+        let slot = member.slot();
+        match core.slots.get(slot).is_some_and(Slot::was_left_elsewhere) {
+            true => link.abandon_work(core, slot, work),
+            false => link.end_work(core, slot, work, core.clock.now()),
         }
     });
 }
 
-impl Frames {
-    /// The thread's connection to an instance, if it has one.
-    #[inline]
-    pub(super) fn known_link(&mut self, core: &Core) -> Option<&mut Link> {
-        self.links.iter_mut().find(|link| link.id == core.id)
+/// A span is left that this thread had not entered.
+#[cold]
+fn left_elsewhere(core: &Core, span: u64) {
+    let known = core.spans.get(span);
+    if let Some(unit) = known.and_then(|known| core.slots.get(known.member.slot())) {
+        unit.mark_left_elsewhere();
     }
 }
 
@@ -200,11 +223,11 @@ impl Link {
 
     /// The thread no longer works for a unit.
     #[inline]
-    fn end_work(&mut self, core: &Core, slot: SlotRef, work: Work, now: u64, thread: u64) {
+    fn end_work(&mut self, core: &Core, slot: SlotRef, work: Work, now: u64) {
         work.segment.close();
         let unit = core.slots.get(slot);
         if let Some(unit) = unit {
-            unit.exit(work.entered, now, thread);
+            unit.exit(work.entered, now, self.thread);
         }
         if work.samples > 0
             && let Some(started) = self.take_sample(slot)
@@ -235,30 +258,24 @@ impl Link {
         Some(self.samples.remove(at).1)
     }
 
+    /// What the thread did since it entered was only in part for the unit, and nobody can tell which: it is
+    /// nobody's.
     #[cold]
-    fn tidy(&mut self, core: &Core, is_there: &dyn Fn(u64) -> bool) {
-        alloc_tracker::excluded(|| {
-            let mut over = Vec::new();
-            self.stack
-                .tidy(&core.spans, is_there, |entry| over.push(entry));
-            for entry in over {
-                self.abandon(core, &entry);
-            }
-        });
+    fn abandon_work(&mut self, core: &Core, slot: SlotRef, work: Work) {
+        work.segment.abandon();
+        self.take_sample(slot);
+        core.counters.could_not_tell(Untold::NeverLeft);
     }
 
-    /// The span of an entry is over and was never left here. What the thread did since it entered was only
-    /// in part for the unit, and nobody can tell which: it is nobody's.
+    /// The span of an entry is over and was never left here.
     pub(super) fn abandon(&mut self, core: &Core, entry: &Entry) {
         if entry.work.is_none() {
             return;
         }
-        let slot = entry.known.member.slot();
-        entry.work.segment.abandon();
-        self.take_sample(slot);
-        core.counters.could_not_tell(Untold::NeverLeft);
+        let member = entry.known.member;
+        self.abandon_work(core, member.slot(), entry.work);
         // Of the unit, if it lives, the thread may have entered other spans since.
         let now = core.clock.now();
-        self.hand_over(core, entry.known.member, now);
+        self.hand_over(core, member, now);
     }
 }

@@ -93,7 +93,9 @@ pub(crate) fn give_back(core: &Arc<Core>, record: Taken) {
     with(|all| {
         let link = all.link(core);
         if link.lean_allowed.one_more(link.lean.len()) {
-            link.lean.extend(record.take());
+            if let Some(record) = record.take() {
+                link.lean.push(record);
+            }
         }
     });
     if let Some(record) = record {
@@ -105,7 +107,7 @@ pub(crate) fn give_back(core: &Arc<Core>, record: Taken) {
 #[inline]
 pub(crate) fn current_lean(core: &Arc<Core>) -> Option<LeanRef> {
     with(|all| match all.known_link(core)?.innermost(core) {
-        Innermost::OfUnit(known) => known.lean,
+        Innermost::OfUnit(known) => known.lean(),
         Innermost::Nothing | Innermost::Other | Innermost::Over => None,
     })?
 }
@@ -158,7 +160,7 @@ impl Frames {
         let inside = |known: Known, shared: u64| Parent {
             member: known.member,
             detail: known.detail,
-            around: known.lean.map_or(Others::Shared(shared), Others::Lean),
+            around: known.lean().map_or(Others::Shared(shared), Others::Lean),
         };
         match around {
             Around::Nothing => Ok(None),

@@ -15,6 +15,8 @@ use std::sync::{Arc, Weak};
 /// The thread's connection to one telemetry instance, which it does not keep alive.
 pub(super) struct Link {
     pub(super) id: usize,
+    /// The thread's number.
+    pub(super) thread: u64,
     pub(super) core: Weak<Core>,
     pub(super) shard: Arc<Shard>,
     /// When the thread last looked at the instance's clock.
@@ -120,19 +122,28 @@ impl Link {
     pub(super) fn innermost(&mut self, core: &Core) -> Innermost {
         let innermost = self.stack.innermost(&core.spans);
         if let Innermost::Over = innermost {
+            self.bury(core);
+        }
+        innermost
+    }
+
+    /// What is innermost and over, if anything is, goes.
+    pub(super) fn bury(&mut self, core: &Core) {
+        if !self.stack.is_empty() {
             while let Some(entry) = self.stack.bury(&core.spans) {
                 self.abandon(core, &entry);
             }
         }
-        innermost
     }
 
     /// A unit of this kind was ended. Its slot is kept at hand, if there is room.
     #[inline]
     fn ended(&mut self, kind: KindId, slot: &mut Option<Taken>) {
         self.shard.in_flight_changes(kind, -1);
-        if self.slots_allowed.one_more(self.slots.len()) {
-            self.slots.extend(slot.take());
+        if self.slots_allowed.one_more(self.slots.len())
+            && let Some(slot) = slot.take()
+        {
+            self.slots.push(slot);
         }
     }
 }
@@ -193,7 +204,6 @@ impl Frames {
     /// Begins a unit at `now`. `None` if too many are in progress.
     #[inline]
     pub(super) fn begin(&mut self, core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membership> {
-        let thread = self.thread();
         let drawn = core.has_exporters && core.head_sample.draws(self.random());
         let sampled = core.sampling.decide(self.random());
         let link = self.link(core);
@@ -208,39 +218,62 @@ impl Frames {
             drawn,
             sampled,
             now,
-            thread,
+            thread: link.thread,
             name: core.kinds.get(kind).unit_name(),
         };
-        let slot = core.slots.begin(start, link.slots.pop(), || core.in_progress())?;
+        let slot = core
+            .slots
+            .begin(start, link.slots.pop(), || core.in_progress())?;
         if link.shard.in_flight_changes(kind, 1) {
             core.look_at_in_flight(kind);
         }
         Some(Membership::of_root(slot, timed))
     }
 
+    /// The thread's connection to an instance, if it has one.
+    #[inline]
+    pub(super) fn known_link(&mut self, core: &Core) -> Option<&mut Link> {
+        // PERF: there is one instance mostly.
+        match self.links.first() {
+            Some(first) if first.id == core.id => self.links.first_mut(),
+            _ => self.links.iter_mut().find(|link| link.id == core.id),
+        }
+    }
+
+    /// The thread's connection to an instance.
     #[inline]
     pub(super) fn link(&mut self, core: &Arc<Core>) -> &mut Link {
-        let at = match self.links.iter().position(|link| link.id == core.id) {
-            Some(at) => at,
-            None => alloc_tracker::excluded(|| {
-                self.links.retain(|link| link.core.strong_count() > 0);
-                let (slots_allowed, lean_allowed) = (core.slots.allow(), core.spans.allow());
-                self.links.push(Link {
-                    id: core.id,
-                    core: Arc::downgrade(core),
-                    shard: core.new_shard(),
-                    looked_at: 0,
-                    begun: 0,
-                    slots: Vec::with_capacity(slots_allowed.most()),
-                    slots_allowed,
-                    lean: Vec::with_capacity(lean_allowed.most()),
-                    lean_allowed,
-                    stack: Stack::new(),
-                    samples: Vec::new(),
-                });
-                self.links.len() - 1
-            }),
+        let at = match self.links.first() {
+            Some(first) if first.id == core.id => 0,
+            _ => self.place_of_link(core),
         };
         &mut self.links[at]
+    }
+
+    #[inline(never)]
+    fn place_of_link(&mut self, core: &Arc<Core>) -> usize {
+        if let Some(at) = self.links.iter().position(|link| link.id == core.id) {
+            return at;
+        }
+        let thread = self.thread();
+        alloc_tracker::excluded(|| {
+            self.links.retain(|link| link.core.strong_count() > 0);
+            let (slots_allowed, lean_allowed) = (core.slots.allow(), core.spans.allow());
+            self.links.push(Link {
+                id: core.id,
+                thread,
+                core: Arc::downgrade(core),
+                shard: core.new_shard(),
+                looked_at: 0,
+                begun: 0,
+                slots: Vec::with_capacity(slots_allowed.most()),
+                slots_allowed,
+                lean: Vec::with_capacity(lean_allowed.most()),
+                lean_allowed,
+                stack: Stack::new(),
+                samples: Vec::new(),
+            });
+            self.links.len() - 1
+        })
     }
 }

@@ -7,7 +7,7 @@ mod lean;
 mod link;
 mod stack;
 
-pub(crate) use entered::{Has, Passed, ends, enter, enter_other, exit};
+pub(crate) use entered::{Has, Passed, ends, enter, enter_other, exit, tidy};
 pub(crate) use lean::{
     Around, Made, current_lean, give_back, is_in_nothing, make, parent_of_new, with_parent,
 };
@@ -17,7 +17,6 @@ use crate::core::Core;
 use crate::system::RANDOM_BITS;
 use crate::units::{Membership, SlotRef};
 use link::Link;
-use stack::Innermost;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -75,9 +74,10 @@ fn with<T>(f: impl FnOnce(&mut Frames) -> T) -> Option<T> {
 #[inline]
 pub(crate) fn current_in(core: &Core) -> Option<(u64, Membership)> {
     with(|all| {
-        let known = match all.known_link(core)?.innermost(core) {
-            Innermost::OfUnit(known) => known,
-            Innermost::Nothing | Innermost::Other | Innermost::Over => return None,
+        let link = all.known_link(core)?;
+        let Some(known) = link.stack.innermost_of_unit(&core.spans) else {
+            link.bury(core);
+            return None;
         };
         Some((known.detail, known.member.of_child()))
     })?

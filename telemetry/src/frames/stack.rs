@@ -29,12 +29,18 @@ pub(super) struct Entry {
     span: u64,
     /// Of a unit, unless its membership is none.
     pub(super) known: Known,
-    /// How often the span is entered. All but the first time say nothing about what is innermost.
-    times: u64,
-    /// The thread was unwinding when it entered: a destructor did.
-    pub(super) in_unwinding: bool,
+    times: Times,
     pub(super) work: Work,
 }
+
+/// How often a span is entered, and how it was the first time; the others say nothing about what is
+/// innermost.
+#[derive(Clone, Copy, Debug)]
+struct Times(u64);
+
+/// The thread was unwinding: a destructor entered.
+const IN_UNWINDING: u64 = 1;
+const ONCE: u64 = 2;
 
 impl Entry {
     #[inline]
@@ -42,8 +48,7 @@ impl Entry {
         Entry {
             span,
             known,
-            times: 1,
-            in_unwinding: false,
+            times: Times(ONCE),
             work: Work::NONE,
         }
     }
@@ -58,7 +63,7 @@ impl Entry {
 
     #[inline]
     fn is_of_unit(&self) -> bool {
-        self.known.member != Membership::NONE
+        !self.known.member.is_none()
     }
 
     fn is_grave(&self) -> bool {
@@ -69,9 +74,42 @@ impl Entry {
         !self.is_of_unit() && !self.is_grave()
     }
 
+    #[inline(always)]
     fn lives(&self, spans: &Spans) -> bool {
         self.is_of_unit() && spans.lives(self.span, &self.known)
     }
+
+    /// Whether this is what a span that has this id leaves, which is `lean` or not.
+    #[inline]
+    fn is_left_by(&self, spans: &Spans, lean: bool) -> bool {
+        // A lean one may be over, and the id now be that of another, which was not entered here.
+        self.known.lean().is_some() == lean && (!lean || self.lives(spans))
+    }
+
+    /// Once, and whether it was the last time.
+    #[inline]
+    fn leave(&mut self) -> (Left, bool) {
+        let is_last = self.times.0 < 2 * ONCE;
+        let left = Left {
+            member: self.known.member,
+            detail: self.known.detail,
+            entered_in_unwinding: self.times.0 & IN_UNWINDING != 0,
+            work: if is_last { self.work } else { Work::NONE },
+        };
+        self.times.0 -= ONCE;
+        (left, is_last)
+    }
+}
+
+/// What is left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    pub(super) member: Membership,
+    pub(super) detail: u64,
+    /// A destructor entered, while the thread was unwinding.
+    pub(super) entered_in_unwinding: bool,
+    /// The thread's work for the unit that this ends; none if it does not.
+    pub(super) work: Work,
 }
 
 /// The innermost span that a thread has entered.
@@ -105,6 +143,13 @@ impl Stack {
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// The innermost span, if it is one of a unit.
+    #[inline]
+    pub(super) fn innermost_of_unit(&self, spans: &Spans) -> Option<&Known> {
+        let last = self.entries.last()?;
+        last.lives(spans).then_some(&last.known)
     }
 
     /// The innermost span. One that is over is to be buried.
@@ -154,7 +199,7 @@ impl Stack {
         // PERF: one walk for both, the innermost first.
         for entry in self.entries.iter_mut().rev() {
             if entry.span == span && entry.known.detail == known.detail {
-                entry.times += 1;
+                entry.times.0 += ONCE;
                 return None;
             }
             is_inside |= entry.known.member.slot() == known.member.slot();
@@ -162,64 +207,70 @@ impl Stack {
         Some(is_inside)
     }
 
-    /// Whether the next [`push`](Stack::push) has to make room, before which [`tidy`](Stack::tidy) should.
+    /// Adds a span of a unit as the innermost one.
+    #[inline]
+    pub(super) fn push(&mut self, span: u64, known: Known, in_unwinding: bool, work: Work) {
+        self.entries.push(Entry {
+            times: Times(ONCE | u64::from(in_unwinding)),
+            work,
+            ..Entry::of_unit(span, known)
+        });
+    }
+
+    /// Whether there is no place left. The stack is then to [grow](Stack::grow), and soon to be
+    /// [tidied](Stack::tidy).
     #[inline]
     pub(super) fn is_full(&self) -> bool {
         self.entries.len() == self.entries.capacity()
     }
 
-    /// Adds a span of a unit as the innermost one.
-    #[inline]
-    pub(super) fn push(&mut self, span: u64, known: Known, in_unwinding: bool, work: Work) {
-        self.entries.push(Entry {
-            in_unwinding,
-            work,
-            ..Entry::of_unit(span, known)
-        });
+    #[cold]
+    pub(super) fn grow(&mut self) {
+        self.entries.reserve(self.entries.len().max(FIRST_CAPACITY));
     }
 
     /// A span that only the subscriber knows is entered. There is one of a unit around it.
     pub(super) fn enter_other(&mut self, span: u64) {
         let mut entries = self.entries.iter_mut();
         match entries.find(|entry| entry.span == span && !entry.is_of_unit()) {
-            Some(again) => again.times += 1,
+            Some(again) => again.times.0 += ONCE,
             None => self.entries.push(Entry::other(span)),
         }
     }
 
-    /// A span is left. `None`: the thread has not entered it, or it is not `lean`, or is. Otherwise whether it is the last time that it
-    /// does, and the entry, which is then gone.
+    /// A span is left. `None`: the thread has not entered it, or it is not `lean`, or is.
     #[inline]
-    pub(super) fn leave(
-        &mut self,
-        spans: &Spans,
-        span: u64,
-        lean: bool,
-    ) -> Option<(bool, Entry)> {
-        let at = match self.entries.last() {
-            // PERF: the innermost one mostly.
-            Some(last) if last.span == span => self.entries.len() - 1,
-            _ => self.entries.iter().rposition(|entry| entry.span == span)?,
-        };
-        let entry = &mut self.entries[at];
-        // A lean one may be over, and the id now be that of another, which was not entered here.
-        if entry.known.lean.is_some() != lean || lean && !entry.lives(spans) {
-            return None;
+    pub(super) fn leave(&mut self, spans: &Spans, span: u64, lean: bool) -> Option<Left> {
+        // PERF: the innermost one mostly.
+        match self.entries.last_mut() {
+            Some(last) if last.span == span => {
+                if !last.is_left_by(spans, lean) {
+                    return None;
+                }
+                let (left, is_gone) = last.leave();
+                if is_gone {
+                    self.entries.pop();
+                }
+                Some(left)
+            }
+            _ => self.leave_further_out(spans, span, lean),
         }
-        if entry.times > 1 {
-            entry.times -= 1;
-            return Some((false, *entry));
-        }
-        let entry = *entry;
-        if at + 1 == self.entries.len() {
-            self.entries.truncate(at);
-        } else {
-            self.remove(at);
-        }
-        Some((true, entry))
     }
 
     #[cold]
+    fn leave_further_out(&mut self, spans: &Spans, span: u64, lean: bool) -> Option<Left> {
+        let at = self.entries.iter().rposition(|entry| entry.span == span)?;
+        let entry = self.entries.get_mut(at)?;
+        if !entry.is_left_by(spans, lean) {
+            return None;
+        }
+        let (left, is_gone) = entry.leave();
+        if is_gone {
+            self.remove(at);
+        }
+        Some(left)
+    }
+
     fn remove(&mut self, at: usize) {
         self.entries.remove(at);
         let is_grave = |at: usize| self.entries.get(at).is_some_and(Entry::is_grave);
@@ -245,36 +296,178 @@ impl Stack {
         Some(std::mem::replace(&mut entry.work, Work::NONE))
     }
 
-    /// Makes room: buries all that is over, and grows if that is little. `is_there`: whether the subscriber
-    /// still has a span that only it knows.
+    /// Buries all that is over. `is_there`: whether the subscriber still has a span that only it knows.
     #[cold]
     pub(super) fn tidy(
         &mut self,
         spans: &Spans,
-        is_there: &dyn Fn(u64) -> bool,
+        is_there: impl Fn(u64) -> bool,
         mut abandon: impl FnMut(Entry),
     ) {
         let entries = std::mem::take(&mut self.entries);
-        let capacity = entries.capacity();
-        let mut kept = Stack {
-            entries: Vec::with_capacity(capacity.max(FIRST_CAPACITY)),
-        };
         for entry in entries {
             let is_over = match entry.is_of_unit() {
                 true => !entry.lives(spans),
                 false => entry.is_grave() || !is_there(entry.span),
             };
             match is_over {
-                false => kept.entries.push(entry),
+                false => self.entries.push(entry),
                 true => {
-                    kept.dig();
+                    self.dig();
                     abandon(entry);
                 }
             }
         }
-        if kept.entries.len() > capacity / 2 {
-            kept.entries.reserve(capacity);
+        // So that as many come before this is done again, however few are left.
+        self.entries.reserve(self.entries.len().max(FIRST_CAPACITY));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::SlotRef;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Enter(u64),
+        Leave(u64),
+        /// The span is over, wherever it is entered.
+        End(u64),
+        Ask,
+        Tidy,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let span = || 1..12u64;
+        prop_oneof![
+            6 => span().prop_map(Step::Enter),
+            4 => span().prop_map(Step::Leave),
+            2 => span().prop_map(Step::End),
+            4 => Just(Step::Ask),
+            1 => Just(Step::Tidy),
+        ]
+    }
+
+    /// The stack of `tracing_subscriber`'s registry, entry by entry.
+    #[derive(Default)]
+    struct Naive(Vec<(u64, bool)>);
+
+    impl Naive {
+        fn enter(&mut self, span: u64) {
+            let again = self.0.iter().any(|(other, _)| *other == span);
+            self.0.push((span, again));
         }
-        *self = kept;
+
+        fn leave(&mut self, span: u64) {
+            if let Some(at) = self.0.iter().rposition(|(other, _)| *other == span) {
+                self.0.remove(at);
+            }
+        }
+
+        fn innermost(&self) -> Option<u64> {
+            let mut entries = self.0.iter().rev();
+            entries.find(|(_, again)| !again).map(|(span, _)| *span)
+        }
+    }
+
+    /// Those above are in no unit.
+    const LAST_OF_A_UNIT: u64 = 8;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn it_says_what_the_registry_says(steps in proptest::collection::vec(step(), 1..200)) {
+            let spans = Spans::new(64);
+            // Ids are not used again: each span that ended has a new one.
+            let mut ids: Vec<u64> = (0..12).collect();
+            let mut next = 100;
+            let mut live = BTreeSet::new();
+            let member = |n: u64| Membership::of_root(SlotRef(n % 3 + 1), false);
+            for n in 1..=LAST_OF_A_UNIT {
+                assert!(spans.insert(n, member(n)));
+            }
+            live.extend(ids.iter().copied());
+            let (mut naive, mut stack) = (Naive::default(), Stack::new());
+            for step in steps {
+                match step {
+                    Step::Enter(n) => {
+                        let id = ids[n as usize];
+                        match spans.get(id) {
+                            Some(known) => {
+                                if stack.enter(id, &known).is_some() {
+                                    stack.push(id, known, false, Work::NONE);
+                                }
+                            }
+                            // With nothing of ours around it, the registry is asked. That one is then entered
+                            // again inside a unit, and over there, is not told from one entered once.
+                            None if naive.0.iter().any(|(other, _)| *other == id) => continue,
+                            None if stack.is_empty() => {}
+                            None => stack.enter_other(id),
+                        }
+                        naive.enter(id);
+                    }
+                    Step::Leave(n) => {
+                        let _ = stack.leave(&spans, ids[n as usize], false);
+                        naive.leave(ids[n as usize]);
+                    }
+                    Step::End(n) => {
+                        let id = &mut ids[n as usize];
+                        spans.remove(*id);
+                        live.remove(id);
+                        next += 1;
+                        *id = next;
+                        live.insert(next);
+                        if n <= LAST_OF_A_UNIT {
+                            assert!(spans.insert(next, member(n)));
+                        }
+                    }
+                    Step::Ask => {
+                        let innermost = naive.innermost().filter(|id| live.contains(id));
+                        match stack.innermost(&spans) {
+                            Innermost::OfUnit(known) => prop_assert_eq!(Some(known.detail), innermost),
+                            // Who is told this asks the registry.
+                            Innermost::Other => {}
+                            Innermost::Nothing => {
+                                let of_unit = innermost.and_then(|id| spans.get(id));
+                                prop_assert!(of_unit.is_none());
+                            }
+                            Innermost::Over => {
+                                prop_assert_eq!(innermost, None);
+                                while stack.bury(&spans).is_some() {}
+                            }
+                        }
+                    }
+                    Step::Tidy => {
+                        stack.tidy(&spans, |id| live.contains(&id), |_| {});
+                        prop_assert!(stack.entries.len() <= 2 * live.len() + 1);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_never_left_does_not_pile_up() {
+        let spans = Spans::new(64);
+        let mut stack = Stack::new();
+        for span in 1..100_000u64 {
+            assert!(spans.insert(span, Membership::of_root(SlotRef(span), false)));
+            let known = spans.get(span).unwrap();
+            assert_eq!(stack.enter(span, &known), Some(false));
+            let is_full = stack.is_full();
+            if is_full {
+                stack.grow();
+            }
+            stack.push(span, known, false, Work::NONE);
+            if is_full {
+                stack.tidy(&spans, |_| false, |_| {});
+            }
+            spans.remove(span);
+        }
+        assert!(stack.entries.capacity() <= 4 * FIRST_CAPACITY);
     }
 }

@@ -69,7 +69,7 @@ impl Tracker {
     /// The lean span with this id, unless it is over.
     #[inline]
     pub(crate) fn live_lean(&self, id: &Id) -> Option<LeanRef> {
-        self.core.spans.get(id.into_u64())?.lean
+        self.core.spans.get(id.into_u64())?.lean()
     }
 
     /// The lean span that had this id last, and as a rule still has it.
@@ -101,15 +101,18 @@ impl Tracker {
         frames::is_in_nothing(&self.core)
     }
 
-    /// False if it is not a lean span. `is_there`: whether the subscriber still has a span.
+    /// False if it is not a lean span.
     #[inline]
-    pub(crate) fn enter_lean(&self, id: &Id, is_there: &dyn Fn(u64) -> bool) -> bool {
+    pub(crate) fn enter_lean(&self, id: &Id, is_there: impl Fn(u64) -> bool) -> bool {
         let span = id.into_u64();
-        let Some(known) = self.core.spans.get(span).filter(|k| k.lean.is_some()) else {
+        let Some(known) = self.core.spans.get(span) else {
             return false;
         };
-        if let Some(passed) = frames::enter(&self.core, span, known, is_there) {
-            self.entered(passed);
+        if known.lean().is_none() {
+            return false;
+        }
+        if let Some(passed) = frames::enter(&self.core, span, known) {
+            self.entered(passed, is_there);
         }
         true
     }

@@ -231,15 +231,14 @@ impl Tracker {
 
     /// `is_there`: whether the subscriber still has a span.
     #[inline]
-    pub(crate) fn enter(&self, id: &Id, is_there: &dyn Fn(u64) -> bool) {
+    pub(crate) fn enter(&self, id: &Id, is_there: impl Fn(u64) -> bool) {
         let span = id.into_u64();
-        match self.core.spans.get(span) {
-            None => frames::enter_other(&self.core, span, is_there),
-            Some(known) => {
-                if let Some(passed) = frames::enter(&self.core, span, known, is_there) {
-                    self.entered(passed);
-                }
-            }
+        let passed = match self.core.spans.get(span) {
+            Some(known) => frames::enter(&self.core, span, known),
+            None => frames::enter_other(&self.core, span),
+        };
+        if let Some(passed) = passed {
+            self.entered(passed, is_there);
         }
     }
 
@@ -251,7 +250,10 @@ impl Tracker {
     }
 
     #[inline]
-    fn entered(&self, passed: Passed) {
+    fn entered(&self, passed: Passed, is_there: impl Fn(u64) -> bool) {
+        if passed.wants_tidying {
+            frames::tidy(&self.core, is_there);
+        }
         self.time(passed.member, passed.timed_from);
     }
 

@@ -215,7 +215,10 @@ mod tests {
     #[test]
     fn what_idle_threads_keep_is_missing_to_nobody() {
         let pool = Pool::<Thing>::new(64);
-        let take = |in_use| pool.take_again().or_else(|| pool.take_fresh(|| Some(in_use)));
+        let take = |in_use| {
+            pool.take_again()
+                .or_else(|| pool.take_fresh(|| Some(in_use)))
+        };
         let threads: Vec<Allowed> = (0..100).map(|_| pool.allow()).collect();
         let kept: usize = threads.iter().map(Allowed::most).sum();
         assert_eq!(kept, 32, "half of them");
@@ -225,7 +228,9 @@ mod tests {
         for thread in threads {
             pool.give_up(thread);
         }
-        idle.into_iter().chain(used).for_each(|taken| pool.give_back(taken));
+        idle.into_iter()
+            .chain(used)
+            .for_each(|taken| pool.give_back(taken));
         assert!(take(0).is_some());
     }
 }

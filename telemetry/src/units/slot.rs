@@ -32,6 +32,8 @@ pub(crate) struct Slot {
     drawn: AtomicBool,
     /// An incident is about it, by its fields.
     in_incident: AtomicBool,
+    /// A thread that had not entered it left it: the one that had cannot tell how long it worked for it.
+    left_elsewhere: AtomicBool,
     /// The number of the thread that began the unit.
     thread: AtomicU64,
     /// The account in which its allocations are. Kept from one unit of the slot to the next.
@@ -246,6 +248,15 @@ impl Slot {
         self.in_incident.store(true, Relaxed);
     }
 
+    /// A thread leaves it that had not entered it.
+    pub(crate) fn mark_left_elsewhere(&self) {
+        self.left_elsewhere.store(true, Relaxed);
+    }
+
+    pub(crate) fn was_left_elsewhere(&self) -> bool {
+        self.left_elsewhere.load(Relaxed)
+    }
+
     #[inline]
     pub(crate) fn kind(&self) -> KindId {
         KindId(self.kind.load(Relaxed))
@@ -322,6 +333,7 @@ impl Slot {
         self.timed.store(timed, Relaxed);
         self.drawn.store(drawn, Relaxed);
         self.in_incident.store(false, Relaxed);
+        self.left_elsewhere.store(false, Relaxed);
         self.thread.store(thread, Relaxed);
         self.started.store(now, Relaxed);
         self.last_exit.clear();

@@ -160,7 +160,9 @@ mod tests {
         let mut unit = Finished::blank();
         let ended = slots.finish(first, || 9, &mut unit).unwrap();
         assert_eq!((unit.wall, ended.started), (4, 5));
-        let second = slots.begin(start(1, false, 10), Some(ended.slot), || None).unwrap();
+        let second = slots
+            .begin(start(1, false, 10), Some(ended.slot), || None)
+            .unwrap();
         assert_eq!(first.index(), second.index());
         assert!(slots.get(first).is_none());
         assert!(slots.finish(first, || 11, &mut Finished::blank()).is_none());

@@ -4,7 +4,6 @@
 //! of the next buckets, and its home bucket counts it as displaced; a look-up goes on past its
 //! home bucket only if that count is above zero, so a miss usually reads one cache line.
 
-use std::ptr;
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -19,18 +18,7 @@ const RESERVED: u64 = u64::MAX;
 
 /// Where a span lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place(u32);
-
-impl Place {
-    /// Nowhere.
-    pub(super) const NONE: Place = Place(u32::MAX);
-}
-
-struct Found<'a> {
-    bucket: &'a Bucket,
-    way: usize,
-    is_displaced: bool,
-}
+pub(super) struct Place(pub(super) u32);
 
 #[derive(Debug)]
 pub(super) struct SpanTable {
@@ -74,19 +62,23 @@ impl SpanTable {
         bits.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift
     }
 
+    #[inline]
+    fn home_index(&self, span: u64) -> usize {
+        self.home(span) & (self.buckets.len() - 1)
+    }
+
     fn home_bucket(&self, span: u64) -> &Bucket {
-        &self.buckets[self.home(span) & (self.buckets.len() - 1)]
+        &self.buckets[self.home_index(span)]
     }
 
     /// Where else to look: first in the buckets after the home; where many threads have many spans, or
     /// ids are made otherwise, homes may lie on a heap: then in some at random.
-    fn elsewhere(&self, span: u64) -> impl Iterator<Item = &Bucket> {
+    fn elsewhere(&self, span: u64) -> impl Iterator<Item = usize> {
         let home = self.home(span);
         let next = (1..REACH).map(move |step| home + step);
         let random = (0..REACH as u64)
             .map(move |n| self.mix((span ^ span >> 29).wrapping_add(n << 54)) as usize);
-        next.chain(random)
-            .map(|at| &self.buckets[at & (self.buckets.len() - 1)])
+        next.chain(random).map(|at| at & (self.buckets.len() - 1))
     }
 
     /// False if there is no room near the span's home, nor elsewhere.
@@ -100,7 +92,8 @@ impl SpanTable {
         // First, so that who sees the key sees that there are keys elsewhere.
         let displaced = &self.home_bucket(span).displaced;
         displaced.fetch_add(1, AcqRel);
-        let inserted = self.elsewhere(span).any(|bucket| bucket.insert(span, word));
+        let mut elsewhere = self.elsewhere(span);
+        let inserted = elsewhere.any(|at| self.buckets[at].insert(span, word));
         if !inserted {
             displaced.fetch_sub(1, AcqRel);
         }
@@ -110,9 +103,9 @@ impl SpanTable {
     /// The word about a span, and its place.
     #[inline]
     pub(super) fn get(&self, span: u64) -> Option<(u64, Place)> {
-        let found = self.find(span)?;
-        let value = &found.bucket.values[found.way];
-        Some((value.load(Relaxed), self.place(&found)))
+        let (at, way) = self.find(span)?;
+        let word = self.buckets[at].values[way].load(Relaxed);
+        Some((word, Place((at * WAYS + way) as u32)))
     }
 
     /// Whether a span is still in its place.
@@ -124,45 +117,34 @@ impl SpanTable {
 
     #[inline]
     pub(super) fn remove(&self, span: u64) -> Option<u64> {
-        let found = self.find(span)?;
-        let word = found.bucket.values[found.way].load(Relaxed);
+        let (at, way) = self.find(span)?;
+        let bucket = &self.buckets[at];
+        let word = bucket.values[way].load(Relaxed);
         // Release: the value was read before the place is given away.
-        found.bucket.keys[found.way].store(0, Release);
-        if found.is_displaced {
-            self.home_bucket(span).displaced.fetch_sub(1, AcqRel);
+        bucket.keys[way].store(0, Release);
+        let home = self.home_index(span);
+        if at != home {
+            self.buckets[home].displaced.fetch_sub(1, AcqRel);
         }
         Some(word)
     }
 
+    /// Its bucket, and where in it.
     #[inline]
-    fn place(&self, found: &Found<'_>) -> Place {
-        let bytes = ptr::from_ref(found.bucket).addr() - self.buckets.as_ptr().addr();
-        Place((bytes / size_of::<Bucket>() * WAYS + found.way) as u32)
-    }
-
-    #[inline]
-    fn find(&self, span: u64) -> Option<Found<'_>> {
-        let bucket = self.home_bucket(span);
+    fn find(&self, span: u64) -> Option<(usize, usize)> {
+        let at = self.home_index(span);
+        let bucket = &self.buckets[at];
         match bucket.find(span) {
-            Some(way) => Some(Found {
-                bucket,
-                way,
-                is_displaced: false,
-            }),
+            Some(way) => Some((at, way)),
             None if bucket.displaced.load(Acquire) == 0 => None,
             None => self.find_elsewhere(span),
         }
     }
 
     #[cold]
-    fn find_elsewhere(&self, span: u64) -> Option<Found<'_>> {
-        self.elsewhere(span).find_map(|bucket| {
-            Some(Found {
-                bucket,
-                way: bucket.find(span)?,
-                is_displaced: true,
-            })
-        })
+    fn find_elsewhere(&self, span: u64) -> Option<(usize, usize)> {
+        let mut elsewhere = self.elsewhere(span);
+        elsewhere.find_map(|at| Some((at, self.buckets[at].find(span)?)))
     }
 }
 

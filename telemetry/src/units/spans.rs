@@ -72,9 +72,10 @@ pub(crate) struct Known {
     pub(crate) member: Membership,
     /// What the details call it: no other span of the unit is called that.
     pub(crate) detail: u64,
-    /// Its record, if nobody but telemetry has it.
-    pub(crate) lean: Option<LeanRef>,
-    place: Place,
+    /// Its record, marked as in the table, if nobody but telemetry has it; else its place in the table.
+    ///
+    /// PERF: one word, as the others: what is entered is copied.
+    at: u64,
 }
 
 impl Known {
@@ -82,9 +83,14 @@ impl Known {
     pub(crate) const NOTHING: Known = Known {
         member: Membership::NONE,
         detail: 0,
-        lean: None,
-        place: Place::NONE,
+        at: 0,
     };
+
+    /// Its record, if nobody but telemetry has it.
+    #[inline]
+    pub(crate) fn lean(&self) -> Option<LeanRef> {
+        (self.at & LEAN != 0).then_some(LeanRef(self.at as u32))
+    }
 }
 
 /// The spans that belong to units.
@@ -114,8 +120,7 @@ impl Spans {
             return Some(Known {
                 member: Membership(word),
                 detail: span,
-                lean: None,
-                place,
+                at: u64::from(place.0),
             });
         }
         let lean = LeanRef(word as u32);
@@ -124,22 +129,18 @@ impl Spans {
         record.is_held().then(|| Known {
             member: record.member(),
             detail: record.detail(lean),
-            lean: Some(lean),
-            place,
+            at: word,
         })
     }
 
     /// Whether the span is not over. `span`: its id.
     #[inline]
     pub(crate) fn lives(&self, span: u64, known: &Known) -> bool {
-        match known.lean {
-            None => self.table.is_at(known.place, span),
+        match known.lean() {
+            None => self.table.is_at(Place(known.at as u32), span),
             Some(lean) => {
                 let record = self.lean.at(lean.0);
-                // Its record may have been another span's since.
-                record.is_some_and(|record| {
-                    record.is_held() && record.detail(lean) == known.detail
-                })
+                record.is_some_and(|record| record.detail(lean) == known.detail)
             }
         }
     }
@@ -212,9 +213,7 @@ impl Spans {
         let known = Known {
             member: start.member,
             detail: record.detail(lean),
-            lean: Some(lean),
-            // Not needed: its record tells whether it lives.
-            place: Place::NONE,
+            at: LEAN | u64::from(lean.0),
         };
         Some((record.id(), known))
     }
@@ -288,7 +287,10 @@ mod tests {
         assert_eq!(spans.get(500), None, "a blank");
         let (id, known) = spans.begin(record, start(None, Some(9))).unwrap();
         let found = spans.get(500).unwrap();
-        assert_eq!((id, found.member, found.detail), (500, known.member, known.detail));
+        assert_eq!(
+            (id, found.member, found.detail),
+            (500, known.member, known.detail)
+        );
         assert!(spans.lives(500, &found));
         let lean = spans.lean(500).unwrap();
         assert_eq!(spans.outer(lean), Some(9));
@@ -317,7 +319,10 @@ mod tests {
         assert!(spans.insert(1, shared));
         let _blank = spans.adopt(2).unwrap();
         let known = spans.get(1).unwrap();
-        assert_eq!((known.member, known.detail, known.lean), (shared, 1, None));
+        assert_eq!(
+            (known.member, known.detail, known.lean()),
+            (shared, 1, None)
+        );
         assert_eq!((spans.lean(1), spans.get(3)), (None, None));
         assert!(spans.lives(1, &known));
         assert_eq!(spans.remove(1), Some(shared));
@@ -331,7 +336,7 @@ mod tests {
         let mut record = spans.adopt(7).unwrap();
         for _ in 0..200 {
             let (_, known) = spans.begin(record, start(None, None)).unwrap();
-            let lean = known.lean.unwrap();
+            let lean = known.lean().unwrap();
             (0..3).for_each(|_| spans.hold(lean));
             let ends = std::thread::scope(|threads| {
                 let release = || (0..2).filter_map(|_| spans.release(lean)).collect();
