@@ -67,6 +67,8 @@ use tracing_subscriber::registry::LookupSpan;
 ///   the current one while they are told of a span that is made inside; without `Lean` they find none.
 /// * Code that looks a lean span up in the `Registry` by its id finds one that is hidden from all layers,
 ///   as without `Lean`; but its metadata may be those of another lean span, and it has no parent.
+/// * A lean span whose guard was forgotten, or dropped on another thread, may be over sooner: without
+///   `Lean`, a span that others see inside it keeps it. What its thread makes then is in no span.
 /// * The id of a lean span that has ended may soon be that of a new one. To use the handle of an ended
 ///   span is a mistake for which the `Registry` panics; here it may be another span's.
 /// * It has no `LookupSpan`, so that most layers cannot be put on top of it. One that can is not told of

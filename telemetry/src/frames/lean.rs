@@ -112,16 +112,6 @@ pub(crate) fn current_lean(core: &Arc<Core>) -> Option<LeanRef> {
     })?
 }
 
-/// Whether the span that the thread has entered last is over, so that it is in none; without lean ones the
-/// subscriber would say so.
-pub(crate) fn is_in_nothing(core: &Arc<Core>) -> bool {
-    let is_over = with(|all| {
-        let innermost = all.known_link(core)?.innermost(core);
-        Some(matches!(innermost, Innermost::Over))
-    });
-    is_over.flatten().unwrap_or(false)
-}
-
 thread_local! {
     /// What an instance is to take for the parent of the span that is being made.
     static PARENT_OF_NEW: Cell<Option<(usize, u64)>> = const { Cell::new(None) };

@@ -8,15 +8,14 @@ mod link;
 mod stack;
 
 pub(crate) use entered::{Has, Passed, ends, enter, enter_other, exit, tidy};
-pub(crate) use lean::{
-    Around, Made, current_lean, give_back, is_in_nothing, make, parent_of_new, with_parent,
-};
+pub(crate) use lean::{Around, Made, current_lean, give_back, make, parent_of_new, with_parent};
 pub(crate) use link::{begin, detail, ended, hand_on, suppress};
 
 use crate::core::Core;
 use crate::system::RANDOM_BITS;
 use crate::units::{Membership, SlotRef};
 use link::Link;
+use stack::Innermost;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -81,6 +80,16 @@ pub(crate) fn current_in(core: &Core) -> Option<(u64, Membership)> {
         };
         Some((known.detail, known.member.of_child()))
     })?
+}
+
+/// Whether the span that the thread has entered last is over, so that it is in none. A subscriber to which
+/// it was lean cannot say so.
+pub(crate) fn is_in_nothing(core: &Core) -> bool {
+    let is_over = with(|all| {
+        let innermost = all.known_link(core)?.innermost(core);
+        Some(matches!(innermost, Innermost::Over))
+    });
+    is_over.flatten().unwrap_or(false)
 }
 
 /// The unit that this thread works for in each instance: the innermost that is not over.

@@ -68,10 +68,11 @@ impl Tracker {
         };
         let direct = match event.parent() {
             Some(parent) => in_span(parent.into_u64()),
-            None if event.is_contextual() => {
-                let current = frames::current_in(&self.core);
-                current.map(|(parent, member)| Place { parent, member })
-            }
+            None if event.is_contextual() => match frames::current_in(&self.core) {
+                Some((parent, member)) => Some(Place { parent, member }),
+                None if frames::is_in_nothing(&self.core) => return None,
+                None => None,
+            },
             None => None,
         };
         direct.or_else(|| elsewhere(&in_span))
