@@ -4,6 +4,8 @@
 //! Wrong use (a reference given back twice, a segment closed on another thread) gives wrong
 //! figures, never undefined behaviour: the memory of a unit is only ever reused for units.
 
+pub use crate::fork::{Guard, Lock, generation, is_child};
+
 use crate::engine;
 use crate::{Unit, Usage};
 
