@@ -34,13 +34,15 @@ const STORES_ARE_VISIBLE: Duration = Duration::from_micros(50);
 /// How others talk to the thread.
 pub(crate) struct Background {
     thread: OnceLock<Thread>,
-    /// The process that the thread is in.
+    /// The process that the thread is in, of a line of forks.
     process: u32,
     /// Something came in since the last flush.
     dirty: AtomicBool,
     /// Flushes asked for, in all.
     asked: AtomicU64,
     stop: AtomicBool,
+    /// The thread has ended.
+    stopped: AtomicBool,
     progress: Mutex<Progress>,
     progressed: Condvar,
 }
@@ -56,10 +58,11 @@ impl Background {
     pub(crate) fn new() -> Self {
         Background {
             thread: OnceLock::new(),
-            process: std::process::id(),
+            process: alloc_tracker::raw::generation(),
             dirty: AtomicBool::new(false),
             asked: AtomicU64::new(0),
             stop: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
             progress: Mutex::default(),
             progressed: Condvar::new(),
         }
@@ -104,7 +107,7 @@ impl Background {
 
     /// Whether this process was forked from the one that started the thread: it has none then.
     pub(crate) fn is_forked(&self) -> bool {
-        self.process != std::process::id()
+        self.process != alloc_tracker::raw::generation()
     }
 
     /// Has everything written out; false if that took longer than `within`.
@@ -136,8 +139,8 @@ impl Background {
 
     /// Whether the thread has ended, and reads nothing any more.
     pub(crate) fn has_stopped(&self) -> bool {
-        let progress = self.progress.lock();
-        progress.unwrap_or_else(PoisonError::into_inner).stopped
+        // Acquire what the thread did before.
+        self.stopped.load(Acquire)
     }
 
     fn wake(&self) {
@@ -301,6 +304,7 @@ struct ReportStopped(Arc<Core>);
 impl Drop for ReportStopped {
     fn drop(&mut self) {
         self.0.abandon_incidents();
+        self.0.background.stopped.store(true, Release);
         self.0.background.report(|progress| progress.stopped = true);
     }
 }

@@ -4,11 +4,11 @@ use crate::events::Events;
 use crate::exemplars::Outcome;
 use crate::output::Item;
 use crate::units::Finished;
+use alloc_tracker::raw::Lock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 
 /// What became of everything, and what it cost.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct Ledger {
     /// Which share of the events that passed the limit of their call site is written now, so that
     /// the output keeps its own limit. `None` without an exporter.
     pub event_probability: Option<f64>,
+    /// This is the ledger of a forked child: what was counted here is in it, and is written nowhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forked: bool,
     /// What telemetry itself cost.
     pub cost: Cost,
 }
@@ -96,7 +99,7 @@ pub(crate) enum UnitDrop {
     TooManySpans,
     /// It ended after `shutdown`.
     ShutDown,
-    /// It ended in a process that was forked, where its figures cannot be read.
+    /// It ended in the child of a fork, where its figures cannot be read.
     Forked,
 }
 
@@ -123,17 +126,25 @@ impl UnitDrop {
 enum Lost {
     QueueFull,
     ShutDown,
+    /// In the child of a fork, which has nobody to write it.
+    Forked,
     /// No exporter took it.
     WriteFailed,
 }
 
 impl Lost {
-    const ALL: [Lost; 3] = [Lost::QueueFull, Lost::ShutDown, Lost::WriteFailed];
+    const ALL: [Lost; 4] = [
+        Lost::QueueFull,
+        Lost::ShutDown,
+        Lost::Forked,
+        Lost::WriteFailed,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Lost::QueueFull => "queue_full",
             Lost::ShutDown => "shut_down",
+            Lost::Forked => "forked",
             Lost::WriteFailed => "write_failed",
         }
     }
@@ -157,6 +168,10 @@ impl Written {
 
     pub(crate) fn shut_down(&self) {
         self.lost[Lost::ShutDown as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn forked(&self) {
+        self.lost[Lost::Forked as usize].fetch_add(1, Relaxed);
     }
 
     /// So many that were kept were not written after all.
@@ -217,7 +232,7 @@ pub(crate) struct Counters {
     exemplars_not_chosen: AtomicU64,
     exemplars_rate_limited: AtomicU64,
     records_kept: AtomicU64,
-    records_dropped: Mutex<BTreeMap<String, u64>>,
+    records_dropped: Lock<BTreeMap<String, u64>>,
     bytes: AtomicU64,
     /// Nanoseconds plus one; 0 is unknown.
     cpu: AtomicU64,
@@ -265,10 +280,7 @@ impl Counters {
     }
 
     pub(crate) fn records_dropped(&self, records: u64, why: &str) {
-        let mut dropped = self
-            .records_dropped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut dropped = self.records_dropped.lock();
         *dropped.entry(why.to_owned()).or_default() += records;
     }
 
@@ -285,15 +297,11 @@ impl Counters {
     }
 
     /// `rate_limited`: how many events limits kept back.
-    pub(crate) fn ledger(&self, events: &Events, rate_limited: u64) -> Ledger {
+    pub(crate) fn ledger(&self, events: &Events, rate_limited: u64, forked: bool) -> Ledger {
         let units_dropped = UnitDrop::ALL.into_iter();
         let units_dropped =
             units_dropped.map(|why| (why.name(), self.units_dropped[why as usize].load(Relaxed)));
-        let records_dropped = self
-            .records_dropped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let records_dropped = self.records_dropped.lock().clone();
         let timed = self.timed_units.load(Relaxed);
         Ledger {
             units: Stream::new(self.units_kept.load(Relaxed), named(units_dropped)),
@@ -304,6 +312,7 @@ impl Counters {
             ),
             event_probability: events.are_on().then(|| events.probability()),
             records: Stream::new(self.records_kept.load(Relaxed), records_dropped),
+            forked,
             cost: Cost {
                 cpu_seconds: self.own_cpu_ns().map(|ns| ns as f64 / 1e9),
                 bytes: self.bytes.load(Relaxed),

@@ -49,6 +49,13 @@ impl fmt::Display for Snapshot {
             writeln!(f, "\nIn progress: {now} {}", self.label(unit))?;
         }
         self.write_over_budget(f)?;
+        if self.ledger.forked {
+            writeln!(
+                f,
+                "\nThis process was forked from the one that built telemetry: what it counts is \
+                 written nowhere."
+            )?;
+        }
         let lost = self.ledger.units.dropped_total();
         if lost > 0 {
             writeln!(

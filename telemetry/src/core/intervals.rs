@@ -1,6 +1,6 @@
 //! From the rings of ended units to histograms: of the interval since the last flush, and of all time.
 
-use super::{Core, lock};
+use super::Core;
 use crate::aggregate::{Aggregate, KindCosts, Metric};
 use crate::budgets::Over;
 use crate::costs::{Costs, Distributed, TotalCosts};
@@ -9,7 +9,7 @@ use crate::ledger::UnitCounts;
 use crate::shard::Shard;
 use crate::snapshot::{Snapshot, UnitSnapshot};
 use crate::units::{Finished, KindId};
-use std::sync::TryLockError;
+use alloc_tracker::raw::Guard;
 
 pub(super) struct Totals {
     /// All before the last flush.
@@ -48,25 +48,28 @@ pub(crate) struct Broken {
 }
 
 impl Core {
-    /// Moves what is in one shard's ring into the histograms.
-    pub(crate) fn drain(&self, shard: &Shard) {
-        self.drain_into(shard, &mut lock(&self.incoming));
+    /// Moves what is in one shard's ring into the histograms. False in the child of a fork where none
+    /// can be had: it stays where it is.
+    pub(crate) fn drain(&self, shard: &Shard) -> bool {
+        let mut incoming = self.incoming.lock();
+        let can_be_read = incoming.is_shared();
+        if can_be_read {
+            self.drain_into(shard, &mut incoming);
+        }
+        can_be_read
     }
 
     /// The same, unless somebody else is at the histograms.
     pub(crate) fn drain_if_free(&self, shard: &Shard) {
-        match self.incoming.try_lock() {
-            Ok(mut incoming) => self.drain_into(shard, &mut incoming),
-            Err(TryLockError::Poisoned(poisoned)) => {
-                self.drain_into(shard, &mut poisoned.into_inner());
-            }
-            Err(TryLockError::WouldBlock) => {}
+        let incoming = self.incoming.try_lock();
+        if let Some(mut incoming) = incoming.filter(Guard::is_shared) {
+            self.drain_into(shard, &mut incoming);
         }
     }
 
     /// Takes in a unit that ended where no ring can be had.
     pub(crate) fn take_in(&self, unit: &Finished) {
-        let mut incoming = lock(&self.incoming);
+        let mut incoming = self.incoming.lock();
         let mut counts = UnitCounts::default();
         alloc_tracker::excluded(|| self.record(unit, &mut incoming, &mut counts));
         self.counters.add(&counts);
@@ -103,7 +106,7 @@ impl Core {
     pub(crate) fn snapshot(&self) -> Snapshot {
         // Bringing up to date is telemetry's expense; the snapshot is the caller's.
         alloc_tracker::excluded(|| self.collect());
-        let totals = lock(&self.totals);
+        let totals = self.totals.lock();
         let units = self.kinds.all().filter_map(|(id, _)| {
             let costs = alloc_tracker::excluded(|| self.costs_of(id, &totals.flushed));
             let unit = costs
@@ -125,7 +128,7 @@ impl Core {
         kind: KindId,
         flushed: &Aggregate<TotalCosts>,
     ) -> Option<KindCosts<TotalCosts>> {
-        let incoming = lock(&self.incoming).of(kind).cloned();
+        let incoming = self.incoming.lock().of(kind).cloned();
         let mut costs = match flushed.of(kind) {
             Some(flushed) => flushed.clone(),
             None => KindCosts::new(),
@@ -140,7 +143,7 @@ impl Core {
     /// that `watches`.
     pub(crate) fn end_interval(&self, watches: bool) -> Option<Interval> {
         self.collect();
-        let mut totals = lock(&self.totals);
+        let mut totals = self.totals.lock();
         let totals = &mut *totals;
         let now = self.clock.now();
         let lasted = now.saturating_sub(std::mem::replace(&mut totals.interval_start, now));
@@ -152,7 +155,7 @@ impl Core {
         let mut counts = Vec::new();
         for (id, kind) in self.kinds.all() {
             {
-                let mut incoming = lock(&self.incoming);
+                let mut incoming = self.incoming.lock();
                 if incoming.of(id).is_none() {
                     counts.push(0);
                     continue;

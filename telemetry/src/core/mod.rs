@@ -22,10 +22,10 @@ use crate::ledger::{Counters, Ledger, UnitDrop};
 use crate::output::Queue;
 use crate::system::Sampling;
 use crate::units::{Kinds, Slots, Spans};
+use alloc_tracker::raw::Lock;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) struct Core {
     /// Tells instances apart in the thread-locals.
@@ -47,11 +47,12 @@ pub(crate) struct Core {
     pub(crate) incidents: Incidents,
     detail_words: usize,
     exemplar_ids: AtomicU64,
-    shards: Mutex<Shards>,
+    // A panic while one of these is held leaves figures that are a unit short, not broken ones.
+    shards: Lock<Shards>,
     /// What came in since the last flush. Held for as long as it takes to read one ring, or one
     /// kind's histograms; never for a report.
-    incoming: Mutex<Aggregate<Costs>>,
-    totals: Mutex<Totals>,
+    incoming: Lock<Aggregate<Costs>>,
+    totals: Lock<Totals>,
 }
 
 /// What an instance is made of; see the builder.
@@ -105,9 +106,9 @@ impl Core {
                 0
             },
             exemplar_ids: AtomicU64::new(first_exemplar_id()),
-            shards: Mutex::default(),
-            incoming: Mutex::default(),
-            totals: Mutex::default(),
+            shards: Lock::new(),
+            incoming: Lock::new(),
+            totals: Lock::new(),
         }
     }
 
@@ -131,7 +132,8 @@ impl Core {
     /// The ledger without what is still in the rings.
     pub(crate) fn ledger_so_far(&self) -> Ledger {
         let rate_limited = alloc_tracker::excluded(|| {
-            if self.background.has_stopped() {
+            // A child does not read the queue.
+            if self.background.has_stopped() && !self.background.is_forked() {
                 // What was handed over too late: nobody writes it any more.
                 for item in self.queue.drain() {
                     self.counters.shut_down(&item);
@@ -139,7 +141,8 @@ impl Core {
             }
             self.events_rate_limited()
         });
-        self.counters.ledger(&self.events, rate_limited)
+        let forked = self.background.is_forked();
+        self.counters.ledger(&self.events, rate_limited, forked)
     }
 }
 
@@ -147,11 +150,6 @@ impl Core {
 fn first_exemplar_id() -> u64 {
     // The standard library's keys are random.
     RandomState::new().build_hasher().finish() >> 8
-}
-
-/// A panic while a lock is held leaves figures that are a unit short, not broken ones.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Core {

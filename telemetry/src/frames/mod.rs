@@ -11,7 +11,7 @@ pub(crate) use lean::{
     Around, Made, current_lean, give_back, make, other_enters, other_leaves, parent_of_new,
     with_parent,
 };
-pub(crate) use link::{begin, detail, ended, hand_on, suppress};
+pub(crate) use link::{begin, detail, ended, hand_on, shard, suppress};
 
 use crate::core::Core;
 use crate::system::{RANDOM_BITS, Started};

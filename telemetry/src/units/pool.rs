@@ -1,6 +1,7 @@
 //! Things that are taken, given back and taken again: they lie in chunks that are made as they are
 //! needed, up to a fixed number, and are never given up.
 
+use alloc_tracker::raw::is_child;
 use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
@@ -81,8 +82,12 @@ impl<T: Pooled> Pool<T> {
             .len
             .fetch_update(Relaxed, Relaxed, |len| (len < most).then_some(len + 1))
             .ok()?;
-        self.chunks[index as usize / CHUNK]
-            .get_or_init(|| alloc_tracker::excluded(|| (0..CHUNK).map(|_| T::new()).collect()));
+        let chunk = &self.chunks[index as usize / CHUNK];
+        if !(index as usize).is_multiple_of(CHUNK) && chunk.get().is_none() && is_child() {
+            // Whoever took the first of the chunk was to make it, and may not have been forked.
+            return None;
+        }
+        chunk.get_or_init(|| alloc_tracker::excluded(|| (0..CHUNK).map(|_| T::new()).collect()));
         Some(Taken(index))
     }
 
