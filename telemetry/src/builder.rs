@@ -1,7 +1,8 @@
 //! Configuration, checked before anything starts.
 
-use crate::background::Background;
+use crate::background;
 use crate::budgets::Budgets;
+use crate::calendar::Calendar;
 use crate::core::{Bounds, Core, Setup};
 use crate::events::Events;
 use crate::exemplars::HeadSample;
@@ -18,12 +19,13 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Configures a [`Telemetry`]. Everything has a default.
 #[must_use = "nothing happens until `build`"]
 pub struct Builder {
     service: String,
+    calendar: Calendar,
     units: Result<UnitFilter, ParseFilterError>,
     budgets: Budgets,
     events: Result<EventFilter, ParseFilterError>,
@@ -45,6 +47,7 @@ impl Builder {
     pub(crate) fn new() -> Self {
         Builder {
             service: String::from("service"),
+            calendar: Calendar::default(),
             units: Ok(UnitFilter::default()),
             budgets: Budgets::default(),
             events: Ok(EventFilter::default()),
@@ -77,6 +80,18 @@ impl Builder {
     /// The name of the service, which every record carries. Default: `service`.
     pub fn service(mut self, name: impl Into<String>) -> Self {
         self.service = name.into();
+        self
+    }
+
+    /// What says the time that records carry; default: [`SystemTime::now`]. For tests, and for a service
+    /// that knows the time better than its system. It may jump: how long things take, and when they
+    /// happen, goes by the monotonic clock. A time before the year 0 or after 9999 is written as the
+    /// nearest that can be.
+    ///
+    /// It is called for every record, and for events and exemplars on the thread that they happen on. It
+    /// must be quick. If it panics there, the system's time is taken.
+    pub fn calendar(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.calendar = Calendar::of(now);
         self
     }
 
@@ -303,6 +318,7 @@ impl Builder {
         let interest = Interest::new(units.clone(), has_exporters.then_some(events));
         let core = Arc::new(Core::new(Setup {
             service: self.service,
+            calendar: self.calendar,
             units,
             budgets: self.budgets,
             events: Events::new(interest.clone(), event_rate, error_rate),
@@ -312,9 +328,13 @@ impl Builder {
             bounds: self.bounds,
             incidents: self.incidents,
         }));
-        let (flush_every, watches) = (self.flush_every, watches.collect());
-        Background::start(&core, self.exporters, flush_every, self.output, watches)
-            .map_err(BuildError::Thread)?;
+        let thread = background::Setup {
+            exporters: self.exporters,
+            flush_every: self.flush_every,
+            output: self.output,
+            watches: watches.collect(),
+        };
+        background::start(&core, thread).map_err(BuildError::Thread)?;
         // From here on an error ends the thread again.
         let telemetry = Telemetry::new(Arc::clone(&core));
         #[cfg(all(feature = "signal", target_os = "linux"))]

@@ -27,6 +27,10 @@ pub struct Ledger {
     /// Which share of the events that passed the limit of their call site is written now, so that
     /// the output keeps its own limit. `None` without an exporter.
     pub event_probability: Option<f64>,
+    /// Panics on telemetry's own thread, each caught: what it was about to write is missing from the
+    /// records, and the thread goes on. Those of exporters at work are in `records`.
+    #[serde(default)]
+    pub panics: u64,
     /// This is the ledger of a forked child: what was counted here is in it, and is written nowhere.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forked: bool,
@@ -176,8 +180,13 @@ impl Written {
 
     /// So many that were kept were not written after all.
     pub(crate) fn write_failed(&self, times: u64) {
-        self.lost[Lost::WriteFailed as usize].fetch_add(times, Relaxed);
+        self.lose(times);
         self.kept.fetch_sub(times, Relaxed);
+    }
+
+    /// So many were not written.
+    pub(crate) fn lose(&self, times: u64) {
+        self.lost[Lost::WriteFailed as usize].fetch_add(times, Relaxed);
     }
 
     fn stream(&self) -> Stream {
@@ -234,6 +243,7 @@ pub(crate) struct Counters {
     records_kept: AtomicU64,
     records_dropped: Lock<BTreeMap<String, u64>>,
     bytes: AtomicU64,
+    panics: AtomicU64,
     /// Nanoseconds plus one; 0 is unknown.
     cpu: AtomicU64,
 }
@@ -284,6 +294,16 @@ impl Counters {
         *dropped.entry(why.to_owned()).or_default() += records;
     }
 
+    /// Something panicked on the background thread.
+    pub(crate) fn panicked(&self) {
+        self.panics.fetch_add(1, Relaxed);
+    }
+
+    /// How often something did.
+    pub(crate) fn panics(&self) -> u64 {
+        self.panics.load(Relaxed)
+    }
+
     /// Notes the CPU time of the calling thread, which is the background thread.
     pub(crate) fn note_own_cpu(&self) {
         if let Ok(ns) = own_cpu_ns() {
@@ -312,6 +332,7 @@ impl Counters {
             ),
             event_probability: events.are_on().then(|| events.probability()),
             records: Stream::new(self.records_kept.load(Relaxed), records_dropped),
+            panics: self.panics(),
             forked,
             cost: Cost {
                 cpu_seconds: self.own_cpu_ns().map(|ns| ns as f64 / 1e9),

@@ -2,6 +2,7 @@
 
 use crate::aggregate::{KindCosts, Metric};
 use crate::budgets::{Limit, Over};
+use crate::calendar::timestamp;
 use crate::core::Core;
 use crate::costs::Distributed;
 use crate::human;
@@ -10,7 +11,6 @@ use crate::system::Sampling;
 use crate::units::KindId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 /// The cost of every kind of unit, at one moment. Displayed, it is a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -215,18 +215,13 @@ impl Snapshot {
         UnitSnapshot::sort(&mut units);
         Snapshot {
             v: 1,
-            ts: timestamp(SystemTime::now()),
+            ts: timestamp(core.calendar.now()),
             service: core.service.clone(),
             seconds: nanoseconds as f64 / 1e9,
             units,
             ledger: core.ledger_so_far(),
         }
     }
-}
-
-/// RFC 3339, in UTC, with milliseconds.
-pub(crate) fn timestamp(at: SystemTime) -> String {
-    humantime::format_rfc3339_millis(at).to_string()
 }
 
 fn metrics<C: Distributed>(

@@ -93,18 +93,20 @@ impl Telemetry {
     /// # Errors
     ///
     /// If an exporter is so slow that it is not finished `within` this time. The thread then ends
-    /// by itself once the exporter returns. Also in a process that was forked from the one that
-    /// built the telemetry.
+    /// by itself once the exporter returns. If something panicked on telemetry's own thread, or in an
+    /// exporter that was dropped: what was about to be written then is lost, and everything else was
+    /// written. And, at once, in a process that was forked from the one that built the telemetry.
     pub fn shutdown(&self, within: Duration) -> Result<Ledger, ShutdownError> {
-        if self.core.background.stop(within) {
-            Ok(self.ledger())
-        } else {
-            Err(ShutdownError {
-                forked: self.core.background.is_forked(),
-                within,
-                ledger: Box::new(self.ledger()),
-            })
+        let in_time = self.core.background.stop(within);
+        let ledger = self.ledger();
+        if in_time && ledger.panics == 0 {
+            return Ok(ledger);
         }
+        Err(ShutdownError {
+            in_time,
+            within,
+            ledger: Box::new(ledger),
+        })
     }
 }
 
@@ -114,10 +116,10 @@ impl Drop for Telemetry {
     }
 }
 
-/// The exporters were not finished in time.
+/// Not everything was written, or not in time.
 #[derive(Debug)]
 pub struct ShutdownError {
-    forked: bool,
+    in_time: bool,
     within: Duration,
     ledger: Box<Ledger>,
 }
@@ -131,10 +133,22 @@ impl ShutdownError {
 
 impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.forked {
+        if self.ledger.forked {
             return f.write_str(
                 "telemetry cannot finish: this process was forked from the one that built it, and \
                  threads do not survive a fork; build telemetry after forking",
+            );
+        }
+        if self.in_time {
+            let times = match self.ledger.panics {
+                1 => "once".to_owned(),
+                n => format!("{n} times"),
+            };
+            return write!(
+                f,
+                "telemetry's own thread panicked {times}, and went on: what it was about to write is \
+                 missing from the records, and exporters may not have finished; the panic's message, \
+                 on standard error as a rule, says where"
             );
         }
         write!(

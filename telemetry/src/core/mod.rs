@@ -11,6 +11,7 @@ use shards::Shards;
 use crate::aggregate::Aggregate;
 use crate::background::Background;
 use crate::budgets::Budgets;
+use crate::calendar::Calendar;
 use crate::callsites::CallSites;
 use crate::clock::Clock;
 use crate::costs::Costs;
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     pub(crate) id: usize,
     pub(crate) service: String,
     pub(crate) clock: Clock,
+    pub(crate) calendar: Calendar,
     pub(crate) sampling: Sampling,
     pub(crate) callsites: CallSites,
     pub(crate) kinds: Kinds,
@@ -59,6 +61,7 @@ pub(crate) struct Core {
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) service: String,
+    pub(crate) calendar: Calendar,
     pub(crate) units: UnitFilter,
     pub(crate) budgets: Budgets,
     pub(crate) events: Events,
@@ -87,6 +90,7 @@ impl Core {
             id: NEXT_ID.fetch_add(1, Relaxed),
             service: setup.service,
             clock: Clock::new(),
+            calendar: setup.calendar,
             sampling: setup.sampling,
             callsites: CallSites::new(),
             kinds: Kinds::new(setup.units, setup.budgets, bounds.kinds),

@@ -10,7 +10,6 @@ use crate::units::{Ended, Finished, KindId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::SystemTime;
 
 /// The shards of all threads, and what is remembered of those that have ended.
 #[derive(Debug, Default)]
@@ -52,7 +51,7 @@ impl Core {
             id: self.exemplar_ids.fetch_add(1, Relaxed),
             kept,
             unit: *unit,
-            ended: SystemTime::now(),
+            ended: self.calendar.now(),
             started: ended.started,
             entries,
             whole,

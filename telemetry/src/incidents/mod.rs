@@ -284,10 +284,13 @@ impl Core {
         !state.over.is_empty()
     }
 
-    /// The background thread ends, however: everything is as before.
-    pub(crate) fn abandon_incidents(&self) {
+    /// Everything is as before the first of them, whatever happened. `closed`: the background thread
+    /// ends, and with it incidents.
+    pub(crate) fn abandon_incidents(&self, closed: bool) {
+        // First: what follows may panic as well.
+        self.incidents.due.store(NEVER, Relaxed);
         let mut state = self.incidents.state();
-        state.closed = true;
+        state.closed |= closed;
         state.active.clear();
         let _ = self.apply(&mut state, self.clock.now());
     }

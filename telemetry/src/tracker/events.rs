@@ -113,7 +113,8 @@ impl Tracker {
         };
         alloc_tracker::excluded(|| {
             let unit = unit.map(Slot::kind);
-            let captured = Captured::new((site, metadata), now, &fields, unit, weight);
+            let moment = (core.calendar.now(), now);
+            let captured = Captured::new((site, metadata), moment, &fields, unit, weight);
             if core.background.is_forked() {
                 core.counters.events.forked();
                 core.events.keep_back(site, now);
