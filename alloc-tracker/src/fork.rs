@@ -157,7 +157,10 @@ impl<T: Default> Place<T> {
     fn held<'a>(&'a self, mut guard: MutexGuard<'a, Option<T>>, generation: u32) -> Held<'a, T> {
         // Relaxed: it is read by who finds the mutex held, as a hint; the mutex orders the value.
         self.holder.store(generation, Relaxed);
-        guard.get_or_insert_default();
+        if guard.is_none() {
+            // Not at the expense of who happens to come first.
+            *guard = Some(crate::excluded(T::default));
+        }
         Held {
             _says_so: SaysSo(&self.holder),
             guard,
