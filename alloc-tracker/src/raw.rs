@@ -47,6 +47,11 @@ impl UnitId {
         engine::UnitHandle::reclaim(self.0).map(Unit::from_handle)
     }
 
+    /// What every ended segment of the unit cost, on any thread; `None` if it is gone, or nobody counts.
+    pub fn ended_usage(self) -> Option<Usage> {
+        engine::UnitHandle::ended_usage_of(self.0)
+    }
+
     /// Ends the unit that this word owns a reference of: its figures, and a word that owns a
     /// reference of a new unit. Nobody works for the unit any more, not even the calling thread.
     ///

@@ -166,6 +166,8 @@ impl Call {
         for target in self.target.iter().chain(&self.others) {
             if let Some(unit) = target.core.slots.get(target.slot) {
                 each(unit);
+                // The unit may be in progress for long: what it does is to be written.
+                target.core.background.something_happened();
             }
         }
     }

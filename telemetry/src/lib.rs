@@ -116,7 +116,9 @@ pub use incidents::{Incident, IncidentError, IncidentId, Trigger};
 pub use layer::TelemetryLayer;
 pub use lean::Lean;
 pub use ledger::{Cost, Ledger, Stream};
-pub use snapshot::{BoundarySnapshot, BudgetSnapshot, Distribution, Snapshot, UnitSnapshot};
+pub use snapshot::{
+    BoundarySnapshot, BudgetSnapshot, Distribution, InProgress, Snapshot, UnitSnapshot,
+};
 pub use telemetry::{ShutdownError, Telemetry};
 
 /// The README's programs compile.

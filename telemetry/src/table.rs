@@ -1,7 +1,7 @@
 //! A snapshot as a table: three lines for each kind of unit, its p50, p99 and maximum.
 
 use crate::human;
-use crate::snapshot::{Distribution, Snapshot, UnitSnapshot};
+use crate::snapshot::{Distribution, InProgress, Snapshot, UnitSnapshot};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -45,8 +45,12 @@ impl fmt::Display for Snapshot {
             )?;
         }
         for unit in self.units.iter().filter(|unit| unit.in_flight > 0) {
-            let now = human::count(unit.in_flight);
-            writeln!(f, "\nIn progress: {now} {}", self.label(unit))?;
+            let (now, label) = (human::count(unit.in_flight), self.label(unit));
+            writeln!(
+                f,
+                "\nIn progress: {now} {label}{}",
+                so_far(&unit.in_progress)
+            )?;
         }
         self.write_over_budget(f)?;
         if self.ledger.forked {
@@ -113,6 +117,7 @@ fn header(boundaries: &[&str]) -> Vec<String> {
     fixed
         .chain(metrics)
         .map(str::to_owned)
+        .chain(["in progress".to_owned()])
         .chain(boundaries.iter().map(|name| format!("{name} calls")))
         .collect()
 }
@@ -126,8 +131,10 @@ fn unit_rows(unit: &UnitSnapshot, label: &str, boundaries: &[&str]) -> [Vec<Stri
         human::count(unit.count),
         human::count(unit.errors),
     ];
+    let mut in_progress = human::count(unit.in_flight);
     PICKS.map(|(name, pick)| {
         let head = std::mem::take(&mut head).into_iter();
+        let in_progress = std::mem::take(&mut in_progress);
         let metrics = METRICS
             .iter()
             .map(|(_, metric)| cell(unit.metric(metric), pick));
@@ -136,9 +143,25 @@ fn unit_rows(unit: &UnitSnapshot, label: &str, boundaries: &[&str]) -> [Vec<Stri
             .map(|name| cell(unit.boundaries.get(*name).map(|b| &b.calls), pick));
         head.chain([name.to_owned()])
             .chain(metrics)
+            .chain([in_progress])
             .chain(calls)
             .collect()
     })
+}
+
+/// What units in progress have cost, if they were worked for.
+fn so_far(units: &InProgress) -> String {
+    let cost = |metric: &str| units.cost(metric).filter(|&n| n > 0);
+    let mut figures = Vec::new();
+    figures.extend(cost("busy").map(|ns| format!("{} busy", human::duration(ns))));
+    figures.extend(cost("wakeups").map(|n| format!("{} wake-ups", human::count(n))));
+    figures.extend(cost("alloc_bytes").map(|n| format!("{} allocated", human::bytes(n))));
+    let crossed = units.boundaries.iter().filter(|(_, b)| b.calls > 0);
+    figures.extend(crossed.map(|(name, b)| format!("{} {name} calls", human::count(b.calls))));
+    match figures.is_empty() {
+        true => String::new(),
+        false => format!("; so far: {}", figures.join(", ")),
+    }
 }
 
 fn cell(distribution: Option<&Distribution>, pick: fn(&Distribution) -> u64) -> String {

@@ -1,6 +1,7 @@
 //! The state that the layer, the handle and the background thread share: what the threads hand over
 //! ([`shards`]), and what is made of it ([`intervals`]).
 
+mod in_progress;
 mod intervals;
 mod shards;
 

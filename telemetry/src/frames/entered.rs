@@ -172,6 +172,7 @@ pub(crate) fn exit(core: &Arc<Core>, span: u64, who: Has) -> Option<Passed> {
             (link.shard.details).exit(now, member.slot(), detail);
         }
         if work.is_none() {
+            core.background.something_happened();
             return Some(passed);
         }
         // Spans may be left in any order: if another span of the unit is still entered here, the
@@ -183,6 +184,9 @@ pub(crate) fn exit(core: &Arc<Core>, span: u64, who: Has) -> Option<Passed> {
             Some(other) => other.work = work,
             None => all.end_work(core, member.slot(), work, now),
         }
+        // PERF: two instructions. A unit that lasts, a connection say, ends nothing for a long time; what it
+        // costs meanwhile is written because of this.
+        core.background.something_happened();
         Some(passed)
     })?
 }

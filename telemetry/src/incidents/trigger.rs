@@ -4,8 +4,8 @@ use super::spec::Incident;
 use crate::snapshot::UnitSnapshot;
 use std::time::Duration;
 
-/// A condition on live figures, looked at at each flush, so only while units or events come in; when it
-/// holds, an incident begins.
+/// A condition on live figures, looked at at each flush, so only while units end or are worked for, or
+/// events come in; when it holds, an incident begins.
 ///
 /// ```
 /// use std::time::Duration;

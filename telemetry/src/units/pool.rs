@@ -107,6 +107,12 @@ impl<T: Pooled> Pool<T> {
         }
     }
 
+    /// Those that were made so far, taken or not, and where they lie.
+    pub(super) fn made(&self) -> impl Iterator<Item = (u32, &T)> {
+        let made = self.len.load(Relaxed);
+        (0..made).filter_map(|index| Some((index, self.at(index)?)))
+    }
+
     #[inline]
     pub(super) fn at(&self, index: u32) -> Option<&T> {
         let index = index as usize;

@@ -255,15 +255,28 @@ impl Slot {
     /// PERF: in place: with its boundaries it is 400 bytes, and every move of it is a copy.
     #[inline]
     pub(super) fn take(&self, now: impl FnOnce() -> u64, unit: &mut Finished) {
-        let started = self.started();
         let last_exit = self.last_exit.latest();
         let usage = Some(self.usage()).filter(Usage::is_tracked);
+        // A close can come long after the work: the last exit tells the truth, if there was one. A
+        // unit that was never entered lasted until now.
+        let end = if last_exit == 0 { now() } else { last_exit };
+        self.fill(end, usage, unit);
+    }
+
+    /// Fills in what the unit, which may be in progress, has cost until `now`: what a thread does for it is
+    /// in it when the thread leaves it. True if a thread has entered it, and none ever left it.
+    pub(super) fn so_far(&self, now: u64, unit: &mut Finished) -> bool {
+        let usage = UnitId(self.unit.load(Relaxed)).ended_usage();
+        self.fill(now, usage, unit);
+        unit.wakeups > 0 && self.last_exit.latest() == 0
+    }
+
+    #[inline(always)]
+    fn fill(&self, end: u64, usage: Option<Usage>, unit: &mut Finished) {
         let timed = self.timed.load(Relaxed);
         unit.kind = self.kind();
         unit.error = self.error.load(Relaxed);
-        // A close can come long after the work: the last exit tells the truth, if there was one. A
-        // unit that was never entered lasted until now.
-        unit.wall = (if last_exit == 0 { now() } else { last_exit }).saturating_sub(started);
+        unit.wall = end.saturating_sub(self.started());
         unit.busy = self.busy.sum();
         unit.wakeups = self.wakeups.sum();
         unit.retries = self.retries.load(Relaxed);
