@@ -188,6 +188,8 @@ impl Builder {
     /// whole number, as each unit of the sample stands for as many.
     ///
     /// An entry and exit of such a unit takes 1 to 2 µs more, with input and output 4 to 5 µs.
+    /// What asking adds to a unit's CPU time is measured at the start and subtracted
+    /// ([`Cost::cpu_reading_ns`](crate::Cost)); its `busy` and `wall` contain the questions at entries.
     /// Known on Linux only.
     pub fn system_sample(mut self, probability: f64) -> Self {
         self.system_sample = probability;

@@ -92,6 +92,11 @@ pub struct Cost {
     /// Time per unit on the application's threads, in nanoseconds: the mean of every 64th unit,
     /// the clock's own time included.
     pub ns_per_unit: Option<f64>,
+    /// What a reading of a thread's CPU clock takes, by that clock, in nanoseconds, as measured when
+    /// telemetry was built. Every entry of a unit that the system is asked about has half of one at its
+    /// begin and half of one at its end; so much is subtracted from its `cpu`. Known on Linux.
+    #[serde(default)]
+    pub cpu_reading_ns: Option<u64>,
 }
 
 /// Why a unit was not counted.
@@ -317,7 +322,7 @@ impl Counters {
     }
 
     /// `rate_limited`: how many events limits kept back.
-    pub(crate) fn ledger(&self, events: &Events, rate_limited: u64, forked: bool) -> Ledger {
+    pub(crate) fn ledger(&self, events: &Events, rate_limited: u64) -> Ledger {
         let units_dropped = UnitDrop::ALL.into_iter();
         let units_dropped =
             units_dropped.map(|why| (why.name(), self.units_dropped[why as usize].load(Relaxed)));
@@ -333,11 +338,12 @@ impl Counters {
             event_probability: events.are_on().then(|| events.probability()),
             records: Stream::new(self.records_kept.load(Relaxed), records_dropped),
             panics: self.panics(),
-            forked,
+            forked: false,
             cost: Cost {
                 cpu_seconds: self.own_cpu_ns().map(|ns| ns as f64 / 1e9),
                 bytes: self.bytes.load(Relaxed),
                 ns_per_unit: (timed > 0).then(|| self.timed_ns.load(Relaxed) as f64 / timed as f64),
+                cpu_reading_ns: None,
             },
         }
     }

@@ -200,6 +200,9 @@ impl UnitSnapshot {
     /// `alloc_bytes`, `peak_bytes` (bytes); and, of a sample of the units, `cpu` (ns),
     /// `context_switches_voluntary`, `context_switches_involuntary`, `io_calls` (count), `io_bytes`
     /// (bytes). `None` if it is unknown.
+    ///
+    /// `cpu` is without what asking for it takes ([`Cost::cpu_reading_ns`](crate::Cost)), and of no unit
+    /// above its `busy`.
     pub fn metric(&self, name: &str) -> Option<&Distribution> {
         self.metrics.get(name)?.as_ref()
     }

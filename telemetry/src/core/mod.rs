@@ -22,7 +22,7 @@ use crate::filter::UnitFilter;
 use crate::incidents::{IncidentSettings, Incidents};
 use crate::ledger::{Counters, Ledger, UnitDrop};
 use crate::output::Queue;
-use crate::system::Sampling;
+use crate::system::{self, Sampling};
 use crate::units::{Kinds, Slots, Spans};
 use alloc_tracker::raw::Lock;
 use std::fmt;
@@ -48,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     pub(crate) background: Background,
     pub(crate) incidents: Incidents,
+    /// What a reading of the CPU clock takes, in nanoseconds; `None`: units are not asked about.
+    cpu_reading: Option<u64>,
     detail_words: usize,
     exemplar_ids: AtomicU64,
     // A panic while one of these is held leaves figures that are a unit short, not broken ones.
@@ -104,6 +106,7 @@ impl Core {
             counters: Counters::default(),
             background: Background::new(),
             incidents: Incidents::new(setup.incidents),
+            cpu_reading: setup.sampling.asks().then(system::calibrate).flatten(),
             // Nobody would read it.
             detail_words: if setup.has_exporters {
                 bounds.detail / 8
@@ -146,8 +149,10 @@ impl Core {
             }
             self.events_rate_limited()
         });
-        let forked = self.background.is_forked();
-        self.counters.ledger(&self.events, rate_limited, forked)
+        let mut ledger = self.counters.ledger(&self.events, rate_limited);
+        ledger.forked = self.background.is_forked();
+        ledger.cost.cpu_reading_ns = self.cpu_reading;
+        ledger
     }
 }
 

@@ -152,7 +152,7 @@ impl Slot {
         }
     }
 
-    fn system_costs(&self) -> Option<SystemCosts> {
+    fn system_costs(&self, busy: u64) -> Option<SystemCosts> {
         let sampled = self.sampled();
         if sampled == Sampled::No || self.wakeups.sum() == 0 {
             return None;
@@ -160,7 +160,9 @@ impl Slot {
         let [cpu, voluntary, involuntary, calls, bytes] =
             std::array::from_fn(|i| self.system[i].load(Relaxed));
         Some(SystemCosts {
-            cpu,
+            // Two clocks, and what a reading takes differs by a little: nobody has a processor for longer
+            // than he has been at work.
+            cpu: cpu.min(busy),
             voluntary,
             involuntary,
             io: (sampled == Sampled::UseAndIo).then_some(Io { calls, bytes }),
@@ -282,7 +284,7 @@ impl Slot {
         unit.retries = self.retries.load(Relaxed);
         unit.usage = usage.map(|u| (u.allocs, u.alloc_bytes, u.peak_bytes));
         unit.telemetry_ns = timed.then(|| self.telemetry_ns.load(Relaxed));
-        unit.system = self.system_costs();
+        unit.system = self.system_costs(unit.busy);
         unit.exemplar = Outcome::default();
         unit.boundaries.clear();
         for cell in &self.boundaries {
