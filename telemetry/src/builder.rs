@@ -6,6 +6,7 @@ use crate::calendar::Calendar;
 use crate::core::{Bounds, Core, Setup};
 use crate::events::Events;
 use crate::exemplars::HeadSample;
+use crate::exit;
 use crate::export::Exporter;
 use crate::filter::{EventFilter, Interest, ParseFilterError, UnitFilter};
 use crate::incidents::{Incident, IncidentError, IncidentSettings, Trigger, Watch};
@@ -256,8 +257,11 @@ impl Builder {
     /// Starts the background thread and returns the layer for the subscriber and the handle.
     ///
     /// Keep the handle for as long as the program works: when it is dropped, the last figures are
-    /// written and units are no longer counted. `let (layer, _) = ..` drops it at once, and
-    /// `std::process::exit` drops nothing: call [`Telemetry::shutdown`] before it.
+    /// written and units are no longer counted. `let (layer, _) = ..` drops it at once.
+    ///
+    /// In a `static`, or where `std::process::exit` is called, nobody drops it. On Unix the last figures
+    /// are then written as the process exits, which waits a second for that at the most; see
+    /// [`Telemetry`] for what is not an exit. Only [`Telemetry::shutdown`] says whether all was written.
     ///
     /// # Errors
     ///
@@ -339,6 +343,7 @@ impl Builder {
         background::start(&core, thread).map_err(BuildError::Thread)?;
         // From here on an error ends the thread again.
         let telemetry = Telemetry::new(Arc::clone(&core));
+        exit::at_exit(&core);
         #[cfg(all(feature = "signal", target_os = "linux"))]
         for (signal, incident) in self.signals {
             crate::incidents::signal::listen(&core, signal, incident)

@@ -84,6 +84,7 @@ mod details;
 mod error_field;
 mod events;
 mod exemplars;
+mod exit;
 pub mod export;
 mod filter;
 mod frames;

@@ -100,9 +100,14 @@ impl Background {
 
     /// Has everything written out and ends the thread; false if that took longer than `within`.
     pub(crate) fn stop(&self, within: Duration) -> bool {
+        self.stop_soon();
+        self.wait(within, |progress| progress.stopped)
+    }
+
+    /// Has everything written out and ends the thread, and does not wait for it.
+    pub(crate) fn stop_soon(&self) {
         self.stop.store(true, Release);
         self.wake();
-        self.wait(within, |progress| progress.stopped)
     }
 
     #[inline]
