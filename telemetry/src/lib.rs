@@ -48,6 +48,8 @@
 //! * A unit's figures include all its descendant spans on every thread, once, and what work that
 //!   was handed the unit with [`alloc_tracker::in_current_unit`] allocates.
 //! * Its wall time ends at its last exit, or at its close if it was never entered.
+//! * What it costs is in the figures of its kind once, when it ends. While it is in progress, records and
+//!   snapshots say [by themselves](InProgress) what such units cost.
 //! * It counts as an error if an ERROR event is emitted inside it, if it panics, or if
 //!   `otel.status_code = "ERROR"` or a field `error` is recorded on one of its spans; `error` with
 //!   `false`, `None`, `0` or nothing is none.

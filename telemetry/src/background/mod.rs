@@ -2,8 +2,8 @@
 //! nothing does.
 //!
 //! ```text
-//!            first unit since the last flush             flush_every is over,
-//!            or flush()                                  or flush(), or shutdown()
+//!            first unit, or work for one, since          flush_every is over,
+//!            the last flush, or flush()                  or flush(), or shutdown()
 //!   ASLEEP ───────────────────────────────► COLLECTING ───────────────────────► FLUSHING
 //!      ▲                                                                            │
 //!      └────────────────────────────────────────────────────────────────────────────┘
