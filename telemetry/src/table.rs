@@ -31,9 +31,13 @@ impl fmt::Display for Snapshot {
             );
         }
         let boundaries = busiest_boundaries(&self.units);
-        let mut rows = vec![header(&boundaries)];
+        let columns = Columns {
+            in_progress: self.units.iter().any(|unit| unit.in_flight > 0),
+            boundaries: &boundaries,
+        };
+        let mut rows = vec![columns.header()];
         for unit in &self.units {
-            rows.extend(unit_rows(unit, &self.label(unit), &boundaries));
+            rows.extend(columns.rows(unit, &self.label(unit)));
         }
         write_aligned(f, &rows)?;
         let untracked = |u: &UnitSnapshot| u.count > 0 && u.metric("allocs").is_none();
@@ -111,42 +115,52 @@ fn busiest_boundaries(units: &[UnitSnapshot]) -> Vec<&str> {
     names
 }
 
-fn header(boundaries: &[&str]) -> Vec<String> {
-    let fixed = ["unit", "count", "errors", ""].into_iter();
-    let metrics = METRICS.iter().map(|(title, _)| *title);
-    fixed
-        .chain(metrics)
-        .map(str::to_owned)
-        .chain(["in progress".to_owned()])
-        .chain(boundaries.iter().map(|name| format!("{name} calls")))
-        .collect()
-}
-
 type Pick = (&'static str, fn(&Distribution) -> u64);
 
-fn unit_rows(unit: &UnitSnapshot, label: &str, boundaries: &[&str]) -> [Vec<String>; 3] {
-    const PICKS: [Pick; 3] = [("p50", |d| d.p50), ("p99", |d| d.p99), ("max", |d| d.max)];
-    let mut head = [
-        label.to_owned(),
-        human::count(unit.count),
-        human::count(unit.errors),
-    ];
-    let mut in_progress = human::count(unit.in_flight);
-    PICKS.map(|(name, pick)| {
-        let head = std::mem::take(&mut head).into_iter();
-        let in_progress = std::mem::take(&mut in_progress);
-        let metrics = METRICS
-            .iter()
-            .map(|(_, metric)| cell(unit.metric(metric), pick));
-        let calls = boundaries
-            .iter()
-            .map(|name| cell(unit.boundaries.get(*name).map(|b| &b.calls), pick));
-        head.chain([name.to_owned()])
-            .chain(metrics)
-            .chain([in_progress])
-            .chain(calls)
-            .collect()
-    })
+/// The columns that not every table has.
+struct Columns<'a> {
+    /// Some units are in progress.
+    in_progress: bool,
+    boundaries: &'a [&'a str],
+}
+
+impl Columns<'_> {
+    fn header(&self) -> Vec<String> {
+        let fixed = ["unit", "count", "errors", ""].into_iter();
+        let metrics = METRICS.iter().map(|(title, _)| *title);
+        let in_progress = self.in_progress.then_some("in progress");
+        let calls = self.boundaries.iter().map(|name| format!("{name} calls"));
+        let fixed = fixed.chain(metrics).chain(in_progress);
+        fixed.map(str::to_owned).chain(calls).collect()
+    }
+
+    fn rows(&self, unit: &UnitSnapshot, label: &str) -> [Vec<String>; 3] {
+        const PICKS: [Pick; 3] = [("p50", |d| d.p50), ("p99", |d| d.p99), ("max", |d| d.max)];
+        let mut head = [
+            label.to_owned(),
+            human::count(unit.count),
+            human::count(unit.errors),
+        ];
+        let in_progress = || human::count(unit.in_flight);
+        let mut in_progress = self.in_progress.then(in_progress);
+        PICKS.map(|(name, pick)| {
+            // What there is one of is in the first line.
+            let head = std::mem::take(&mut head).into_iter();
+            let in_progress = in_progress.as_mut().map(std::mem::take);
+            let metrics = METRICS
+                .iter()
+                .map(|(_, metric)| cell(unit.metric(metric), pick));
+            let calls = self
+                .boundaries
+                .iter()
+                .map(|name| cell(unit.boundaries.get(*name).map(|b| &b.calls), pick));
+            head.chain([name.to_owned()])
+                .chain(metrics)
+                .chain(in_progress)
+                .chain(calls)
+                .collect()
+        })
+    }
 }
 
 /// What units in progress have cost, if they were worked for.
