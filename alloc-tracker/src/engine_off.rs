@@ -165,6 +165,11 @@ impl UnitHandle {
     }
 
     #[inline(always)]
+    pub(crate) fn ended_usage_of(_id: u64) -> Option<Usage> {
+        None
+    }
+
+    #[inline(always)]
     pub(crate) fn exchange(id: u64) -> (Usage, u64) {
         (Usage::untracked(), id)
     }

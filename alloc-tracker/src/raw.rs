@@ -4,6 +4,8 @@
 //! Wrong use (a reference given back twice, a segment closed on another thread) gives wrong
 //! figures, never undefined behaviour: the memory of a unit is only ever reused for units.
 
+pub use crate::fork::{Guard, Lock, generation, is_child};
+
 use crate::engine;
 use crate::{Unit, Usage};
 
@@ -43,6 +45,11 @@ impl UnitId {
     /// Turns the word back into the handle that it was made from, unless that unit is gone.
     pub fn reclaim(self) -> Option<Unit> {
         engine::UnitHandle::reclaim(self.0).map(Unit::from_handle)
+    }
+
+    /// What every ended segment of the unit cost, on any thread; `None` if it is gone, or nobody counts.
+    pub fn ended_usage(self) -> Option<Usage> {
+        engine::UnitHandle::ended_usage_of(self.0)
     }
 
     /// Ends the unit that this word owns a reference of: its figures, and a word that owns a

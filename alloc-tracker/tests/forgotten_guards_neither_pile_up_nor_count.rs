@@ -62,7 +62,10 @@ fn a_hundred_thousand_of_them_cost_the_next_unit_nothing() {
     }
     let after = a_unit_takes();
     // Each of them looked at would be 100 us.
-    assert!(after < 10 * before + 5_000, "{before} ns before, {after} ns after");
+    assert!(
+        after < 10 * before + 5_000,
+        "{before} ns before, {after} ns after"
+    );
     // And measurements are as they were.
     let scope = Scope::enter();
     allocate(400);

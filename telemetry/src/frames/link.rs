@@ -96,13 +96,11 @@ pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished, slot: Taken) {
         }
         while !shard.units.push(unit) {
             // Full, and others were at the histograms all the while. No unit is lost for
-            // that: the thread waits for them, some microseconds as a rule. Unless they are in the
-            // process that this one was forked from, and never come back.
-            if core.background.is_forked() {
+            // that: the thread waits for them, some microseconds as a rule.
+            if !core.drain(shard) {
                 core.drop_unit(UnitDrop::Forked);
                 break;
             }
-            core.drain(shard);
         }
     });
     if handed_on.is_none() {
@@ -157,6 +155,14 @@ pub(crate) fn detail(core: &Arc<Core>, now: Option<u64>, write: impl FnOnce(&Det
         link.looked_at = link.looked_at.max(now.unwrap_or(0));
         write(&link.shard.details, link.looked_at);
     });
+}
+
+/// What the thread hands to an instance, if it ever did.
+pub(crate) fn shard(core: &Core) -> Option<Arc<Shard>> {
+    with(|all| {
+        let link = all.links.iter().find(|link| link.id == core.id)?;
+        Some(Arc::clone(&link.shard))
+    })?
 }
 
 /// The thread keeps back an event of this call site, which happened in its innermost span or, if it

@@ -9,7 +9,7 @@ mod stack;
 
 pub(crate) use entered::{Has, Passed, ends, enter, enter_other, exit, tidy};
 pub(crate) use lean::{Around, Made, current_lean, give_back, make, parent_of_new, with_parent};
-pub(crate) use link::{begin, detail, ended, hand_on, suppress};
+pub(crate) use link::{begin, detail, ended, hand_on, shard, suppress};
 
 use crate::core::Core;
 use crate::system::RANDOM_BITS;

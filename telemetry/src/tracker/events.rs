@@ -114,8 +114,12 @@ impl Tracker {
         };
         alloc_tracker::excluded(|| {
             let unit = unit.map(Slot::kind);
-            let captured = Captured::new((site, metadata), now, &fields, unit, weight);
-            if core.background.is_stopping() {
+            let moment = (core.calendar.now(), now);
+            let captured = Captured::new((site, metadata), moment, &fields, unit, weight);
+            if core.background.is_forked() {
+                core.counters.events.forked();
+                core.events.keep_back(site, now);
+            } else if core.background.is_stopping() {
                 core.counters.events.shut_down();
                 core.events.keep_back(site, now);
             } else if core.queue.push(Item::Event(Box::new(captured))).is_err() {

@@ -1,6 +1,7 @@
 //! Things that are taken, given back and taken again: they lie in chunks that are made as they are
 //! needed, up to a fixed number, and are never given up.
 
+use alloc_tracker::raw::is_child;
 use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicU32, AtomicU64, AtomicUsize,
@@ -121,8 +122,12 @@ impl<T: Pooled> Pool<T> {
                 ((len as usize) < most).then_some(len + 1)
             })
             .ok()?;
-        self.chunks[index as usize / CHUNK]
-            .get_or_init(|| alloc_tracker::excluded(|| (0..CHUNK).map(|_| T::new()).collect()));
+        let chunk = &self.chunks[index as usize / CHUNK];
+        if !(index as usize).is_multiple_of(CHUNK) && chunk.get().is_none() && is_child() {
+            // Whoever took the first of the chunk was to make it, and may not have been forked.
+            return None;
+        }
+        chunk.get_or_init(|| alloc_tracker::excluded(|| (0..CHUNK).map(|_| T::new()).collect()));
         Some(Taken(index))
     }
 
@@ -140,6 +145,12 @@ impl<T: Pooled> Pool<T> {
                 Err(now) => head = now,
             }
         }
+    }
+
+    /// Those that were made so far, taken or not, and where they lie.
+    pub(super) fn made(&self) -> impl Iterator<Item = (u32, &T)> {
+        let made = self.len.load(Relaxed);
+        (0..made).filter_map(|index| Some((index, self.at(index)?)))
     }
 
     #[inline]

@@ -159,7 +159,7 @@ impl Slot {
         }
     }
 
-    fn system_costs(&self) -> Option<SystemCosts> {
+    fn system_costs(&self, busy: u64) -> Option<SystemCosts> {
         let sampled = self.sampled();
         if sampled == Sampled::No || self.wakeups.sum() == 0 {
             return None;
@@ -167,7 +167,9 @@ impl Slot {
         let [cpu, voluntary, involuntary, calls, bytes] =
             std::array::from_fn(|i| self.system[i].load(Relaxed));
         Some(SystemCosts {
-            cpu,
+            // Two clocks, and what a reading takes differs by a little: nobody has a processor for longer
+            // than he has been at work.
+            cpu: cpu.min(busy),
             voluntary,
             involuntary,
             io: (sampled == Sampled::UseAndIo).then_some(Io { calls, bytes }),
@@ -271,21 +273,34 @@ impl Slot {
     /// PERF: in place: with its boundaries it is 400 bytes, and every move of it is a copy.
     #[inline]
     pub(super) fn take(&self, now: impl FnOnce() -> u64, unit: &mut Finished) {
-        let started = self.started();
         let last_exit = self.last_exit.latest();
         let usage = Some(self.usage()).filter(Usage::is_tracked);
+        // A close can come long after the work: the last exit tells the truth, if there was one. A
+        // unit that was never entered lasted until now.
+        let end = if last_exit == 0 { now() } else { last_exit };
+        self.fill(end, usage, unit);
+    }
+
+    /// Fills in what the unit, which may be in progress, has cost until `now`: what a thread does for it is
+    /// in it when the thread leaves it. True if a thread has entered it, and none ever left it.
+    pub(super) fn so_far(&self, now: u64, unit: &mut Finished) -> bool {
+        let usage = UnitId(self.unit.load(Relaxed)).ended_usage();
+        self.fill(now, usage, unit);
+        unit.wakeups > 0 && self.last_exit.latest() == 0
+    }
+
+    #[inline(always)]
+    fn fill(&self, end: u64, usage: Option<Usage>, unit: &mut Finished) {
         let timed = self.timed.load(Relaxed);
         unit.kind = self.kind();
         unit.error = self.error.load(Relaxed);
-        // A close can come long after the work: the last exit tells the truth, if there was one. A
-        // unit that was never entered lasted until now.
-        unit.wall = (if last_exit == 0 { now() } else { last_exit }).saturating_sub(started);
+        unit.wall = end.saturating_sub(self.started());
         unit.busy = self.busy.sum();
         unit.wakeups = self.wakeups.sum();
         unit.retries = self.retries.load(Relaxed);
         unit.usage = usage.map(|u| (u.allocs, u.alloc_bytes, u.peak_bytes));
         unit.telemetry_ns = timed.then(|| self.telemetry_ns.load(Relaxed));
-        unit.system = self.system_costs();
+        unit.system = self.system_costs(unit.busy);
         unit.exemplar = Outcome::default();
         unit.boundaries.clear();
         for cell in &self.boundaries {

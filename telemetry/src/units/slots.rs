@@ -6,6 +6,7 @@ use super::slot::{Slot, Start};
 use std::sync::atomic::{
     AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
+    fence,
 };
 
 /// A slot and the generation of the unit in it: a late caller cannot mistake the next unit for
@@ -126,6 +127,25 @@ impl Slots {
         };
         slot.owner.store(0, Release);
         Some(ended)
+    }
+
+    /// Calls `each` with every unit in progress, what it has cost until `now`, and whether a thread has
+    /// entered it that never left it. A unit that ends meanwhile may be missing.
+    pub(crate) fn in_progress(&self, now: u64, mut each: impl FnMut(SlotRef, &Finished, bool)) {
+        let mut unit = Finished::blank();
+        for (_, slot) in self.pool.made() {
+            // Acquire what was stored before the unit began.
+            let owner = slot.owner.load(Acquire);
+            if owner == 0 {
+                continue;
+            }
+            let is_inside = slot.so_far(now, &mut unit);
+            // If the unit has ended, the figures may be the next one's.
+            fence(Acquire);
+            if slot.owner.load(Relaxed) == owner {
+                each(SlotRef(owner), &unit, is_inside);
+            }
+        }
     }
 
     pub(crate) fn give_back(&self, slot: Taken) {
