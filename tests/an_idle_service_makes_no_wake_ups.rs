@@ -55,18 +55,22 @@ fn thirty_idle_seconds() {
     for _ in 0..100 {
         info_span!("unit").in_scope(|| ());
     }
+    let connection = info_span!("connection");
+    for _ in 0..100 {
+        connection.in_scope(|| ());
+    }
     sleep(Duration::from_secs(1));
     let worked = switches(&thread);
     assert!(worked.0 > fresh.0);
     assert_eq!(
         telemetry.ledger().records.kept,
-        2,
-        "a unit record and a ledger"
+        3,
+        "two unit records and a ledger"
     );
 
-    // A unit in progress is nothing to wake up for.
+    // A unit in progress is nothing to wake up for, whether it has been worked for or not.
     let in_progress = info_span!("unit").entered();
     sleep(Duration::from_secs(30));
     assert_eq!(switches(&thread), worked);
-    drop(in_progress);
+    drop((in_progress, connection));
 }

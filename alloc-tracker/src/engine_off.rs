@@ -88,8 +88,14 @@ pub(crate) fn close(_segment: Segment) -> Usage {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnitSegment;
 
+impl UnitSegment {
+    pub(crate) const NONE: UnitSegment = UnitSegment;
+}
+
 #[inline(always)]
 pub(crate) fn close_for_unit(_segment: UnitSegment) {}
+
+pub(crate) fn abandon_for_unit(_segment: UnitSegment) {}
 
 pub(crate) fn be_no_sample() {}
 
@@ -159,13 +165,18 @@ impl UnitHandle {
     }
 
     #[inline(always)]
+    pub(crate) fn ended_usage_of(_id: u64) -> Option<Usage> {
+        None
+    }
+
+    #[inline(always)]
     pub(crate) fn exchange(id: u64) -> (Usage, u64) {
         (Usage::untracked(), id)
     }
 
     #[inline(always)]
-    pub(crate) fn open_id(_id: u64) -> Option<UnitSegment> {
-        None
+    pub(crate) fn open_id(_id: u64) -> UnitSegment {
+        UnitSegment::NONE
     }
 
     #[inline(always)]

@@ -4,6 +4,8 @@
 //! Wrong use (a reference given back twice, a segment closed on another thread) gives wrong
 //! figures, never undefined behaviour: the memory of a unit is only ever reused for units.
 
+pub use crate::fork::{Guard, Lock, generation, is_child};
+
 use crate::engine;
 use crate::{Unit, Usage};
 
@@ -45,6 +47,11 @@ impl UnitId {
         engine::UnitHandle::reclaim(self.0).map(Unit::from_handle)
     }
 
+    /// What every ended segment of the unit cost, on any thread; `None` if it is gone, or nobody counts.
+    pub fn ended_usage(self) -> Option<Usage> {
+        engine::UnitHandle::ended_usage_of(self.0)
+    }
+
     /// Ends the unit that this word owns a reference of: its figures, and a word that owns a
     /// reference of a new unit. Nobody works for the unit any more, not even the calling thread.
     ///
@@ -62,16 +69,19 @@ impl UnitId {
 
 /// A thread's open work for a unit.
 #[derive(Clone, Copy, Debug)]
-pub struct Segment(Option<engine::UnitSegment>);
+pub struct Segment(engine::UnitSegment);
 
 impl Segment {
     /// No work for any unit.
-    pub const NONE: Segment = Segment(None);
+    pub const NONE: Segment = Segment(engine::UnitSegment::NONE);
 
     /// Ends the work: the unit has its figures.
     pub fn close(self) {
-        if let Some(segment) = self.0 {
-            engine::close_for_unit(segment);
-        }
+        engine::close_for_unit(self.0);
+    }
+
+    /// Ends the work, of which nobody knows what was the unit's: none of it is in its figures.
+    pub fn abandon(self) {
+        engine::abandon_for_unit(self.0);
     }
 }

@@ -2,9 +2,14 @@
 
 use crate::core::Core;
 use crate::frames;
+use crate::ledger::Untold;
 use crate::units::{Slot, SlotRef};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use alloc_tracker::raw::Lock;
+use std::sync::atomic::{
+    AtomicU32,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use std::sync::{Arc, OnceLock};
 
 /// A boundary's number in this process. 0 is `other`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,16 +22,24 @@ impl BoundaryId {
 /// Boundaries that are told apart; the calls of further ones are counted under `other`.
 const MAX_BOUNDARIES: usize = 64;
 
-/// The names of all boundaries of the process, in the order of their first use.
-static NAMES: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+/// The names of all boundaries of the process, in the order of their first use: read without a lock.
+static NAMES: [OnceLock<&'static str>; MAX_BOUNDARIES] =
+    [const { OnceLock::new() }; MAX_BOUNDARIES];
+/// How many there are. Changes under `MAKING`.
+static LEN: AtomicU32 = AtomicU32::new(0);
+static MAKING: Lock<()> = Lock::new();
+
+fn names() -> impl Iterator<Item = &'static str> {
+    // Acquire the names.
+    let len = LEN.load(Acquire) as usize;
+    NAMES.iter().take(len).filter_map(OnceLock::get).copied()
+}
 
 impl BoundaryId {
     pub(crate) fn name(self) -> &'static str {
-        if self == BoundaryId::OTHER {
-            return "other";
-        }
-        let names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-        names.get(self.0 as usize - 1).copied().unwrap_or("other")
+        let at = (self.0 as usize).checked_sub(1);
+        let name = at.and_then(|at| NAMES.get(at)?.get());
+        name.copied().unwrap_or("other")
     }
 
     /// The boundary of this name, which is not known at compile time; `None` if there are too many.
@@ -38,15 +51,27 @@ impl BoundaryId {
 
 fn register(name: &str, keep: impl FnOnce(&str) -> &'static str) -> Option<BoundaryId> {
     alloc_tracker::excluded(|| {
-        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-        match names.iter().position(|known| *known == name) {
-            Some(known) => Some(BoundaryId(known as u32 + 1)),
-            None if names.len() < MAX_BOUNDARIES => {
-                names.push(keep(name));
-                Some(BoundaryId(names.len() as u32))
-            }
-            None => None,
+        let known = || {
+            let known = names().position(|known| known == name)?;
+            Some(BoundaryId(known as u32 + 1))
+        };
+        if let Some(known) = known() {
+            return Some(known);
         }
+        let making = MAKING.lock();
+        if !making.is_first() {
+            // In the child of a fork that came while a name was entered: it has no further ones.
+            return None;
+        }
+        // Another thread may have entered it just now.
+        if let Some(known) = known() {
+            return Some(known);
+        }
+        let len = LEN.load(Relaxed);
+        let _ = NAMES.get(len as usize)?.set(keep(name));
+        // Release the name to who reads the number.
+        LEN.store(len + 1, Release);
+        Some(BoundaryId(len + 1))
     })
 }
 
@@ -140,8 +165,13 @@ impl Call {
 
     fn for_units(&self, each: impl Fn(&Slot)) {
         for target in self.target.iter().chain(&self.others) {
-            if let Some(unit) = target.core.slots.get(target.slot) {
-                each(unit);
+            match target.core.slots.get(target.slot) {
+                Some(unit) => {
+                    each(unit);
+                    // The unit may be in progress for long: what it does is to be written.
+                    target.core.background.something_happened();
+                }
+                None => (target.core.counters).could_not_tell(Untold::CallAfterEnd),
             }
         }
     }

@@ -1,12 +1,14 @@
 //! Configuration, checked before anything starts.
 
-use crate::background::Background;
+use crate::background;
 use crate::budgets::Budgets;
+use crate::calendar::Calendar;
 use crate::core::{Bounds, Core, Setup};
 use crate::effect;
 use crate::escape::escaped;
 use crate::events::Events;
 use crate::exemplars::HeadSample;
+use crate::exit;
 use crate::export::Exporter;
 use crate::filter::{EventFilter, Interest, ParseFilterError, UnitFilter};
 use crate::incidents::{Incident, IncidentError, IncidentSettings, Trigger, Watch};
@@ -20,12 +22,13 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Configures a [`Telemetry`]. Everything has a default.
 #[must_use = "nothing happens until `build`"]
 pub struct Builder {
     service: String,
+    calendar: Calendar,
     units: Result<UnitFilter, ParseFilterError>,
     budgets: Budgets,
     events: Result<EventFilter, ParseFilterError>,
@@ -47,6 +50,7 @@ impl Builder {
     pub(crate) fn new() -> Self {
         Builder {
             service: String::from("service"),
+            calendar: Calendar::default(),
             units: Ok(UnitFilter::default()),
             budgets: Budgets::default(),
             events: Ok(EventFilter::default()),
@@ -79,6 +83,18 @@ impl Builder {
     /// The name of the service, which every record carries. Default: `service`.
     pub fn service(mut self, name: impl Into<String>) -> Self {
         self.service = name.into();
+        self
+    }
+
+    /// What says the time that records carry; default: [`SystemTime::now`]. For tests, and for a service
+    /// that knows the time better than its system. It may jump: how long things take, and when they
+    /// happen, goes by the monotonic clock. A time before the year 0 or after 9999 is written as the
+    /// nearest that can be.
+    ///
+    /// It is called for every record, and for events and exemplars on the thread that they happen on. It
+    /// must be quick. If it panics there, the system's time is taken.
+    pub fn calendar(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.calendar = Calendar::of(now);
         self
     }
 
@@ -175,6 +191,8 @@ impl Builder {
     /// whole number, as each unit of the sample stands for as many.
     ///
     /// An entry and exit of such a unit takes 1 to 2 µs more, with input and output 4 to 5 µs.
+    /// What asking adds to a unit's CPU time is measured at the start and subtracted
+    /// ([`Cost::cpu_reading_ns`](crate::Cost)); its `busy` and `wall` contain the questions at entries.
     /// Known on Linux only.
     pub fn system_sample(mut self, probability: f64) -> Self {
         self.system_sample = probability;
@@ -241,8 +259,11 @@ impl Builder {
     /// Starts the background thread and returns the layer for the subscriber and the handle.
     ///
     /// Keep the handle for as long as the program works: when it is dropped, the last figures are
-    /// written and units are no longer counted. `let (layer, _) = ..` drops it at once, and
-    /// `std::process::exit` drops nothing: call [`Telemetry::shutdown`] before it.
+    /// written and units are no longer counted. `let (layer, _) = ..` drops it at once.
+    ///
+    /// In a `static`, or where `std::process::exit` is called, nobody drops it. On Unix the last figures
+    /// are then written as the process exits, which waits a second for that at the most; see
+    /// [`Telemetry`] for what is not an exit. Only [`Telemetry::shutdown`] says whether all was written.
     ///
     /// # Errors
     ///
@@ -309,6 +330,7 @@ impl Builder {
         let interest = Interest::new(units.clone(), has_exporters.then_some(events));
         let core = Arc::new(Core::new(Setup {
             service: self.service,
+            calendar: self.calendar,
             units,
             budgets: self.budgets,
             watched,
@@ -319,11 +341,16 @@ impl Builder {
             bounds: self.bounds,
             incidents: self.incidents,
         }));
-        let (flush_every, watches) = (self.flush_every, watches.collect());
-        Background::start(&core, self.exporters, flush_every, self.output, watches)
-            .map_err(BuildError::Thread)?;
+        let thread = background::Setup {
+            exporters: self.exporters,
+            flush_every: self.flush_every,
+            output: self.output,
+            watches: watches.collect(),
+        };
+        background::start(&core, thread).map_err(BuildError::Thread)?;
         // From here on an error ends the thread again.
         let telemetry = Telemetry::new(Arc::clone(&core));
+        exit::at_exit(&core);
         #[cfg(all(feature = "signal", target_os = "linux"))]
         for (signal, incident) in self.signals {
             crate::incidents::signal::listen(&core, signal, incident)

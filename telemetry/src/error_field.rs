@@ -1,7 +1,7 @@
 //! Whether recorded fields say that a span failed.
 
+use crate::panics::caught;
 use std::fmt::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use tracing::field::{Field, Visit};
 
 /// `error` with anything but `false`, `None`, `0`, `Ok(())` or nothing, or `otel.status_code` with `ERROR`.
@@ -28,8 +28,8 @@ impl ErrorField {
     /// A value whose formatting panics says that something is wrong.
     fn visit(record: impl FnOnce(&mut ErrorField)) -> bool {
         let mut visitor = ErrorField::default();
-        let visited = catch_unwind(AssertUnwindSafe(|| record(&mut visitor)));
-        visitor.found || visited.is_err()
+        let visited = caught(|| record(&mut visitor));
+        visitor.found || visited.is_none()
     }
 
     fn see(&mut self, field: &Field, text: impl FnOnce() -> Word) {

@@ -114,8 +114,8 @@ where
         self.tracker.record(id, values, || cx.metadata(id));
     }
 
-    fn on_enter(&self, id: &Id, _: Context<'_, S>) {
-        self.tracker.enter(id);
+    fn on_enter(&self, id: &Id, cx: Context<'_, S>) {
+        (self.tracker).enter(id, |span| cx.exists(&Id::from_u64(span)));
     }
 
     fn on_exit(&self, id: &Id, _: Context<'_, S>) {

@@ -67,6 +67,8 @@ use tracing_subscriber::registry::LookupSpan;
 ///   the current one while they are told of a span that is made inside; without `Lean` they find none.
 /// * Code that looks a lean span up in the `Registry` by its id finds one that is hidden from all layers,
 ///   as without `Lean`; but its metadata may be those of another lean span, and it has no parent.
+/// * A lean span whose guard was forgotten, or dropped on another thread, may be over sooner: without
+///   `Lean`, a span that others see inside it keeps it. What its thread makes then is in no span.
 /// * The id of a lean span that has ended may soon be that of a new one. To use the handle of an ended
 ///   span is a mistake for which the `Registry` panics; here it may be another span's.
 /// * It has no `LookupSpan`, so that most layers cannot be put on top of it. One that can is not told of
@@ -150,7 +152,14 @@ where
             None => None,
         };
         let Some(lean) = lean else {
-            return tracker.with_parent(None, || self.inner.new_span(attributes));
+            return tracker.with_parent(None, || match attributes.is_contextual() {
+                // The subscriber knows what is around the lean span that is over, and not that it is.
+                true if tracker.is_in_nothing() => {
+                    let (metadata, values) = (attributes.metadata(), attributes.values());
+                    self.inner.new_span(&Attributes::new_root(metadata, values))
+                }
+                _ => self.inner.new_span(attributes),
+            });
         };
         // It is inside a lean span, of which the subscriber knows the blank at the most. Telemetry knows
         // better, whatever the subscriber is told.
@@ -267,8 +276,8 @@ where
             return self.shared_span(attributes);
         };
         let make = |brought: &mut Option<Taken>| {
-            let current = || self.inner.current_span().id().map(Id::into_u64);
-            ours.tracker.make(site, attributes, brought, current)
+            let in_others = || self.inner.current_span().id().is_some();
+            ours.tracker.make(site, attributes, brought, in_others)
         };
         let mut brought = None;
         let mut made = make(&mut brought);
@@ -337,14 +346,10 @@ where
 
     #[inline]
     fn enter(&self, id: &Id) {
+        let is_there = |span| Some(self.registry()?.span(&Id::from_u64(span)).is_some());
         match &self.ours {
-            Some(ours) if ours.tracker.enter_lean(id) => {}
-            ours => {
-                if let Some(ours) = ours {
-                    ours.tracker.other_enters(id);
-                }
-                self.inner.enter(id);
-            }
+            Some(ours) if (ours.tracker).enter_lean(id, |span| is_there(span) == Some(true)) => {}
+            _ => self.inner.enter(id),
         }
     }
 
@@ -352,12 +357,7 @@ where
     fn exit(&self, id: &Id) {
         match &self.ours {
             Some(ours) if ours.tracker.exit_lean(id) => {}
-            ours => {
-                self.inner.exit(id);
-                if let Some(ours) = ours {
-                    ours.tracker.other_leaves(id);
-                }
-            }
+            _ => self.inner.exit(id),
         }
     }
 

@@ -4,11 +4,11 @@ use crate::events::Events;
 use crate::exemplars::Outcome;
 use crate::output::Item;
 use crate::units::Finished;
+use alloc_tracker::raw::Lock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 
 /// What became of everything, and what it cost.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,19 @@ pub struct Ledger {
     /// Which share of the events that passed the limit of their call site is written now, so that
     /// the output keeps its own limit. `None` without an exporter.
     pub event_probability: Option<f64>,
+    /// What could be charged to nobody, by reason: in no figure of any unit. `entry_never_left`: a thread
+    /// entered a span of a unit and never left it, as its guard was forgotten, moved to another thread, or
+    /// held over an await; the unit is counted, without what the thread did since it entered.
+    /// `call_after_end`: something was added to a [`Call`](crate::Call) whose unit had ended.
+    #[serde(default)]
+    pub untold: BTreeMap<String, u64>,
+    /// Panics on telemetry's own thread, each caught: what it was about to write is missing from the
+    /// records, and the thread goes on. Those of exporters at work are in `records`.
+    #[serde(default)]
+    pub panics: u64,
+    /// This is the ledger of a forked child: what was counted here is in it, and is written nowhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forked: bool,
     /// What telemetry itself cost.
     pub cost: Cost,
 }
@@ -85,6 +98,11 @@ pub struct Cost {
     /// Time per unit on the application's threads, in nanoseconds: the mean of every 64th unit,
     /// the clock's own time included.
     pub ns_per_unit: Option<f64>,
+    /// What a reading of a thread's CPU clock takes, by that clock, in nanoseconds, as measured when
+    /// telemetry was built. Every entry of a unit that the system is asked about has half of one at its
+    /// begin and half of one at its end; so much is subtracted from its `cpu`. Known on Linux.
+    #[serde(default)]
+    pub cpu_reading_ns: Option<u64>,
 }
 
 /// Why a unit was not counted.
@@ -96,7 +114,7 @@ pub(crate) enum UnitDrop {
     TooManySpans,
     /// It ended after `shutdown`.
     ShutDown,
-    /// It ended in a process that was forked, where its figures cannot be read.
+    /// It ended in the child of a fork, where its figures cannot be read.
     Forked,
 }
 
@@ -118,22 +136,50 @@ impl UnitDrop {
     }
 }
 
+/// Why something is in no unit's figures.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Untold {
+    /// A thread entered a span and never left it.
+    NeverLeft,
+    /// It came after its unit had ended.
+    CallAfterEnd,
+}
+
+impl Untold {
+    const ALL: [Untold; 2] = [Untold::NeverLeft, Untold::CallAfterEnd];
+
+    fn name(self) -> &'static str {
+        match self {
+            Untold::NeverLeft => "entry_never_left",
+            Untold::CallAfterEnd => "call_after_end",
+        }
+    }
+}
+
 /// Why an event or an exemplar that was to be written was not.
 #[derive(Clone, Copy, Debug)]
 enum Lost {
     QueueFull,
     ShutDown,
+    /// In the child of a fork, which has nobody to write it.
+    Forked,
     /// No exporter took it.
     WriteFailed,
 }
 
 impl Lost {
-    const ALL: [Lost; 3] = [Lost::QueueFull, Lost::ShutDown, Lost::WriteFailed];
+    const ALL: [Lost; 4] = [
+        Lost::QueueFull,
+        Lost::ShutDown,
+        Lost::Forked,
+        Lost::WriteFailed,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Lost::QueueFull => "queue_full",
             Lost::ShutDown => "shut_down",
+            Lost::Forked => "forked",
             Lost::WriteFailed => "write_failed",
         }
     }
@@ -159,10 +205,19 @@ impl Written {
         self.lost[Lost::ShutDown as usize].fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn forked(&self) {
+        self.lost[Lost::Forked as usize].fetch_add(1, Relaxed);
+    }
+
     /// So many that were kept were not written after all.
     pub(crate) fn write_failed(&self, times: u64) {
-        self.lost[Lost::WriteFailed as usize].fetch_add(times, Relaxed);
+        self.lose(times);
         self.kept.fetch_sub(times, Relaxed);
+    }
+
+    /// So many were not written.
+    pub(crate) fn lose(&self, times: u64) {
+        self.lost[Lost::WriteFailed as usize].fetch_add(times, Relaxed);
     }
 
     fn stream(&self) -> Stream {
@@ -210,6 +265,7 @@ impl UnitCounts {
 pub(crate) struct Counters {
     units_kept: AtomicU64,
     units_dropped: [AtomicU64; UnitDrop::ALL.len()],
+    untold: [AtomicU64; Untold::ALL.len()],
     timed_units: AtomicU64,
     timed_ns: AtomicU64,
     pub(crate) events: Written,
@@ -217,8 +273,9 @@ pub(crate) struct Counters {
     exemplars_not_chosen: AtomicU64,
     exemplars_rate_limited: AtomicU64,
     records_kept: AtomicU64,
-    records_dropped: Mutex<BTreeMap<String, u64>>,
+    records_dropped: Lock<BTreeMap<String, u64>>,
     bytes: AtomicU64,
+    panics: AtomicU64,
     /// Nanoseconds plus one; 0 is unknown.
     cpu: AtomicU64,
 }
@@ -259,17 +316,28 @@ impl Counters {
         self.units_dropped[why as usize].fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn could_not_tell(&self, what: Untold) {
+        self.untold[what as usize].fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn records_written(&self, records: u64, bytes: u64) {
         self.records_kept.fetch_add(records, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
     }
 
     pub(crate) fn records_dropped(&self, records: u64, why: &str) {
-        let mut dropped = self
-            .records_dropped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut dropped = self.records_dropped.lock();
         *dropped.entry(why.to_owned()).or_default() += records;
+    }
+
+    /// Something panicked on the background thread.
+    pub(crate) fn panicked(&self) {
+        self.panics.fetch_add(1, Relaxed);
+    }
+
+    /// How often something did.
+    pub(crate) fn panics(&self) -> u64 {
+        self.panics.load(Relaxed)
     }
 
     /// Notes the CPU time of the calling thread, which is the background thread.
@@ -289,13 +357,12 @@ impl Counters {
         let units_dropped = UnitDrop::ALL.into_iter();
         let units_dropped =
             units_dropped.map(|why| (why.name(), self.units_dropped[why as usize].load(Relaxed)));
-        let records_dropped = self
-            .records_dropped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let untold = Untold::ALL.into_iter();
+        let untold = untold.map(|what| (what.name(), self.untold[what as usize].load(Relaxed)));
+        let records_dropped = self.records_dropped.lock().clone();
         let timed = self.timed_units.load(Relaxed);
         Ledger {
+            untold: named(untold),
             units: Stream::new(self.units_kept.load(Relaxed), named(units_dropped)),
             events: (self.events.stream()).leaving_out(events.sampled_out(), rate_limited),
             exemplars: self.exemplars.stream().leaving_out(
@@ -304,10 +371,13 @@ impl Counters {
             ),
             event_probability: events.are_on().then(|| events.probability()),
             records: Stream::new(self.records_kept.load(Relaxed), records_dropped),
+            panics: self.panics(),
+            forked: false,
             cost: Cost {
                 cpu_seconds: self.own_cpu_ns().map(|ns| ns as f64 / 1e9),
                 bytes: self.bytes.load(Relaxed),
                 ns_per_unit: (timed > 0).then(|| self.timed_ns.load(Relaxed) as f64 / timed as f64),
+                cpu_reading_ns: None,
             },
         }
     }

@@ -48,6 +48,8 @@
 //! * A unit's figures include all its descendant spans on every thread, once, and what work that
 //!   was handed the unit with [`alloc_tracker::in_current_unit`] allocates.
 //! * Its wall time ends at its last exit, or at its close if it was never entered.
+//! * What it costs is in the figures of its kind once, when it ends. While it is in progress, records and
+//!   snapshots say [by themselves](InProgress) what such units cost.
 //! * It counts as an error if an ERROR event is emitted inside it, if it panics, or if
 //!   `otel.status_code = "ERROR"` or a field `error` is recorded on one of its spans; `error` with
 //!   `false`, `None`, `0` or nothing is none.
@@ -75,6 +77,7 @@ mod background;
 mod boundary;
 mod budgets;
 mod builder;
+mod calendar;
 mod callsites;
 mod clock;
 mod core;
@@ -85,6 +88,7 @@ mod error_field;
 mod escape;
 mod events;
 mod exemplars;
+mod exit;
 pub mod export;
 mod filter;
 mod frames;
@@ -97,6 +101,7 @@ mod lean;
 mod ledger;
 mod names;
 mod output;
+mod panics;
 mod rate;
 mod ring;
 mod shard;
@@ -117,7 +122,9 @@ pub use incidents::{Incident, IncidentError, IncidentId, Trigger};
 pub use layer::TelemetryLayer;
 pub use lean::Lean;
 pub use ledger::{Cost, Ledger, Stream};
-pub use snapshot::{BoundarySnapshot, BudgetSnapshot, Distribution, Snapshot, UnitSnapshot};
+pub use snapshot::{
+    BoundarySnapshot, BudgetSnapshot, Distribution, InProgress, Snapshot, UnitSnapshot,
+};
 pub use telemetry::{ShutdownError, Telemetry};
 
 /// The README's programs compile.

@@ -2,15 +2,16 @@
 
 use crate::aggregate::{KindCosts, Metric};
 use crate::budgets::{Limit, Over};
+use crate::calendar::timestamp;
 use crate::core::Core;
 use crate::costs::Distributed;
+use crate::export::BoundaryCost;
 use crate::human;
 use crate::ledger::Ledger;
 use crate::system::Sampling;
 use crate::units::KindId;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
 
 /// The cost of every kind of unit, at one moment. Displayed, it is a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,8 +25,8 @@ pub struct Snapshot {
     pub service: String,
     /// Over how many seconds: since the start, or the last flush for an exported interval.
     pub seconds: f64,
-    /// The kinds that had units, the one with the most wall time in all first. A snapshot has the
-    /// kinds too of which units are in progress and none has ended, an exported interval not.
+    /// The kinds that had units, the one with the most wall time in all first; those too of which none has
+    /// ended, and some are in progress.
     pub units: Vec<UnitSnapshot>,
     /// Units that a budget or a trigger is about, and that nobody has seen so far although others were
     /// seen: their names may be wrong.
@@ -56,7 +57,10 @@ pub struct UnitSnapshot {
     /// themselves, and are added up when one of them has more than ever, and with each snapshot:
     /// exact on one thread, and a little less than the truth where many begin and end units at once.
     pub in_flight_max: u64,
-    /// Per metric; `None` where it is unknown (allocations are not tracked, the platform does not
+    /// Those in progress, and what they cost. It is in none of the other figures before they end.
+    #[serde(default)]
+    pub in_progress: InProgress,
+    /// Per metric; `None` where it is unknown (no unit has ended, allocations are not tracked, the platform does not
     /// say, or no unit was in the sample).
     pub metrics: BTreeMap<String, Option<Distribution>>,
     /// Per boundary that a unit of this kind has crossed.
@@ -64,6 +68,31 @@ pub struct UnitSnapshot {
     /// Per limit of the kind's budget, such as `allocs.p99`: how it was kept.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub budgets: BTreeMap<String, BudgetSnapshot>,
+}
+
+/// Units that have not ended, and what they have cost: in a record, in its interval; in a snapshot of
+/// [`Telemetry`](crate::Telemetry), since they began.
+///
+/// What a thread does for a unit is known when it leaves it; calls across boundaries and retries at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct InProgress {
+    /// How many there are.
+    pub count: u64,
+    /// The sum over all of them, per metric: `wall` (as long as they have been in progress), `busy` (ns),
+    /// `wakeups`, `retries`, `allocs` (count), `alloc_bytes` (bytes). `None` where it is unknown.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub costs: BTreeMap<String, Option<u64>>,
+    /// The same per boundary.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub boundaries: BTreeMap<String, BoundaryCost>,
+}
+
+impl InProgress {
+    /// The sum of a metric over all of them; `None` if it is unknown.
+    pub fn cost(&self, metric: &str) -> Option<u64> {
+        self.costs.get(metric).copied().flatten()
+    }
 }
 
 /// What the units of a kind did across one boundary. Units that did not cross it count as 0.
@@ -178,6 +207,9 @@ impl UnitSnapshot {
     /// `alloc_bytes`, `peak_bytes` (bytes); and, of a sample of the units, `cpu` (ns),
     /// `context_switches_voluntary`, `context_switches_involuntary`, `io_calls` (count), `io_bytes`
     /// (bytes). `None` if it is unknown.
+    ///
+    /// `cpu` is without what asking for it takes ([`Cost::cpu_reading_ns`](crate::Cost)), and of no unit
+    /// above its `busy`.
     pub fn metric(&self, name: &str) -> Option<&Distribution> {
         self.metrics.get(name)?.as_ref()
     }
@@ -189,7 +221,12 @@ impl UnitSnapshot {
         units.sort_by_key(|unit| std::cmp::Reverse(unit.metric("wall").map(|wall| wall.sum)));
     }
 
-    pub(crate) fn of<C: Distributed>(core: &Core, id: KindId, costs: &KindCosts<C>) -> Self {
+    pub(crate) fn of<C: Distributed>(
+        core: &Core,
+        id: KindId,
+        costs: &KindCosts<C>,
+        in_progress: InProgress,
+    ) -> Self {
         let kind = core.kinds.get(id);
         let (in_flight, in_flight_max) = core.in_flight(id);
         UnitSnapshot {
@@ -199,6 +236,7 @@ impl UnitSnapshot {
             errors: costs.errors,
             in_flight,
             in_flight_max,
+            in_progress,
             metrics: metrics(costs, core.sampling),
             boundaries: boundaries(costs),
             budgets: kind
@@ -227,7 +265,7 @@ impl Snapshot {
         }
         Snapshot {
             v: 1,
-            ts: timestamp(SystemTime::now()),
+            ts: timestamp(core.calendar.now()),
             service: core.service.clone(),
             seconds: nanoseconds as f64 / 1e9,
             units,
@@ -236,11 +274,6 @@ impl Snapshot {
             ledger: core.ledger_so_far(),
         }
     }
-}
-
-/// RFC 3339, in UTC, with milliseconds.
-pub(crate) fn timestamp(at: SystemTime) -> String {
-    humantime::format_rfc3339_millis(at).to_string()
 }
 
 fn metrics<C: Distributed>(

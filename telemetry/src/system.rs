@@ -1,9 +1,20 @@
 //! What only the operating system knows of a thread: its CPU time, context switches, input and
 //! output. Asking takes a microsecond, so it is asked for a sample of the units. And its coarse
 //! clock.
+//!
+//! Asking is itself work of the thread. Of all questions only the halves of two readings of the CPU
+//! clock lie between the two that are compared:
+//!
+//! ```text
+//!   input and output, switches, CPU clock ──── the unit's work ──── CPU clock, switches, input and output
+//!                               └────────── what is counted ──────────┘
+//! ```
+//!
+//! Together they take what one reading does. That is [measured](calibrate) when an instance is built, and
+//! subtracted each time.
 
 pub(crate) use platform::{tick, ticks};
-use std::ops::Sub;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What a thread has used since it started, or between two moments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,9 +93,9 @@ impl Sampling {
         }
     }
 
-    /// Whether no unit is sampled.
-    pub(crate) fn is_off(self) -> bool {
-        self.every == 0
+    /// Whether any unit is asked about.
+    pub(crate) fn asks(self) -> bool {
+        self.every > 0
     }
 
     /// Of how many units a sampled one is an example.
@@ -127,20 +138,26 @@ impl Started {
 
     #[cold]
     fn ask(sampled: Sampled) -> Option<Started> {
-        // Input and output first: asking for it is not part of what is measured.
         let io = (sampled == Sampled::UseAndIo).then(platform::io).flatten();
-        let costs = SystemCosts {
-            io: io.map(|(io, _)| io),
-            ..platform::thread_use()?
-        };
         let answer = io.map_or(0, |(_, answer)| answer);
+        let (voluntary, involuntary) = platform::switches()?;
+        let costs = SystemCosts {
+            voluntary,
+            involuntary,
+            io: io.map(|(io, _)| io),
+            // Last: asking for the others is not part of what is measured.
+            cpu: platform::cpu()?,
+        };
         Some(Started { costs, answer })
     }
 
     /// What the thread has used since.
     #[cold]
     pub(crate) fn elapsed(self) -> Option<SystemCosts> {
-        let now = platform::thread_use()?;
+        // First, as above.
+        let cpu = platform::cpu()?;
+        let (voluntary, involuntary) = platform::switches()?;
+        let before = self.costs;
         let io = self.costs.io.and_then(|before| {
             let (now, _) = platform::io()?;
             // The question before is in the answer now, as one call and as long as it was.
@@ -149,47 +166,56 @@ impl Started {
                 bytes: now.bytes.saturating_sub(before.bytes + self.answer),
             })
         });
+        let own = CPU_READING.load(Relaxed);
         Some(SystemCosts {
+            cpu: cpu.saturating_sub(before.cpu).saturating_sub(own),
+            voluntary: voluntary.saturating_sub(before.voluntary),
+            involuntary: involuntary.saturating_sub(before.involuntary),
             io,
-            ..now - self.costs
         })
     }
 }
 
-impl Sub for SystemCosts {
-    type Output = SystemCosts;
+/// What a reading of the CPU clock takes, by that clock, in nanoseconds.
+static CPU_READING: AtomicU64 = AtomicU64::new(0);
 
-    fn sub(self, before: SystemCosts) -> SystemCosts {
-        SystemCosts {
-            cpu: self.cpu.saturating_sub(before.cpu),
-            voluntary: self.voluntary.saturating_sub(before.voluntary),
-            involuntary: self.involuntary.saturating_sub(before.involuntary),
-            io: None,
-        }
+/// Measures what a reading of the CPU clock takes: the median of some, in a tenth of a millisecond.
+/// `None` if there is no such clock.
+pub(crate) fn calibrate() -> Option<u64> {
+    let mut readings = [0; 65];
+    let mut last = platform::cpu()?;
+    for reading in &mut readings {
+        let now = platform::cpu()?;
+        *reading = now.saturating_sub(last);
+        last = now;
     }
+    readings.sort_unstable();
+    let median = readings[readings.len() / 2];
+    CPU_READING.store(median, Relaxed);
+    Some(median)
 }
 
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)] // system calls that fill a structure
 mod platform {
-    use super::{Io, SystemCosts};
+    use super::Io;
     use std::fs::File;
     use std::io::Read;
 
-    pub(super) fn thread_use() -> Option<SystemCosts> {
-        let cpu = read_clock(libc::CLOCK_THREAD_CPUTIME_ID, libc::clock_gettime)?;
+    /// Nanoseconds of the thread on a processor.
+    pub(super) fn cpu() -> Option<u64> {
+        read_clock(libc::CLOCK_THREAD_CPUTIME_ID, libc::clock_gettime)
+    }
+
+    /// Context switches of the thread, voluntary and involuntary.
+    pub(super) fn switches() -> Option<(u64, u64)> {
         // SAFETY: a structure of integers, for which all zero is valid.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
         // SAFETY: `usage` is a valid place for the answer.
         if unsafe { libc::getrusage(libc::RUSAGE_THREAD, &mut usage) } != 0 {
             return None;
         }
-        Some(SystemCosts {
-            cpu,
-            voluntary: usage.ru_nvcsw as u64,
-            involuntary: usage.ru_nivcsw as u64,
-            io: None,
-        })
+        Some((usage.ru_nvcsw as u64, usage.ru_nivcsw as u64))
     }
 
     /// Nanoseconds of a clock that moves with the kernel's ticks: its reading is a load from memory.
@@ -238,9 +264,13 @@ mod platform {
 
 #[cfg(not(target_os = "linux"))]
 mod platform {
-    use super::{Io, SystemCosts};
+    use super::Io;
 
-    pub(super) fn thread_use() -> Option<SystemCosts> {
+    pub(super) fn cpu() -> Option<u64> {
+        None
+    }
+
+    pub(super) fn switches() -> Option<(u64, u64)> {
         None
     }
 

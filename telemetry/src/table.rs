@@ -2,7 +2,7 @@
 
 use crate::escape::escaped;
 use crate::human;
-use crate::snapshot::{Distribution, Snapshot, UnitSnapshot};
+use crate::snapshot::{Distribution, InProgress, Snapshot, UnitSnapshot};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -32,9 +32,13 @@ impl fmt::Display for Snapshot {
             );
         }
         let boundaries = busiest_boundaries(&self.units);
-        let mut rows = vec![header(&boundaries)];
+        let columns = Columns {
+            in_progress: self.units.iter().any(|unit| unit.in_flight > 0),
+            boundaries: &boundaries,
+        };
+        let mut rows = vec![columns.header()];
         for unit in &self.units {
-            rows.extend(unit_rows(unit, &self.label(unit), &boundaries));
+            rows.extend(columns.rows(unit, &self.label(unit)));
         }
         write_aligned(f, &rows)?;
         let untracked = |u: &UnitSnapshot| u.count > 0 && u.metric("allocs").is_none();
@@ -46,11 +50,22 @@ impl fmt::Display for Snapshot {
             )?;
         }
         for unit in self.units.iter().filter(|unit| unit.in_flight > 0) {
-            let now = human::count(unit.in_flight);
-            writeln!(f, "\nIn progress: {now} {}", self.label(unit))?;
+            let (now, label) = (human::count(unit.in_flight), self.label(unit));
+            writeln!(
+                f,
+                "\nIn progress: {now} {label}{}",
+                so_far(&unit.in_progress)
+            )?;
         }
         self.write_over_budget(f)?;
         self.write_unchecked(f)?;
+        if self.ledger.forked {
+            writeln!(
+                f,
+                "\nThis process was forked from the one that built telemetry: what it counts is \
+                 written nowhere."
+            )?;
+        }
         let lost = self.ledger.units.dropped_total();
         if lost > 0 {
             writeln!(
@@ -129,38 +144,71 @@ fn busiest_boundaries(units: &[UnitSnapshot]) -> Vec<&str> {
     names
 }
 
-fn header(boundaries: &[&str]) -> Vec<String> {
-    let fixed = ["unit", "count", "errors", ""].into_iter();
-    let metrics = METRICS.iter().map(|(title, _)| *title);
-    fixed
-        .chain(metrics)
-        .map(str::to_owned)
-        .chain(boundaries.iter().map(|name| format!("{} calls", cut(name))))
-        .collect()
-}
-
 type Pick = (&'static str, fn(&Distribution) -> u64);
 
-fn unit_rows(unit: &UnitSnapshot, label: &str, boundaries: &[&str]) -> [Vec<String>; 3] {
-    const PICKS: [Pick; 3] = [("p50", |d| d.p50), ("p99", |d| d.p99), ("max", |d| d.max)];
-    let mut head = [
-        label.to_owned(),
-        human::count(unit.count),
-        human::count(unit.errors),
-    ];
-    PICKS.map(|(name, pick)| {
-        let head = std::mem::take(&mut head).into_iter();
-        let metrics = METRICS
+/// The columns that not every table has.
+struct Columns<'a> {
+    /// Some units are in progress.
+    in_progress: bool,
+    boundaries: &'a [&'a str],
+}
+
+impl Columns<'_> {
+    fn header(&self) -> Vec<String> {
+        let fixed = ["unit", "count", "errors", ""].into_iter();
+        let metrics = METRICS.iter().map(|(title, _)| *title);
+        let in_progress = self.in_progress.then_some("in progress");
+        let calls = self
+            .boundaries
             .iter()
-            .map(|(_, metric)| cell(unit.metric(metric), pick));
-        let calls = boundaries
-            .iter()
-            .map(|name| cell(unit.boundaries.get(*name).map(|b| &b.calls), pick));
-        head.chain([name.to_owned()])
-            .chain(metrics)
-            .chain(calls)
-            .collect()
-    })
+            .map(|name| format!("{} calls", cut(name)));
+        let fixed = fixed.chain(metrics).chain(in_progress);
+        fixed.map(str::to_owned).chain(calls).collect()
+    }
+
+    fn rows(&self, unit: &UnitSnapshot, label: &str) -> [Vec<String>; 3] {
+        const PICKS: [Pick; 3] = [("p50", |d| d.p50), ("p99", |d| d.p99), ("max", |d| d.max)];
+        let mut head = [
+            label.to_owned(),
+            human::count(unit.count),
+            human::count(unit.errors),
+        ];
+        let in_progress = || human::count(unit.in_flight);
+        let mut in_progress = self.in_progress.then(in_progress);
+        PICKS.map(|(name, pick)| {
+            // What there is one of is in the first line.
+            let head = std::mem::take(&mut head).into_iter();
+            let in_progress = in_progress.as_mut().map(std::mem::take);
+            let metrics = METRICS
+                .iter()
+                .map(|(_, metric)| cell(unit.metric(metric), pick));
+            let calls = self
+                .boundaries
+                .iter()
+                .map(|name| cell(unit.boundaries.get(*name).map(|b| &b.calls), pick));
+            head.chain([name.to_owned()])
+                .chain(metrics)
+                .chain(in_progress)
+                .chain(calls)
+                .collect()
+        })
+    }
+}
+
+/// What units in progress have cost, if they were worked for.
+fn so_far(units: &InProgress) -> String {
+    let cost = |metric: &str| units.cost(metric).filter(|&n| n > 0);
+    let mut figures = Vec::new();
+    figures.extend(cost("busy").map(|ns| format!("{} busy", human::duration(ns))));
+    figures.extend(cost("wakeups").map(|n| format!("{} wake-ups", human::count(n))));
+    figures.extend(cost("alloc_bytes").map(|n| format!("{} allocated", human::bytes(n))));
+    let crossed = units.boundaries.iter().filter(|(_, b)| b.calls > 0);
+    figures
+        .extend(crossed.map(|(name, b)| format!("{} {} calls", human::count(b.calls), cut(name))));
+    match figures.is_empty() {
+        true => String::new(),
+        false => format!("; so far: {}", figures.join(", ")),
+    }
 }
 
 fn cell(distribution: Option<&Distribution>, pick: fn(&Distribution) -> u64) -> String {

@@ -21,8 +21,37 @@ const DROP_WITHIN: Duration = Duration::from_secs(2);
 ///
 /// Dropping it writes out what there is and waits for that, two seconds at the most.
 ///
-/// The background thread does not survive a fork: build telemetry after daemonising. In a forked
-/// child units are counted, but nothing is written.
+/// # Without a drop
+///
+/// A handle in a `static` is never dropped, nor is any when `std::process::exit` is called. On Unix the
+/// process then writes out what there is as it exits, when `main` returns and when `exit` is called, and
+/// waits a second for that at the most. An end by a signal, `abort` or `_exit` is no exit: what was
+/// [flushed](Telemetry::flush) before is with the exporters, and no more. [`shutdown`](Telemetry::shutdown)
+/// alone says whether everything was written.
+///
+/// ```
+/// use std::sync::OnceLock;
+/// use telemetry::{Telemetry, export};
+/// use tracing_subscriber::prelude::*;
+///
+/// static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let (layer, telemetry) = Telemetry::builder()
+///         .export(export::json_lines(std::io::stdout()))
+///         .build()?;
+///     tracing_subscriber::registry().with(layer).init();
+///     let _ = TELEMETRY.set(telemetry);
+///     tracing::info_span!("job").in_scope(|| ());
+///     Ok(()) // the record of `job` is written now
+/// }
+/// ```
+///
+/// # In a forked child
+///
+/// The background thread does not survive a fork: build telemetry after daemonising. In a forked child
+/// units are counted, but nothing is written; all functions answer at once, and the
+/// [ledger](Ledger::forked) says that it is a child. More in `docs/fork.md`.
 #[derive(Debug)]
 #[must_use = "dropping the handle ends the telemetry"]
 pub struct Telemetry {
@@ -39,7 +68,8 @@ impl Telemetry {
         Telemetry { core }
     }
 
-    /// What every kind of unit has cost since the start.
+    /// What every kind of unit has cost since the start; in a forked child, since the start of its parent,
+    /// as far as the parent's threads were not just changing it.
     ///
     /// # Cost
     ///
@@ -63,7 +93,8 @@ impl Telemetry {
     /// # Errors
     ///
     /// [`IncidentError`]: it would last no time or too long, its share of the processor is none, as many are
-    /// in progress as may be, the heap cannot be profiled, or telemetry was shut down.
+    /// in progress as may be, the heap cannot be profiled, telemetry was shut down, or this is a forked
+    /// child.
     pub fn incident(&self, incident: Incident) -> Result<IncidentId, IncidentError> {
         self.core.begin_incident(incident)
     }
@@ -79,7 +110,8 @@ impl Telemetry {
         self.core.incidents.known()
     }
 
-    /// Has what came in so far written out, and waits for the exporters, 5 seconds at the most.
+    /// Has what came in so far written out, and waits for the exporters, 5 seconds at the most. In a
+    /// forked child it does nothing.
     ///
     /// What an exporter fails to write is counted in the ledger.
     pub fn flush(&self) {
@@ -93,18 +125,20 @@ impl Telemetry {
     /// # Errors
     ///
     /// If an exporter is so slow that it is not finished `within` this time. The thread then ends
-    /// by itself once the exporter returns. Also in a process that was forked from the one that
-    /// built the telemetry.
+    /// by itself once the exporter returns. If something panicked on telemetry's own thread, or in an
+    /// exporter that was dropped: what was about to be written then is lost, and everything else was
+    /// written. And, at once, in a process that was forked from the one that built the telemetry.
     pub fn shutdown(&self, within: Duration) -> Result<Ledger, ShutdownError> {
-        if self.core.background.stop(within) {
-            Ok(self.ledger())
-        } else {
-            Err(ShutdownError {
-                forked: self.core.background.is_forked(),
-                within,
-                ledger: Box::new(self.ledger()),
-            })
+        let in_time = self.core.background.stop(within);
+        let ledger = self.ledger();
+        if in_time && ledger.panics == 0 {
+            return Ok(ledger);
         }
+        Err(ShutdownError {
+            in_time,
+            within,
+            ledger: Box::new(ledger),
+        })
     }
 }
 
@@ -114,10 +148,10 @@ impl Drop for Telemetry {
     }
 }
 
-/// The exporters were not finished in time.
+/// Not everything was written, or not in time.
 #[derive(Debug)]
 pub struct ShutdownError {
-    forked: bool,
+    in_time: bool,
     within: Duration,
     ledger: Box<Ledger>,
 }
@@ -131,10 +165,22 @@ impl ShutdownError {
 
 impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.forked {
+        if self.ledger.forked {
             return f.write_str(
                 "telemetry cannot finish: this process was forked from the one that built it, and \
                  threads do not survive a fork; build telemetry after forking",
+            );
+        }
+        if self.in_time {
+            let times = match self.ledger.panics {
+                1 => "once".to_owned(),
+                n => format!("{n} times"),
+            };
+            return write!(
+                f,
+                "telemetry's own thread panicked {times}, and went on: what it was about to write is \
+                 missing from the records, and exporters may not have finished; the panic's message, \
+                 on standard error as a rule, says where"
             );
         }
         write!(

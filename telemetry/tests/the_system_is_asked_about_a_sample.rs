@@ -8,6 +8,8 @@ use telemetry::{BuildError, Distribution, Snapshot, Telemetry};
 use tracing::info_span;
 use tracing_subscriber::prelude::*;
 
+mod written;
+
 fn counted(sample: f64, work: impl FnOnce()) -> Snapshot {
     let (layer, telemetry) = Telemetry::builder().system_sample(sample).build().unwrap();
     let subscriber = tracing_subscriber::registry().with(layer);
@@ -144,4 +146,40 @@ fn a_share_that_is_no_probability_is_refused() {
         ));
         assert!(error.to_string().contains("system_sample is"), "{error}");
     }
+}
+
+/// Each unit alone in its record, so that its figures are seen exactly.
+#[test]
+fn no_unit_has_a_processor_for_longer_than_it_is_at_work() {
+    const UNITS: usize = 300;
+    let (written, ledger) = written::written(
+        |builder| builder.system_sample(1.0).max_output(1e6, 1e9),
+        |telemetry| {
+            for entries in (0..UNITS).map(|n| 1 + n % 4) {
+                let unit = info_span!("unit");
+                for _ in 0..entries {
+                    unit.in_scope(|| std::hint::black_box(()));
+                }
+                drop(unit);
+                telemetry.flush();
+            }
+        },
+    );
+    let units = written.of("unit");
+    assert_eq!(units.len(), UNITS);
+    let figure = |unit: &serde_json::Value, metric: &str| {
+        let metric = &unit["metrics"][metric];
+        assert_eq!(metric["count"], 1);
+        metric["sum"].as_u64().unwrap()
+    };
+    let mut at_the_limit = 0;
+    for unit in &units {
+        let [cpu, busy, wall] = ["cpu", "busy", "wall"].map(|metric| figure(unit, metric));
+        assert!(cpu <= busy && busy <= wall, "{cpu} of {busy} in {wall} ns");
+        at_the_limit += usize::from(cpu == busy);
+    }
+    // Not because it was cut: the questions are in `busy`, and are not in `cpu`.
+    assert!(at_the_limit <= UNITS / 20, "{at_the_limit} of {UNITS}");
+    let reading = ledger.cost.cpu_reading_ns.unwrap();
+    assert!((1..1_000_000).contains(&reading), "{reading} ns");
 }

@@ -56,7 +56,7 @@ pub(crate) use segments::{Excluded, Segment, close, open, read};
 pub(crate) use sites::{ActiveSites, Sites};
 pub(crate) use sizes::{SizeRecorder, class_end};
 pub(crate) use unit_pool::UnitHandle;
-pub(crate) use work::{UnitSegment, close_for_unit};
+pub(crate) use work::{UnitSegment, abandon_for_unit, close_for_unit};
 
 use std::alloc::Layout;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};

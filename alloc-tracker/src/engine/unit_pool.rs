@@ -233,6 +233,14 @@ impl UnitHandle {
         alive.then(|| UnitHandle { unit })
     }
 
+    /// What every ended segment of the unit with this id cost; `None` if it is gone, or nobody counts.
+    pub(crate) fn ended_usage_of(id: u64) -> Option<Usage> {
+        let unit = UnitRef::of(id).filter(|_| super::is_installed())?;
+        let usage = unit.cell.counts().usage(unit.cell.peak(), true);
+        // Afterwards: another unit may have its place by now.
+        unit.is_alive().then_some(usage)
+    }
+
     /// Takes over the reference that was leaked with this id, and leaks one of a new unit; the
     /// figures of the old one.
     pub(crate) fn exchange(id: u64) -> (Usage, u64) {
@@ -258,8 +266,8 @@ impl UnitHandle {
     }
 
     #[inline]
-    pub(crate) fn open_id(id: u64) -> Option<UnitSegment> {
-        UnitRef::of(id).map(work::open_for)
+    pub(crate) fn open_id(id: u64) -> UnitSegment {
+        UnitRef::of(id).map_or(UnitSegment::NONE, work::open_for)
     }
 }
 

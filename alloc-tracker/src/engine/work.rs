@@ -17,6 +17,11 @@ pub(crate) struct UnitSegment {
     id: u64,
 }
 
+impl UnitSegment {
+    /// No work.
+    pub(crate) const NONE: UnitSegment = UnitSegment { id: 0 };
+}
+
 #[derive(Clone, Copy)]
 struct Work {
     id: u64,
@@ -111,7 +116,7 @@ fn push(unit: UnitRef, seen: bool) -> UnitSegment {
         if unit.follows() {
             unit.lose_track();
         }
-        UnitSegment { id: 0 }
+        UnitSegment::NONE
     })
 }
 
@@ -144,6 +149,32 @@ pub(crate) fn close_for_unit(segment: UnitSegment) {
         }
         let (counts, peak) = segments::end(work.segment);
         unit.add(counts, work.base, peak);
+        stack.free_if_detached();
+        Some(())
+    });
+}
+
+/// The thread's work ends, and is nobody's: how much of it was for the unit cannot be told.
+#[cold]
+pub(crate) fn abandon_for_unit(segment: UnitSegment) {
+    with_stack(|stack| {
+        let work = stack.remove(segment.id)?;
+        if work.unit.follows() {
+            see_own_calls_or_not();
+        }
+        if work.counts {
+            segments::end(work.segment);
+            // What the thread does for the unit from here on, it can tell.
+            let heir = stack.all().iter().position(|other| other.unit == work.unit);
+            if let Some(heir) = heir {
+                let fresh = Work {
+                    base: work.unit.live(),
+                    segment: segments::open(),
+                    ..work
+                };
+                stack.hand_over(heir, fresh);
+            }
+        }
         stack.free_if_detached();
         Some(())
     });
@@ -292,7 +323,30 @@ impl Stack {
         }
     }
 
-    /// Doubles the capacity; false if the system has no memory, or nothing is tracked.
+    /// Takes out the work for units that are over: their guards were forgotten, or are on other threads.
+    /// Returns how many are left.
+    #[cold]
+    fn bury(&self) -> usize {
+        let mut left = 0;
+        for at in 0..self.all().len() {
+            let work = self.all()[at];
+            if work.unit.is_alive() {
+                // SAFETY: `left` is at most `at`, which is inside the initialised part.
+                unsafe { self.first.get().add(left).write(work) };
+                left += 1;
+            } else if work.counts {
+                segments::end(work.segment);
+            }
+        }
+        if left < self.all().len() {
+            // SAFETY: `left` is below the number of places up to the end.
+            self.end.set(unsafe { self.first.get().add(left) });
+            see_own_calls_or_not();
+        }
+        left
+    }
+
+    /// Makes room, and doubles the capacity if there is little; false if the system has no memory, or nothing is tracked.
     #[cold]
     fn grow(&self) -> bool {
         if !super::is_installed() {
@@ -300,17 +354,21 @@ impl Stack {
         }
         // So that `release_stack` is called, even if this thread never allocates.
         block::with(|block| block.attach_if_new());
-        let len = self.all().len();
-        let capacity = if len == 0 { FIRST_CAPACITY } else { len * 2 };
-        let (Ok(old), Ok(new)) = (Layout::array::<Work>(len), Layout::array::<Work>(capacity))
+        let full = self.all().len();
+        let len = self.bury();
+        if len < full / 2 {
+            return true;
+        }
+        let capacity = if full == 0 { FIRST_CAPACITY } else { full * 2 };
+        let (Ok(old), Ok(new)) = (Layout::array::<Work>(full), Layout::array::<Work>(capacity))
         else {
             return false;
         };
-        let first = if len == 0 {
+        let first = if full == 0 {
             // SAFETY: the size is not zero.
             unsafe { System.alloc(new) }
         } else {
-            // SAFETY: the stack is full, so `first` came from `System` with `old`; the new size is
+            // SAFETY: the stack was full, so `first` came from `System` with `old`; the new size is
             // not zero and, as `new` exists, within the limits of `isize`.
             unsafe { System.realloc(self.first.get().cast(), old, new.size()) }
         };

@@ -58,10 +58,10 @@ pub use profile::{Info, Profile, Sample, Unwinding};
 
 use crate::engine;
 use crate::engine::profile as hooks;
+use crate::fork::{Guard, Lock};
 use std::error::Error;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Bytes between two samples, at the mean, unless [`Config::mean_bytes`] says otherwise.
@@ -160,10 +160,10 @@ impl fmt::Display for StartError {
 impl Error for StartError {}
 
 /// The number of the running session; 0: none.
-static RUNNING: Mutex<u64> = Mutex::new(0);
+static RUNNING: Lock<u64> = Lock::new();
 
-fn running() -> MutexGuard<'static, u64> {
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+fn running() -> Guard<'static, u64> {
+    RUNNING.lock()
 }
 
 /// The profiler runs until this is stopped or dropped.
@@ -185,7 +185,7 @@ pub struct Session {
 ///
 /// [`StartError`]: a session is running, the tracker is not installed, or the mean is out of range.
 pub fn start(config: Config) -> Result<Session, StartError> {
-    static LAST: Mutex<u64> = Mutex::new(0);
+    static LAST: Lock<u64> = Lock::new();
     check(config.mean_bytes)?;
     if !engine::is_installed() {
         return Err(StartError::NotInstalled);
@@ -195,7 +195,7 @@ pub fn start(config: Config) -> Result<Session, StartError> {
     if *running != 0 && is_running() {
         return Err(StartError::AlreadyRunning);
     }
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut last = LAST.lock();
     *last += 1;
     *running = *last;
     hooks::stop_after(config.stop_after);

@@ -1,9 +1,10 @@
 //! From addresses to functions. Each is looked up once in the life of the process.
 
 use crate::call_site;
+use crate::fork::Lock;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// The functions at an address: the innermost of those that were inlined first. Empty: unknown.
 pub(super) type Symbols = Arc<[Symbol]>;
@@ -17,12 +18,11 @@ pub(super) struct Symbol {
     pub(super) line: u32,
 }
 
-static KNOWN: Mutex<Option<HashMap<usize, Symbols>>> = Mutex::new(None);
+static KNOWN: Lock<HashMap<usize, Symbols>> = Lock::new();
 
 /// The functions at each of the addresses that a call returns to.
 pub(super) fn resolve(addresses: impl IntoIterator<Item = usize>) -> HashMap<usize, Symbols> {
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = known.get_or_insert_default();
+    let mut known = KNOWN.lock();
     let mut found = HashMap::new();
     for address in addresses {
         found.entry(address).or_insert_with(|| {

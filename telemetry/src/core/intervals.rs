@@ -1,21 +1,24 @@
 //! From the rings of ended units to histograms: of the interval since the last flush, and of all time.
 
-use super::{Core, lock};
+use super::Core;
+use super::in_progress::{ByKind, Told};
 use crate::aggregate::{Aggregate, KindCosts, Metric};
 use crate::budgets::Over;
 use crate::costs::{Costs, Distributed, TotalCosts};
 use crate::exemplars::Chooser;
 use crate::ledger::UnitCounts;
 use crate::shard::Shard;
-use crate::snapshot::{Snapshot, UnitSnapshot};
+use crate::snapshot::{InProgress, Snapshot, UnitSnapshot};
 use crate::units::{Finished, KindId};
-use std::sync::TryLockError;
+use alloc_tracker::raw::Guard;
 
 pub(super) struct Totals {
     /// All before the last flush.
     flushed: Aggregate<TotalCosts>,
     /// Empty: what takes the place of a kind that is flushed.
     spare: Box<KindCosts<Costs>>,
+    /// What units in progress had cost at the last flush.
+    told: Told,
     interval_start: u64,
 }
 
@@ -24,6 +27,7 @@ impl Default for Totals {
         Totals {
             flushed: Aggregate::default(),
             spare: Box::new(KindCosts::new()),
+            told: Told::default(),
             interval_start: 0,
         }
     }
@@ -33,7 +37,7 @@ impl Default for Totals {
 #[derive(Debug)]
 pub(crate) struct Interval {
     pub(crate) seconds: f64,
-    /// The kinds that had units, the one with the most wall time in all first.
+    /// The kinds of which units ended, or were worked for; the one with the most wall time in all first.
     pub(crate) units: Vec<UnitSnapshot>,
     pub(crate) broken: Vec<Broken>,
 }
@@ -48,25 +52,28 @@ pub(crate) struct Broken {
 }
 
 impl Core {
-    /// Moves what is in one shard's ring into the histograms.
-    pub(crate) fn drain(&self, shard: &Shard) {
-        self.drain_into(shard, &mut lock(&self.incoming));
+    /// Moves what is in one shard's ring into the histograms. False in the child of a fork where none
+    /// can be had: it stays where it is.
+    pub(crate) fn drain(&self, shard: &Shard) -> bool {
+        let mut incoming = self.incoming.lock();
+        let can_be_read = incoming.is_shared();
+        if can_be_read {
+            self.drain_into(shard, &mut incoming);
+        }
+        can_be_read
     }
 
     /// The same, unless somebody else is at the histograms.
     pub(crate) fn drain_if_free(&self, shard: &Shard) {
-        match self.incoming.try_lock() {
-            Ok(mut incoming) => self.drain_into(shard, &mut incoming),
-            Err(TryLockError::Poisoned(poisoned)) => {
-                self.drain_into(shard, &mut poisoned.into_inner());
-            }
-            Err(TryLockError::WouldBlock) => {}
+        let incoming = self.incoming.try_lock();
+        if let Some(mut incoming) = incoming.filter(Guard::is_shared) {
+            self.drain_into(shard, &mut incoming);
         }
     }
 
     /// Takes in a unit that ended where no ring can be had.
     pub(crate) fn take_in(&self, unit: &Finished) {
-        let mut incoming = lock(&self.incoming);
+        let mut incoming = self.incoming.lock();
         let mut counts = UnitCounts::default();
         alloc_tracker::excluded(|| self.record(unit, &mut incoming, &mut counts));
         self.counters.add(&counts);
@@ -103,20 +110,27 @@ impl Core {
     pub(crate) fn snapshot(&self) -> Snapshot {
         // Bringing up to date is telemetry's expense; the snapshot is the caller's.
         alloc_tracker::excluded(|| self.collect());
-        let totals = lock(&self.totals);
+        let totals = self.totals.lock();
+        let in_progress = alloc_tracker::excluded(|| self.in_progress_so_far());
         let units = self.kinds.all().filter_map(|(id, _)| {
             let costs = alloc_tracker::excluded(|| self.costs_of(id, &totals.flushed));
             let unit = costs
                 .as_ref()
-                .map(|costs| UnitSnapshot::of(self, id, costs));
+                .map(|costs| UnitSnapshot::of(self, id, costs, in_progress.of(id)));
             alloc_tracker::excluded(|| drop(costs));
             // Or none has ended, and some are in progress.
             unit.or_else(|| {
-                (self.in_flight(id).0 > 0)
-                    .then(|| UnitSnapshot::of(self, id, &KindCosts::<TotalCosts>::new()))
+                (self.in_flight(id).0 > 0).then(|| self.none_ended(id, in_progress.of(id)))
             })
         });
-        Snapshot::new(self, units.collect(), self.clock.now())
+        let units = units.collect();
+        alloc_tracker::excluded(|| drop(in_progress));
+        Snapshot::new(self, units, self.clock.now())
+    }
+
+    /// The figures of a kind of which no unit has ended.
+    fn none_ended(&self, kind: KindId, in_progress: InProgress) -> UnitSnapshot {
+        UnitSnapshot::of(self, kind, &KindCosts::<TotalCosts>::new(), in_progress)
     }
 
     /// What a kind has cost since the start; `None` if it had no units.
@@ -125,7 +139,7 @@ impl Core {
         kind: KindId,
         flushed: &Aggregate<TotalCosts>,
     ) -> Option<KindCosts<TotalCosts>> {
-        let incoming = lock(&self.incoming).of(kind).cloned();
+        let incoming = self.incoming.lock().of(kind).cloned();
         let mut costs = match flushed.of(kind) {
             Some(flushed) => flushed.clone(),
             None => KindCosts::new(),
@@ -136,11 +150,11 @@ impl Core {
         (costs.count > 0).then_some(costs)
     }
 
-    /// Ends an interval; `None` if it had no units, or nobody to be told of them: no exporter, and none
+    /// Ends an interval; `None` if no unit ended or was worked for, or nobody to be told of them: no exporter, and none
     /// that `watches`.
     pub(crate) fn end_interval(&self, watches: bool) -> Option<Interval> {
         self.collect();
-        let mut totals = lock(&self.totals);
+        let mut totals = self.totals.lock();
         let totals = &mut *totals;
         let now = self.clock.now();
         let lasted = now.saturating_sub(std::mem::replace(&mut totals.interval_start, now));
@@ -149,12 +163,22 @@ impl Core {
             units: Vec::new(),
             broken: Vec::new(),
         };
+        let is_heard = self.has_exporters || watches;
+        let in_progress = match is_heard {
+            true => self.in_progress_since(&mut totals.told),
+            false => ByKind::default(),
+        };
         let mut counts = Vec::new();
         for (id, kind) in self.kinds.all() {
             {
-                let mut incoming = lock(&self.incoming);
+                let mut incoming = self.incoming.lock();
                 if incoming.of(id).is_none() {
                     counts.push(0);
+                    drop(incoming);
+                    if in_progress.is_at_work(id) {
+                        let unit = self.none_ended(id, in_progress.of(id));
+                        interval.units.push(unit);
+                    }
                     continue;
                 }
                 std::mem::swap(incoming.at(id), &mut totals.spare);
@@ -165,8 +189,11 @@ impl Core {
             if let Some(p99) = p99(costs).or_else(|| p99(flushed)) {
                 kind.chooser.learn_p99(p99);
             }
-            if self.has_exporters || watches {
-                interval.units.push(UnitSnapshot::of(self, id, costs));
+            if is_heard {
+                let in_progress = in_progress.of(id);
+                interval
+                    .units
+                    .push(UnitSnapshot::of(self, id, costs, in_progress));
                 let limits = kind.limits().iter().zip(&costs.over).enumerate();
                 let broken = limits.filter(|(_, (limit, over))| over.breaks(limit));
                 interval.broken.extend(broken.map(|(n, (_, over))| Broken {

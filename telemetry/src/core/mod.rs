@@ -1,6 +1,7 @@
 //! The state that the layer, the handle and the background thread share: what the threads hand over
 //! ([`shards`]), and what is made of it ([`intervals`]).
 
+mod in_progress;
 mod intervals;
 mod shards;
 
@@ -11,6 +12,7 @@ use shards::Shards;
 use crate::aggregate::Aggregate;
 use crate::background::Background;
 use crate::budgets::Budgets;
+use crate::calendar::Calendar;
 use crate::callsites::CallSites;
 use crate::clock::Clock;
 use crate::costs::Costs;
@@ -20,18 +22,19 @@ use crate::filter::UnitFilter;
 use crate::incidents::{IncidentSettings, Incidents};
 use crate::ledger::{Counters, Ledger, UnitDrop};
 use crate::output::Queue;
-use crate::system::Sampling;
+use crate::system::{self, Sampling};
 use crate::units::{Kinds, Slots, Spans};
+use alloc_tracker::raw::Lock;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) struct Core {
     /// Tells instances apart in the thread-locals.
     pub(crate) id: usize,
     pub(crate) service: String,
     pub(crate) clock: Clock,
+    pub(crate) calendar: Calendar,
     pub(crate) sampling: Sampling,
     pub(crate) callsites: CallSites,
     pub(crate) kinds: Kinds,
@@ -45,19 +48,23 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     pub(crate) background: Background,
     pub(crate) incidents: Incidents,
+    /// What a reading of the CPU clock takes, in nanoseconds; `None`: units are not asked about.
+    cpu_reading: Option<u64>,
     detail_words: usize,
     exemplar_ids: AtomicU64,
-    shards: Mutex<Shards>,
+    // A panic while one of these is held leaves figures that are a unit short, not broken ones.
+    shards: Lock<Shards>,
     /// What came in since the last flush. Held for as long as it takes to read one ring, or one
     /// kind's histograms; never for a report.
-    incoming: Mutex<Aggregate<Costs>>,
-    totals: Mutex<Totals>,
+    incoming: Lock<Aggregate<Costs>>,
+    totals: Lock<Totals>,
 }
 
 /// What an instance is made of; see the builder.
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) service: String,
+    pub(crate) calendar: Calendar,
     pub(crate) units: UnitFilter,
     pub(crate) budgets: Budgets,
     /// Units that triggers are about.
@@ -88,6 +95,7 @@ impl Core {
             id: NEXT_ID.fetch_add(1, Relaxed),
             service: setup.service,
             clock: Clock::new(),
+            calendar: setup.calendar,
             sampling: setup.sampling,
             callsites: CallSites::new(),
             kinds: Kinds::new(setup.units, setup.budgets, setup.watched, bounds.kinds),
@@ -100,6 +108,7 @@ impl Core {
             counters: Counters::default(),
             background: Background::new(),
             incidents: Incidents::new(setup.incidents),
+            cpu_reading: setup.sampling.asks().then(system::calibrate).flatten(),
             // Nobody would read it.
             detail_words: if setup.has_exporters {
                 bounds.detail / 8
@@ -107,9 +116,9 @@ impl Core {
                 0
             },
             exemplar_ids: AtomicU64::new(first_exemplar_id()),
-            shards: Mutex::default(),
-            incoming: Mutex::default(),
-            totals: Mutex::default(),
+            shards: Lock::new(),
+            incoming: Lock::new(),
+            totals: Lock::new(),
         }
     }
 
@@ -133,7 +142,8 @@ impl Core {
     /// The ledger without what is still in the rings.
     pub(crate) fn ledger_so_far(&self) -> Ledger {
         let rate_limited = alloc_tracker::excluded(|| {
-            if self.background.has_stopped() {
+            // A child does not read the queue.
+            if self.background.has_stopped() && !self.background.is_forked() {
                 // What was handed over too late: nobody writes it any more.
                 for item in self.queue.drain() {
                     self.counters.shut_down(&item);
@@ -141,7 +151,10 @@ impl Core {
             }
             self.events_rate_limited()
         });
-        self.counters.ledger(&self.events, rate_limited)
+        let mut ledger = self.counters.ledger(&self.events, rate_limited);
+        ledger.forked = self.background.is_forked();
+        ledger.cost.cpu_reading_ns = self.cpu_reading;
+        ledger
     }
 }
 
@@ -149,11 +162,6 @@ impl Core {
 fn first_exemplar_id() -> u64 {
     // The standard library's keys are random.
     RandomState::new().build_hasher().finish() >> 8
-}
-
-/// A panic while a lock is held leaves figures that are a unit short, not broken ones.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Core {

@@ -1,15 +1,15 @@
 //! The shards of the threads: who hands over, and what is read from all of them.
 
-use super::{Core, lock};
+use super::Core;
 use crate::details::DetailRing;
 use crate::events::SuppressedSite;
 use crate::exemplars::{self, Kept};
+use crate::frames;
 use crate::shard::Shard;
 use crate::units::{Ended, Finished, KindId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::SystemTime;
 
 /// The shards of all threads, and what is remembered of those that have ended.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ impl Core {
     ) -> exemplars::Captured {
         let (rings, forgotten_at) = {
             // At once: a thread that ends is in one of the lists, and not in both.
-            let shards = lock(&self.shards);
+            let shards = self.shards.lock();
             let live = shards.live.iter().map(|shard| &shard.details);
             let rings: Vec<_> = live.chain(&shards.gone).cloned().collect();
             (rings, shards.forgotten_at)
@@ -51,7 +51,7 @@ impl Core {
             id: self.exemplar_ids.fetch_add(1, Relaxed),
             kept,
             unit: *unit,
-            ended: SystemTime::now(),
+            ended: self.calendar.now(),
             started: ended.started,
             entries,
             whole,
@@ -61,14 +61,14 @@ impl Core {
     /// A shard for a thread that is new here.
     pub(crate) fn new_shard(&self) -> Arc<Shard> {
         let shard = Arc::new(Shard::new(self.kinds.most(), self.detail_words));
-        lock(&self.shards).live.push(Arc::clone(&shard));
+        self.shards.lock().live.push(Arc::clone(&shard));
         shard
     }
 
     /// The thread of a shard ends: what is in the shard is kept, the shard is not.
     pub(crate) fn retire(&self, shard: &Arc<Shard>) {
         self.drain(shard);
-        let mut shards = lock(&self.shards);
+        let mut shards = self.shards.lock();
         for (id, kind) in self.kinds.all() {
             kind.add_elsewhere(shard.in_flight(id));
         }
@@ -86,33 +86,50 @@ impl Core {
     /// What each call site of events kept back since this was last called, `most` of them.
     pub(crate) fn take_suppressed(&self, most: usize) -> Vec<SuppressedSite> {
         // The lock: a thread that ends moves its counts.
-        let shards = lock(&self.shards);
+        let shards = self.shards.lock();
         (self.events).take_suppressed(&self.callsites, &shards.live, most)
     }
 
     /// How many events a limit kept back.
     pub(super) fn events_rate_limited(&self) -> u64 {
-        let shards = lock(&self.shards);
+        let shards = self.shards.lock();
         self.events.rate_limited(&self.callsites, &shards.live)
     }
 
     /// Units of a kind in progress: now, and the most that were seen.
     pub(crate) fn in_flight(&self, kind: KindId) -> (u64, u64) {
-        in_flight_of(self, kind, &lock(&self.shards))
+        in_flight_of(self, kind, &self.shards.lock())
     }
 
     /// A thread has more units of a kind in progress than ever: perhaps all threads together have.
     #[cold]
     pub(crate) fn look_at_in_flight(&self, kind: KindId) {
         // Somebody else is looking: at a figure that is as good.
-        if let Ok(shards) = self.shards.try_lock() {
+        if let Some(shards) = self.shards.try_lock() {
             in_flight_of(self, kind, &shards);
         }
     }
 
+    /// Units in progress, of all kinds; `None` while somebody else is at the list of threads.
+    #[cold]
+    pub(crate) fn in_progress(&self) -> Option<usize> {
+        let shards = self.shards.try_lock()?;
+        let of_kind = |(id, _)| in_flight_of(self, id, &shards).0 as usize;
+        Some(self.kinds.all().map(of_kind).sum())
+    }
+
     /// The shards that there are now.
     pub(crate) fn shards(&self) -> Vec<Arc<Shard>> {
-        lock(&self.shards).live.clone()
+        let mut shards = self.shards.lock();
+        // In the child of a fork that came while the list was changed: a new list, which does not know
+        // the one thread that was there before.
+        if !shards.is_first()
+            && let Some(own) = frames::shard(self)
+            && !shards.live.iter().any(|shard| Arc::ptr_eq(shard, &own))
+        {
+            shards.live.push(own);
+        }
+        shards.live.clone()
     }
 }
 

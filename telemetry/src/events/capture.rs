@@ -25,13 +25,13 @@ pub(crate) struct Captured {
 impl Captured {
     pub(crate) fn new(
         (site, metadata): (SiteId, &'static Metadata<'static>),
-        now: u64,
+        (at, now): (SystemTime, u64),
         fields: &FieldBytes,
         unit: Option<KindId>,
         weight: f64,
     ) -> Self {
         Captured {
-            at: SystemTime::now(),
+            at,
             now,
             site,
             metadata,

@@ -27,7 +27,8 @@ pub enum Record {
     Ledger(LedgerRecord),
 }
 
-/// What the units of one kind cost in one interval.
+/// What the units of one kind cost in one interval: those that ended, and those in progress. There is
+/// none if no unit ended and none was worked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UnitRecord {

@@ -1,37 +1,24 @@
-//! The spans that a thread has entered, and its work for their units.
+//! Spans are entered and left, and with them the thread's work for their units.
 
-use super::{Frames, with};
+use super::link::Link;
+use super::stack::Entry;
+use super::with;
 use crate::core::Core;
+use crate::ledger::Untold;
 use crate::system::Started;
-use crate::units::{Known, LeanRef, Membership, Slot, SlotRef};
+use crate::units::{Known, Membership, Slot, SlotRef};
 use alloc_tracker::raw::Segment;
 use std::sync::Arc;
-
-/// One entered span.
-///
-/// PERF: plain words, and few: they are written at every entry and read at every exit.
-pub(super) struct Frame {
-    pub(super) core: usize,
-    pub(super) span: u64,
-    pub(super) member: Membership,
-    /// What the details call the span.
-    pub(super) detail: u64,
-    pub(super) lean: Option<LeanRef>,
-    /// How many of [`Link::others`](super::link::Link) were entered before.
-    pub(super) others: usize,
-    /// How often the span was entered already: for the registry that is then not the current one.
-    pub(super) again: usize,
-    work: Work,
-}
+use std::thread;
 
 /// A thread's work for a unit, from its outermost entry on.
-#[derive(Clone, Copy)]
-struct Work {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work {
     /// When it began; 0: this is not the outermost entry.
     entered: u64,
     /// What it allocates.
     segment: Segment,
-    /// How much more about it there is in [`Frames::samples`].
+    /// How much more about it there is in [`Link::samples`].
     ///
     /// PERF: a whole word, as the others: a flag and the bytes beside it are copied by loads that overlap
     /// the store of the flag just before, for which a processor waits.
@@ -39,20 +26,15 @@ struct Work {
 }
 
 impl Work {
-    const NONE: Work = Work {
+    pub(super) const NONE: Work = Work {
         entered: 0,
         segment: Segment::NONE,
         samples: 0,
     };
 
-    fn is_none(self) -> bool {
+    #[inline]
+    pub(super) fn is_none(&self) -> bool {
         self.entered == 0
-    }
-}
-
-impl Frame {
-    fn is_for(&self, core: &Core, slot: SlotRef) -> bool {
-        self.core == core.id && self.member.slot() == slot
     }
 }
 
@@ -60,6 +42,10 @@ impl Frame {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Passed {
     pub(crate) member: Membership,
+    /// A panic unwinds through it.
+    pub(crate) unwinds: bool,
+    /// The thread's stack has grown: it is to be [tidied](tidy).
+    pub(crate) wants_tidying: bool,
     /// When this began, if the unit is one of those of which telemetry itself is timed.
     pub(crate) timed_from: Option<u64>,
 }
@@ -67,9 +53,84 @@ pub(crate) struct Passed {
 impl Passed {
     #[inline]
     fn now(core: &Core, member: Membership) -> Self {
-        let timed_from = member.timed().then(|| core.clock.now());
-        Passed { member, timed_from }
+        Passed {
+            member,
+            unwinds: false,
+            wants_tidying: false,
+            timed_from: member.timed().then(|| core.clock.now()),
+        }
     }
+}
+
+/// A span of a unit is entered.
+#[inline]
+pub(crate) fn enter(core: &Arc<Core>, span: u64, known: Known) -> Option<Passed> {
+    with(|all| {
+        let member = known.member;
+        let mut passed = Passed::now(core, member);
+        let link = all.link(core);
+        let is_inside = link.stack.enter(span, &known);
+        let unit = match is_inside {
+            Some(false) => core.slots.get(member.slot()),
+            _ => None,
+        };
+        let mut work = Work::NONE;
+        if unit.is_some() || core.keeps_details() {
+            let now = core.clock.now();
+            link.looked_at = now;
+            if core.keeps_details() {
+                (link.shard.details).enter(now, member.slot(), known.detail);
+            }
+            if let Some(unit) = unit {
+                unit.enter(link.thread);
+                work = link.begin_work(unit, member.slot(), now);
+            }
+        }
+        if is_inside.is_some() {
+            passed.wants_tidying = link.stack.is_full();
+            if passed.wants_tidying {
+                alloc_tracker::excluded(|| link.stack.grow());
+            }
+            (link.stack).push(span, known, thread::panicking(), work);
+        }
+        passed
+    })
+}
+
+/// A span that only the subscriber knows is entered.
+#[inline]
+pub(crate) fn enter_other(core: &Arc<Core>, span: u64) -> Option<Passed> {
+    with(|all| {
+        // With nothing of ours around it, the subscriber is asked anyway.
+        let link = (all.known_link(core)).filter(|link| !link.stack.is_empty())?;
+        let wants_tidying = link.stack.is_full();
+        if wants_tidying {
+            alloc_tracker::excluded(|| link.stack.grow());
+        }
+        link.stack.enter_other(span);
+        Some(Passed {
+            wants_tidying,
+            ..Passed::now(core, Membership::NONE)
+        })
+    })?
+}
+
+/// What the thread has entered and is over goes. `is_there`: whether the subscriber still has a span that
+/// only it knows.
+#[cold]
+pub(crate) fn tidy(core: &Arc<Core>, is_there: impl Fn(u64) -> bool) {
+    with(|all| {
+        let Some(link) = all.known_link(core) else {
+            return;
+        };
+        alloc_tracker::excluded(|| {
+            let mut over = Vec::new();
+            (link.stack).tidy(&core.spans, is_there, |entry| over.push(entry));
+            for entry in over {
+                link.abandon(core, &entry);
+            }
+        });
+    });
 }
 
 /// Who has a span: the subscriber as well, or telemetry alone.
@@ -79,115 +140,76 @@ pub(crate) enum Has {
     Nobody,
 }
 
-/// A span is entered; `None` if it is not one of ours, or somebody else has it.
-#[inline]
-pub(crate) fn enter(core: &Arc<Core>, span: u64, who: Has) -> Option<Passed> {
-    with(|all| {
-        let known = core.spans.get(span)?;
-        let Known {
-            member,
-            detail,
-            lean,
-        } = known;
-        if lean.is_some() != (who == Has::Nobody) {
-            return None;
-        }
-        let passed = Passed::now(core, member);
-        // PERF: from the innermost on: a child finds its unit at once, however deep it is nested.
-        let inside = all
-            .frames
-            .iter()
-            .rev()
-            .any(|f| f.is_for(core, member.slot()));
-        let unit = match inside {
-            true => None,
-            false => core.slots.get(member.slot()),
-        };
-        let again = match inside && lean.is_some() {
-            true => all
-                .frames
-                .iter()
-                .filter(|f| f.span == span && f.core == core.id)
-                .count(),
-            false => 0,
-        };
-        let mut work = Work::NONE;
-        let link = all.link(core);
-        let others = link.others.len();
-        if unit.is_some() || core.keeps_details() {
-            let now = core.clock.now();
-            link.looked_at = now;
-            if core.keeps_details() {
-                link.shard.details.enter(now, member.slot(), detail);
-            }
-            if let Some(unit) = unit {
-                work = all.begin_work(unit, member.slot(), now);
-            }
-        }
-        if all.frames.len() == all.frames.capacity() {
-            alloc_tracker::excluded(|| all.frames.reserve(64));
-        }
-        all.frames.push(Frame {
-            core: core.id,
-            span,
-            member,
-            detail,
-            lean,
-            others,
-            again,
-            work,
-        });
-        Some(passed)
-    })?
-}
-
-/// A span is left; `None` if this thread had not entered it as one of ours, or somebody else has it.
+/// A span is left; `None` if this thread had not entered it, it is not of a unit, or somebody else has it.
 #[inline]
 pub(crate) fn exit(core: &Arc<Core>, span: u64, who: Has) -> Option<Passed> {
     with(|all| {
-        let is_it = |f: &Frame| f.span == span && f.core == core.id;
-        // PERF: the last one as a rule.
-        let at = match all.frames.last() {
-            Some(last) if is_it(last) => all.frames.len() - 1,
-            _ => all.frames.iter().rposition(is_it)?,
+        let is_lean = who == Has::Nobody;
+        let known_link = all.known_link(core);
+        let left = known_link.and_then(|link| {
+            let left = link.stack.leave(&core.spans, span, is_lean)?;
+            Some((link, left))
+        });
+        let Some((link, left)) = left else {
+            left_elsewhere(core, span);
+            return None;
         };
-        let frame = &all.frames[at];
-        if frame.lean.is_some() != (who == Has::Nobody) {
+        let (member, work) = (left.member, left.work);
+        if member.is_none() {
             return None;
         }
-        let (member, detail, work) = (frame.member, frame.detail, frame.work);
-        if at + 1 == all.frames.len() {
-            all.frames.truncate(at);
-        } else {
-            all.frames.remove(at);
-        }
-        let passed = Passed::now(core, member);
+        let mut passed = Passed::now(core, member);
+        // Not if a destructor entered it: it may be well, while something else panicked.
+        passed.unwinds = thread::panicking() && !left.entered_in_unwinding;
         if work.is_none() && !core.keeps_details() {
             return Some(passed);
         }
         let now = core.clock.now();
-        let link = all.link(core);
         link.looked_at = now;
         if core.keeps_details() {
-            (link.shard.details).exit(now, member.slot(), detail);
+            (link.shard.details).exit(now, member.slot(), left.detail);
         }
-        if work.is_none() {
-            return Some(passed);
+        if !work.is_none() {
+            link.end_work(core, member.slot(), work, now);
+            if !link.stack.is_empty() {
+                link.hand_over(core, member, now);
+            }
         }
-        // Spans may be left in any order: if another span of the unit is still entered here, the
-        // thread goes on working for it.
-        let still_in = all.frames[at..]
-            .iter_mut()
-            .find(|f| f.is_for(core, member.slot()));
-        match still_in {
-            Some(other) => other.work = work,
-            None => all.end_work(core, member.slot(), work, now),
-        }
+        // PERF: two instructions. A unit that lasts, a connection say, ends nothing for a long time; what it
+        // costs meanwhile is written because of this.
+        core.background.something_happened();
         Some(passed)
     })?
 }
 
-impl Frames {
+/// A unit ends. What the calling thread still does for it, as far as it can tell, is in its figures.
+#[inline]
+pub(crate) fn ends(core: &Arc<Core>, member: Membership) {
+    with(|all| {
+        let Some(link) = all.known_link(core).filter(|link| !link.stack.is_empty()) else {
+            return;
+        };
+        let Some(work) = link.stack.take_work(member) else {
+            return;
+        };
+        let slot = member.slot();
+        match core.slots.get(slot).is_some_and(Slot::was_left_elsewhere) {
+            true => link.abandon_work(core, slot, work),
+            false => link.end_work(core, slot, work, core.clock.now()),
+        }
+    });
+}
+
+/// A span is left that this thread had not entered.
+#[cold]
+fn left_elsewhere(core: &Core, span: u64) {
+    let known = core.spans.get(span);
+    if let Some(unit) = known.and_then(|known| core.slots.get(known.member.slot())) {
+        unit.mark_left_elsewhere();
+    }
+}
+
+impl Link {
     /// The thread starts to work for a unit.
     #[inline]
     fn begin_work(&mut self, unit: &Slot, slot: SlotRef, now: u64) -> Work {
@@ -195,11 +217,10 @@ impl Frames {
         if let Some(started) = started {
             alloc_tracker::excluded(|| self.samples.push((slot, started)));
         }
-        let thread = self.thread();
         Work {
             entered: now,
             samples: u64::from(started.is_some()),
-            segment: unit.enter(thread),
+            segment: unit.open(),
         }
     }
 
@@ -207,18 +228,57 @@ impl Frames {
     #[inline]
     fn end_work(&mut self, core: &Core, slot: SlotRef, work: Work, now: u64) {
         work.segment.close();
-        let thread = self.thread();
         let unit = core.slots.get(slot);
         if let Some(unit) = unit {
-            unit.exit(work.entered, now, thread);
+            unit.exit(work.entered, now, self.thread);
         }
         if work.samples > 0
-            && let Some(at) = self.samples.iter().rposition(|(of, _)| *of == slot)
+            && let Some(started) = self.take_sample(slot)
+            && let (Some(unit), Some(costs)) = (unit, started.elapsed())
         {
-            let (_, started) = self.samples.remove(at);
-            if let (Some(unit), Some(costs)) = (unit, started.elapsed()) {
-                unit.add_system_costs(costs);
-            }
+            unit.add_system_costs(costs);
         }
+    }
+
+    /// Spans may be left in any order: if another span of the unit is still entered here, the thread goes
+    /// on working for it. Of what it does from here on, it is told apart whether it ever ends.
+    #[inline]
+    fn hand_over(&mut self, core: &Core, member: Membership, now: u64) {
+        if self.stack.heir(&core.spans, member).is_none() {
+            return;
+        }
+        let Some(unit) = core.slots.get(member.slot()) else {
+            return;
+        };
+        let work = self.begin_work(unit, member.slot(), now);
+        if let Some(heir) = self.stack.heir(&core.spans, member) {
+            heir.work = work;
+        }
+    }
+
+    fn take_sample(&mut self, slot: SlotRef) -> Option<Started> {
+        let at = self.samples.iter().rposition(|(of, _)| *of == slot)?;
+        Some(self.samples.remove(at).1)
+    }
+
+    /// What the thread did since it entered was only in part for the unit, and nobody can tell which: it is
+    /// nobody's.
+    #[cold]
+    fn abandon_work(&mut self, core: &Core, slot: SlotRef, work: Work) {
+        work.segment.abandon();
+        self.take_sample(slot);
+        core.counters.could_not_tell(Untold::NeverLeft);
+    }
+
+    /// The span of an entry is over and was never left here.
+    pub(super) fn abandon(&mut self, core: &Core, entry: &Entry) {
+        if entry.work.is_none() {
+            return;
+        }
+        let member = entry.known.member;
+        self.abandon_work(core, member.slot(), entry.work);
+        // Of the unit, if it lives, the thread may have entered other spans since.
+        let now = core.clock.now();
+        self.hand_over(core, member, now);
     }
 }

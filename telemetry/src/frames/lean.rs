@@ -1,6 +1,6 @@
 //! Spans that nobody but telemetry has.
 
-use super::entered::Frame;
+use super::stack::Innermost;
 use super::{Frames, with};
 use crate::callsites::SiteId;
 use crate::core::Core;
@@ -52,13 +52,13 @@ struct Parent {
 enum Others {
     /// Nothing.
     Lean(LeanRef),
-    /// This span, or this one that is entered inside it.
+    /// This span.
     Shared(u64),
 }
 
 /// Makes a span that only telemetry wants, with a record that the caller brings or one at hand.
-/// `kind`: what unit it is if it is inside none. `others_current`: the span that the thread has
-/// entered last in the subscriber.
+/// `kind`: what unit it is if it is inside none. `in_others`: whether the subscriber knows of a span that
+/// the thread has entered.
 #[inline]
 pub(crate) fn make(
     core: &Arc<Core>,
@@ -66,10 +66,10 @@ pub(crate) fn make(
     kind: Option<KindId>,
     around: Around,
     brought: &mut Option<Taken>,
-    others_current: impl FnOnce() -> Option<u64>,
+    in_others: impl FnOnce() -> bool,
 ) -> Made {
     let made = with(|all| {
-        let Ok(parent) = all.parent(core, around, others_current) else {
+        let Ok(parent) = all.parent(core, around, in_others) else {
             return Made::Shared;
         };
         if parent.is_none() && (kind.is_none() || core.background.is_stopping()) {
@@ -92,8 +92,10 @@ pub(crate) fn give_back(core: &Arc<Core>, record: Taken) {
     let mut record = Some(record);
     with(|all| {
         let link = all.link(core);
-        if link.lean.len() < core.spans.at_hand() {
-            link.lean.extend(record.take());
+        if link.lean_allowed.one_more(link.lean.len()) {
+            if let Some(record) = record.take() {
+                link.lean.push(record);
+            }
         }
     });
     if let Some(record) = record {
@@ -104,7 +106,10 @@ pub(crate) fn give_back(core: &Arc<Core>, record: Taken) {
 /// The lean span that the thread has entered last; `None` if that is another one, or there is none.
 #[inline]
 pub(crate) fn current_lean(core: &Arc<Core>) -> Option<LeanRef> {
-    with(|all| Some(all.current_lean(core)?.1))?
+    with(|all| match all.known_link(core)?.innermost(core) {
+        Innermost::OfUnit(known) => known.lean(),
+        Innermost::Nothing | Innermost::Other | Innermost::Over => None,
+    })?
 }
 
 thread_local! {
@@ -133,94 +138,34 @@ pub(crate) fn parent_of_new(core: &Core) -> Option<u64> {
     (instance == core.id).then_some(parent)
 }
 
-/// The thread enters a span of the subscriber.
-#[inline]
-pub(crate) fn other_enters(core: &Arc<Core>, span: u64) {
-    with(|all| {
-        // Without a link there is no lean span here after which it could be entered.
-        let Some(link) = all.links.iter_mut().find(|link| link.id == core.id) else {
-            return;
-        };
-        if link.others.len() == link.others.capacity() {
-            alloc_tracker::excluded(|| link.others.reserve(16));
-        }
-        link.others.push(span);
-    });
-}
-
-/// The thread leaves a span of the subscriber.
-#[inline]
-pub(crate) fn other_leaves(core: &Arc<Core>, span: u64) {
-    with(|all| {
-        let link = all.links.iter_mut().find(|link| link.id == core.id);
-        let Some(others) = link.map(|link| &mut link.others) else {
-            return;
-        };
-        let Some(at) = others.iter().rposition(|other| *other == span) else {
-            return;
-        };
-        others.remove(at);
-        // It was left before lean spans that were entered after it.
-        let mine = all.frames.iter_mut().filter(|frame| frame.core == core.id);
-        for frame in mine.rev().take_while(|frame| frame.others > at) {
-            frame.others -= 1;
-        }
-    });
-}
-
 impl Frames {
-    #[inline]
-    fn innermost(&self, core: &Core) -> Option<&Frame> {
-        self.frames.iter().rfind(|f| f.core == core.id)
-    }
-
-    /// The innermost frame but for spans that are entered again, if it is of a lean span and no span of the
-    /// subscriber was entered after it.
-    #[inline]
-    fn current_lean(&self, core: &Core) -> Option<(&Frame, LeanRef)> {
-        let mut frames = self.frames.iter();
-        let frame = frames.rfind(|f| f.core == core.id && f.again == 0)?;
-        let lean = frame.lean?;
-        let link = self.links.iter().find(|link| link.id == core.id)?;
-        // A guard may have been forgotten, and the span be over.
-        let is_current = link.others.len() <= frame.others && core.spans.is(lean, frame.detail);
-        is_current.then_some((frame, lean))
-    }
-
     /// The span around, if there is one. `Err`: it is one that only the subscriber knows.
     #[inline]
     fn parent(
-        &self,
+        &mut self,
         core: &Core,
         around: Around,
-        others_current: impl FnOnce() -> Option<u64>,
+        in_others: impl FnOnce() -> bool,
     ) -> Result<Option<Parent>, ()> {
+        let inside = |known: Known, shared: u64| Parent {
+            member: known.member,
+            detail: known.detail,
+            around: known.lean().map_or(Others::Shared(shared), Others::Lean),
+        };
         match around {
             Around::Nothing => Ok(None),
             Around::Span(span) => {
                 let known = core.spans.get(span).ok_or(())?;
-                Ok(Some(Parent {
-                    member: known.member,
-                    detail: known.detail,
-                    around: known.lean.map_or(Others::Shared(span), Others::Lean),
-                }))
+                Ok(Some(inside(known, span)))
             }
             Around::Context => {
-                if let Some((frame, lean)) = self.current_lean(core) {
-                    return Ok(Some(Parent {
-                        member: frame.member,
-                        detail: frame.detail,
-                        around: Others::Lean(lean),
-                    }));
-                }
-                match (others_current(), self.innermost(core)) {
-                    (None, None) => Ok(None),
-                    (Some(outer), Some(frame)) => Ok(Some(Parent {
-                        member: frame.member,
-                        detail: frame.detail,
-                        around: Others::Shared(outer),
-                    })),
-                    (Some(_), None) | (None, Some(_)) => Err(()),
+                let link = self.known_link(core);
+                match link.map_or(Innermost::Nothing, |link| link.innermost(core)) {
+                    // The details call a span that others see by its id.
+                    Innermost::OfUnit(known) => Ok(Some(inside(known, known.detail))),
+                    Innermost::Over => Ok(None),
+                    Innermost::Nothing if !in_others() => Ok(None),
+                    Innermost::Nothing | Innermost::Other => Err(()),
                 }
             }
         }
@@ -246,7 +191,7 @@ impl Frames {
         };
         let Some(member) = member else {
             // Too many units: who is told so by the subscriber's layer counts it, too.
-            self.link(core).lean.push(record);
+            core.spans.give_back(record);
             return Made::Shared;
         };
         let (lean, outer) = match &parent {

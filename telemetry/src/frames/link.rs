@@ -1,19 +1,22 @@
 //! A thread's connection to an instance: through it go the units that the thread begins and ends, the
 //! details of what it does, and the events that it keeps back.
 
+use super::stack::{Innermost, Stack};
 use super::{Frames, with};
 use crate::callsites::SiteId;
 use crate::core::Core;
 use crate::details::{DetailRing, FieldBytes};
 use crate::ledger::UnitDrop;
 use crate::shard::Shard;
-use crate::system::Sampled;
-use crate::units::{Finished, KindId, Membership, Start, Taken};
+use crate::system::{Sampled, Started};
+use crate::units::{Allowed, Finished, KindId, Membership, SlotRef, Start, Taken};
 use std::sync::{Arc, Weak};
 
 /// The thread's connection to one telemetry instance, which it does not keep alive.
 pub(super) struct Link {
     pub(super) id: usize,
+    /// The thread's number.
+    pub(super) thread: u64,
     pub(super) core: Weak<Core>,
     pub(super) shard: Arc<Shard>,
     /// When the thread last looked at the instance's clock.
@@ -22,10 +25,14 @@ pub(super) struct Link {
     begun: u32,
     /// Slots of units that this thread ended, for the next ones that it begins.
     slots: Vec<Taken>,
+    slots_allowed: Allowed,
     /// Records of lean spans that this thread ended, for the next ones.
     pub(super) lean: Vec<Taken>,
-    /// Spans of the subscriber that the thread has entered, if there is somebody to tell.
-    pub(super) others: Vec<u64>,
+    pub(super) lean_allowed: Allowed,
+    /// The spans that the thread has entered.
+    pub(super) stack: Stack,
+    /// What the system knew of the thread when it began to work for a unit that it is asked about.
+    pub(super) samples: Vec<(SlotRef, Started)>,
 }
 
 impl Drop for Link {
@@ -34,9 +41,11 @@ impl Drop for Link {
             for slot in self.slots.drain(..) {
                 core.slots.give_back(slot);
             }
+            core.slots.give_up(std::mem::take(&mut self.slots_allowed));
             for record in self.lean.drain(..) {
                 core.spans.give_back(record);
             }
+            core.spans.give_up(std::mem::take(&mut self.lean_allowed));
             core.retire(&self.shard);
         }
     }
@@ -55,7 +64,7 @@ pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membersh
             thread: NO_THREAD,
             name: core.kinds.get(kind).unit_name(),
         };
-        let slot = core.slots.begin(start, None)?;
+        let slot = core.slots.begin(start, None, || core.in_progress())?;
         core.kinds.get(kind).add_elsewhere(1);
         Some(Membership::of_root(slot, false))
     })
@@ -67,7 +76,7 @@ const NO_THREAD: u64 = u64::MAX;
 /// A unit of this kind was ended: it is in progress no more, and its slot is free.
 pub(crate) fn ended(core: &Arc<Core>, kind: KindId, slot: Taken) {
     let mut slot = Some(slot);
-    if with(|all| all.link(core).ended(core, kind, &mut slot)).is_none() {
+    if with(|all| all.link(core).ended(kind, &mut slot)).is_none() {
         core.kinds.get(kind).add_elsewhere(-1);
     }
     if let Some(slot) = slot {
@@ -80,20 +89,18 @@ pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished, slot: Taken) {
     let mut slot = Some(slot);
     let handed_on = with(|all| {
         let link = all.link(core);
-        link.ended(core, unit.kind, &mut slot);
+        link.ended(unit.kind, &mut slot);
         let shard = &link.shard;
         if shard.units.is_half_full() {
             core.drain_if_free(shard);
         }
         while !shard.units.push(unit) {
             // Full, and others were at the histograms all the while. No unit is lost for
-            // that: the thread waits for them, some microseconds as a rule. Unless they are in the
-            // process that this one was forked from, and never come back.
-            if core.background.is_forked() {
+            // that: the thread waits for them, some microseconds as a rule.
+            if !core.drain(shard) {
                 core.drop_unit(UnitDrop::Forked);
                 break;
             }
-            core.drain(shard);
         }
     });
     if handed_on.is_none() {
@@ -108,12 +115,33 @@ pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished, slot: Taken) {
 }
 
 impl Link {
+    /// The innermost span that the thread has entered.
+    #[inline]
+    pub(super) fn innermost(&mut self, core: &Core) -> Innermost {
+        let innermost = self.stack.innermost(&core.spans);
+        if let Innermost::Over = innermost {
+            self.bury(core);
+        }
+        innermost
+    }
+
+    /// What is innermost and over, if anything is, goes.
+    pub(super) fn bury(&mut self, core: &Core) {
+        if !self.stack.is_empty() {
+            while let Some(entry) = self.stack.bury(&core.spans) {
+                self.abandon(core, &entry);
+            }
+        }
+    }
+
     /// A unit of this kind was ended. Its slot is kept at hand, if there is room.
     #[inline]
-    fn ended(&mut self, core: &Core, kind: KindId, slot: &mut Option<Taken>) {
+    fn ended(&mut self, kind: KindId, slot: &mut Option<Taken>) {
         self.shard.in_flight_changes(kind, -1);
-        if self.slots.len() < core.slots.at_hand() {
-            self.slots.extend(slot.take());
+        if self.slots_allowed.one_more(self.slots.len())
+            && let Some(slot) = slot.take()
+        {
+            self.slots.push(slot);
         }
     }
 }
@@ -129,6 +157,14 @@ pub(crate) fn detail(core: &Arc<Core>, now: Option<u64>, write: impl FnOnce(&Det
     });
 }
 
+/// What the thread hands to an instance, if it ever did.
+pub(crate) fn shard(core: &Core) -> Option<Arc<Shard>> {
+    with(|all| {
+        let link = all.links.iter().find(|link| link.id == core.id)?;
+        Some(Arc::clone(&link.shard))
+    })?
+}
+
 /// The thread keeps back an event of this call site, which happened in its innermost span or, if it
 /// is not `contextual`, elsewhere. In a unit of the sample it leaves its `fields` in the detail all
 /// the same; in another one a mark.
@@ -141,16 +177,15 @@ pub(crate) fn suppress(
     fields: impl FnOnce() -> FieldBytes,
 ) {
     let drawn = with(|all| {
-        let leaves_mark = core.keeps_details() && contextual;
-        let mut frames = all.frames.iter();
-        let place = match leaves_mark {
-            true => frames.rfind(|f| f.core == core.id),
-            false => None,
-        };
-        let place = place.map(|frame| (frame.member.slot(), frame.detail));
         let link = all.link(core);
         link.shard.suppress(site, now);
-        let (slot, span) = place?;
+        if !core.keeps_details() || !contextual {
+            return None;
+        }
+        let Innermost::OfUnit(known) = link.innermost(core) else {
+            return None;
+        };
+        let (slot, span) = (known.member.slot(), known.detail);
         if !core.slots.get(slot)?.is_drawn() {
             (link.shard.details).event(link.looked_at, slot, span, site, &[]);
             return None;
@@ -175,7 +210,6 @@ impl Frames {
     /// Begins a unit at `now`. `None` if too many are in progress.
     #[inline]
     pub(super) fn begin(&mut self, core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membership> {
-        let thread = self.thread();
         let drawn = core.has_exporters && core.head_sample.draws(self.random());
         let sampled = core.sampling.decide(self.random());
         let link = self.link(core);
@@ -190,35 +224,62 @@ impl Frames {
             drawn,
             sampled,
             now,
-            thread,
+            thread: link.thread,
             name: core.kinds.get(kind).unit_name(),
         };
-        let slot = core.slots.begin(start, link.slots.pop())?;
+        let slot = core
+            .slots
+            .begin(start, link.slots.pop(), || core.in_progress())?;
         if link.shard.in_flight_changes(kind, 1) {
             core.look_at_in_flight(kind);
         }
         Some(Membership::of_root(slot, timed))
     }
 
+    /// The thread's connection to an instance, if it has one.
+    #[inline]
+    pub(super) fn known_link(&mut self, core: &Core) -> Option<&mut Link> {
+        // PERF: there is one instance mostly.
+        match self.links.first() {
+            Some(first) if first.id == core.id => self.links.first_mut(),
+            _ => self.links.iter_mut().find(|link| link.id == core.id),
+        }
+    }
+
+    /// The thread's connection to an instance.
     #[inline]
     pub(super) fn link(&mut self, core: &Arc<Core>) -> &mut Link {
-        let at = match self.links.iter().position(|link| link.id == core.id) {
-            Some(at) => at,
-            None => alloc_tracker::excluded(|| {
-                self.links.retain(|link| link.core.strong_count() > 0);
-                self.links.push(Link {
-                    id: core.id,
-                    core: Arc::downgrade(core),
-                    shard: core.new_shard(),
-                    looked_at: 0,
-                    begun: 0,
-                    slots: Vec::with_capacity(core.slots.at_hand()),
-                    lean: Vec::with_capacity(core.spans.at_hand()),
-                    others: Vec::new(),
-                });
-                self.links.len() - 1
-            }),
+        let at = match self.links.first() {
+            Some(first) if first.id == core.id => 0,
+            _ => self.place_of_link(core),
         };
         &mut self.links[at]
+    }
+
+    #[inline(never)]
+    fn place_of_link(&mut self, core: &Arc<Core>) -> usize {
+        if let Some(at) = self.links.iter().position(|link| link.id == core.id) {
+            return at;
+        }
+        let thread = self.thread();
+        alloc_tracker::excluded(|| {
+            self.links.retain(|link| link.core.strong_count() > 0);
+            let (slots_allowed, lean_allowed) = (core.slots.allow(), core.spans.allow());
+            self.links.push(Link {
+                id: core.id,
+                thread,
+                core: Arc::downgrade(core),
+                shard: core.new_shard(),
+                looked_at: 0,
+                begun: 0,
+                slots: Vec::with_capacity(slots_allowed.most()),
+                slots_allowed,
+                lean: Vec::with_capacity(lean_allowed.most()),
+                lean_allowed,
+                stack: Stack::new(),
+                samples: Vec::new(),
+            });
+            self.links.len() - 1
+        })
     }
 }

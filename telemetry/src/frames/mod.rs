@@ -1,33 +1,28 @@
-//! What each thread is working on, in thread-locals: a stack of the spans it has entered that belong to
-//! a unit ([`entered`]), those that only telemetry has among them ([`lean`]), and its connection to each
-//! instance ([`link`]).
+//! What each thread is working on, in thread-locals: for each instance a [`link`], with a [`stack`] of the
+//! spans that the thread has entered. They are [`entered`] and left; those that only telemetry has are made
+//! in [`lean`].
 
 mod entered;
 mod lean;
 mod link;
+mod stack;
 
-pub(crate) use entered::{Has, Passed, enter, exit};
-pub(crate) use lean::{
-    Around, Made, current_lean, give_back, make, other_enters, other_leaves, parent_of_new,
-    with_parent,
-};
-pub(crate) use link::{begin, detail, ended, hand_on, suppress};
+pub(crate) use entered::{Has, Passed, ends, enter, enter_other, exit, tidy};
+pub(crate) use lean::{Around, Made, current_lean, give_back, make, parent_of_new, with_parent};
+pub(crate) use link::{begin, detail, ended, hand_on, shard, suppress};
 
 use crate::core::Core;
-use crate::system::{RANDOM_BITS, Started};
+use crate::system::RANDOM_BITS;
 use crate::units::{Membership, SlotRef};
-use entered::Frame;
 use link::Link;
+use stack::Innermost;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 #[derive(Default)]
 struct Frames {
-    frames: Vec<Frame>,
     links: Vec<Link>,
-    /// What the system knew of the thread when it began to work for a unit that it is asked about.
-    samples: Vec<(SlotRef, Started)>,
     /// The thread's number, which no other has or had; 0 until it is asked for.
     thread: u64,
     /// The state of [`Frames::random`]; 0 until it is asked for.
@@ -37,9 +32,7 @@ struct Frames {
 thread_local! {
     static FRAMES: RefCell<Frames> = const {
         RefCell::new(Frames {
-            frames: Vec::new(),
             links: Vec::new(),
-            samples: Vec::new(),
             thread: 0,
             random: 0,
         })
@@ -75,31 +68,44 @@ fn with<T>(f: impl FnOnce(&mut Frames) -> T) -> Option<T> {
         .flatten()
 }
 
-/// The innermost span that this thread has entered in `core`, as the details call it, and what a child
-/// of it belongs to.
+/// The innermost span that this thread has entered, if it belongs to a unit of `core`, as the details call
+/// it, and what a child of it belongs to. `None`: the subscriber knows which it is, if any.
 #[inline]
 pub(crate) fn current_in(core: &Core) -> Option<(u64, Membership)> {
     with(|all| {
-        let frame = all.frames.iter().rfind(|f| f.core == core.id)?;
-        Some((frame.detail, frame.member.of_child()))
+        let link = all.known_link(core)?;
+        let Some(known) = link.stack.innermost_of_unit(&core.spans) else {
+            link.bury(core);
+            return None;
+        };
+        Some((known.detail, known.member.of_child()))
     })?
 }
 
-/// The unit that this thread works for in each instance, the innermost first.
+/// Whether the span that the thread has entered last is over, so that it is in none. A subscriber to which
+/// it was lean cannot say so.
+pub(crate) fn is_in_nothing(core: &Core) -> bool {
+    let is_over = with(|all| {
+        let innermost = all.known_link(core)?.innermost(core);
+        Some(matches!(innermost, Innermost::Over))
+    });
+    is_over.flatten().unwrap_or(false)
+}
+
+/// The unit that this thread works for in each instance: the innermost that is not over.
 #[inline]
 pub(crate) fn current_units(mut each: impl FnMut(Arc<Core>, SlotRef)) {
     with(|all| {
-        for (at, frame) in all.frames.iter().enumerate().rev() {
-            // PERF: an instance's outer frames are passed over; as a rule there is one instance.
-            if all.frames[at + 1..].iter().any(|f| f.core == frame.core) {
+        for link in &all.links {
+            if link.stack.is_empty() {
                 continue;
             }
-            let link = all.links.iter().find(|link| link.id == frame.core);
-            if let Some(core) = link.and_then(|link| link.core.upgrade()) {
-                each(core, frame.member.slot());
-            }
-            if all.links.len() == 1 {
-                return;
+            let Some(core) = link.core.upgrade() else {
+                continue;
+            };
+            let units = link.stack.of_units().map(|entry| entry.known.member.slot());
+            if let Some(slot) = { units }.find(|slot| core.slots.get(*slot).is_some()) {
+                each(core, slot);
             }
         }
     });

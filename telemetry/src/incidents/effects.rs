@@ -137,7 +137,7 @@ impl Core {
     ) -> bool {
         let kind = self.kinds.get(kind);
         // An application's thread does not wait for it.
-        let Ok(state) = self.incidents.state.try_lock() else {
+        let Some(state) = self.incidents.state.try_lock() else {
             return false;
         };
         let active = state.active.iter().filter(|active| !active.out_of_bytes);

@@ -33,12 +33,12 @@ use crate::core::Core;
 use crate::export::IncidentRecord;
 use crate::rate::{Limiter, Rate};
 use crate::snapshot::UnitSnapshot;
+use alloc_tracker::raw::{Guard, Lock};
 use effects::Spent;
 use heap::{Before, Heap};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// In progress at once.
@@ -62,7 +62,7 @@ pub(crate) struct IncidentSettings {
 #[derive(Debug)]
 pub(crate) struct Incidents {
     settings: IncidentSettings,
-    state: Mutex<State>,
+    state: Lock<State>,
     /// When there is something to do, by the instance's clock.
     due: AtomicU64,
     /// When the last of those in progress ends, at the latest.
@@ -77,7 +77,7 @@ pub(crate) struct Incidents {
     exemplars: AtomicU64,
     passed: AtomicU64,
     #[cfg(all(feature = "signal", target_os = "linux"))]
-    listeners: Mutex<Vec<signal::Listener>>,
+    listeners: Lock<Vec<signal::Listener>>,
 }
 
 #[derive(Debug, Default)]
@@ -116,7 +116,7 @@ impl Incidents {
     pub(crate) fn new(settings: IncidentSettings) -> Self {
         Incidents {
             settings,
-            state: Mutex::default(),
+            state: Lock::new(),
             due: AtomicU64::new(NEVER),
             end: AtomicU64::new(0),
             raises_events: AtomicBool::new(false),
@@ -126,19 +126,17 @@ impl Incidents {
             exemplars: AtomicU64::new(0),
             passed: AtomicU64::new(0),
             #[cfg(all(feature = "signal", target_os = "linux"))]
-            listeners: Mutex::default(),
+            listeners: Lock::new(),
         }
     }
 
     #[cfg(all(feature = "signal", target_os = "linux"))]
-    fn listeners(&self) -> MutexGuard<'_, Vec<signal::Listener>> {
-        self.listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn listeners(&self) -> Guard<'_, Vec<signal::Listener>> {
+        self.listeners.lock()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Guard<'_, State> {
+        self.state.lock()
     }
 
     /// When there is something to do; `None`: never.
@@ -241,6 +239,10 @@ impl Core {
 
     /// Ends an incident before its time; false if it is not in progress.
     pub(crate) fn end_incident(&self, id: IncidentId) -> bool {
+        if self.background.is_forked() {
+            // It is the parent's, and its report too.
+            return false;
+        }
         let mut state = self.incidents.state();
         let now = self.clock.now();
         let mut in_progress = state.active.iter_mut().filter(|active| active.ends > now);
@@ -283,10 +285,13 @@ impl Core {
         !state.over.is_empty()
     }
 
-    /// The background thread ends, however: everything is as before.
-    pub(crate) fn abandon_incidents(&self) {
+    /// Everything is as before the first of them, whatever happened. `closed`: the background thread
+    /// ends, and with it incidents.
+    pub(crate) fn abandon_incidents(&self, closed: bool) {
+        // First: what follows may panic as well.
+        self.incidents.due.store(NEVER, Relaxed);
         let mut state = self.incidents.state();
-        state.closed = true;
+        state.closed |= closed;
         state.active.clear();
         let _ = self.apply(&mut state, self.clock.now());
     }

@@ -1,18 +1,17 @@
 //! What is told of incidents.
 
 use super::{Active, Incident, IncidentId, heap};
+use crate::calendar::timestamp;
 use crate::core::Core;
 use crate::export::{HeapReport, IncidentCost, IncidentEnd, IncidentRecord, IncidentScope};
-use crate::snapshot::timestamp;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::SystemTime;
+use crate::panics::caught;
 
 impl Core {
     pub(super) fn incident_record(&self, id: IncidentId, incident: &Incident) -> IncidentRecord {
         let scope = &incident.scope;
         IncidentRecord {
             v: 1,
-            ts: timestamp(SystemTime::now()),
+            ts: timestamp(self.calendar.now()),
             service: self.service.clone(),
             phase: "begin".to_owned(),
             id: id.0,
@@ -35,10 +34,12 @@ impl Core {
         let directory = &self.incidents.settings.directory;
         let heap = before.map(|before| {
             // It reads debug information, and draws: its panic ends nothing but itself.
-            let report = || heap::report(&before, directory, &self.service, id);
-            catch_unwind(AssertUnwindSafe(report)).unwrap_or_else(|_| HeapReport {
-                error: Some("the report panicked".to_owned()),
-                ..HeapReport::default()
+            caught(|| heap::report(&before, directory, &self.service, id)).unwrap_or_else(|| {
+                self.counters.panicked();
+                HeapReport {
+                    error: Some("the report panicked".to_owned()),
+                    ..HeapReport::default()
+                }
             })
         });
         self.counters.note_own_cpu();
@@ -50,7 +51,7 @@ impl Core {
             .own_cpu_ns()
             .map(|_| spent.cpu_ns(active.spent) as f64 / 1e9);
         IncidentRecord {
-            ts: timestamp(SystemTime::now()),
+            ts: timestamp(self.calendar.now()),
             phase: "end".to_owned(),
             end: Some(IncidentEnd {
                 by: by.to_owned(),

@@ -7,8 +7,8 @@ use crate::names;
 use crate::snapshot::UnitSnapshot;
 use std::time::Duration;
 
-/// A condition on live figures, looked at at each flush, so only while units or events come in; when it
-/// holds, an incident begins.
+/// A condition on live figures, looked at at each flush, so only while units end or are worked for, or
+/// events come in; when it holds, an incident begins.
 ///
 /// ```
 /// use std::time::Duration;
@@ -160,6 +160,7 @@ impl Watch {
     fn holds(&mut self, units: &[UnitSnapshot]) -> Look {
         match &self.trigger.condition {
             Condition::OverBudget { share } => {
+                let figures = || units.iter().flat_map(|unit| unit.budgets.values());
                 let broken = units.iter().find_map(|unit| {
                     let mut budgets = unit.budgets.iter();
                     let (limit, figures) =
@@ -170,7 +171,8 @@ impl Watch {
                 });
                 match broken {
                     Some(why) => Look::Yes(why),
-                    None if units.iter().all(|unit| unit.budgets.is_empty()) => Look::Nothing,
+                    // None that has a budget ended; some may be in progress.
+                    None if figures().all(|figures| figures.of == 0) => Look::Nothing,
                     None => Look::No,
                 }
             }
@@ -228,6 +230,27 @@ mod tests {
             "boundaries": {},
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn units_in_progress_neither_hold_nor_break_a_budget() {
+        let unit = |of: u64, over: u64| -> [UnitSnapshot; 1] {
+            let mut unit = unit("pay", 7);
+            let limit = serde_json::json!({
+                "unit_of_measure": "ns", "limit": 1.0, "worst": 7, "over": over, "of": of,
+                "holds": over == 0,
+            });
+            let limit = serde_json::from_value(limit).unwrap();
+            unit.budgets.insert("wall.p99".to_owned(), limit);
+            [unit]
+        };
+        let mut watch = watch(Trigger::over_budget(0.1).for_intervals(2));
+        assert!(watch.look(&unit(10, 5), 1).is_none(), "once is not twice");
+        assert!(watch.look(&unit(0, 0), 2).is_none(), "none ended");
+        assert!(watch.look(&unit(10, 5), 3).is_some());
+        assert!(watch.look(&unit(10, 5), 4).is_none());
+        assert!(watch.look(&unit(10, 0), 5).is_none(), "it holds");
+        assert!(watch.look(&unit(10, 5), 6).is_none());
     }
 
     #[test]

@@ -40,6 +40,7 @@ const EVENTS_LEAVE: usize = 4;
 pub(crate) struct Queue {
     items: AtomicUsize,
     sender: SyncSender<Item>,
+    /// Read by one process alone: see [`Queue::drain`].
     receiver: Mutex<Receiver<Item>>,
     bytes: AtomicUsize,
 }
@@ -81,7 +82,7 @@ impl Queue {
         })
     }
 
-    /// What waits now.
+    /// What waits now. Not in the child of a fork, where another thread's push may never be done.
     pub(crate) fn drain(&self) -> Vec<Item> {
         let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
         // No more than fit: an application that adds faster than we take must not hold us here.

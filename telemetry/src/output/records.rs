@@ -1,6 +1,7 @@
 //! What is to be told, as records.
 
 use crate::aggregate::Metric;
+use crate::calendar::timestamp;
 use crate::callsites::SiteId;
 use crate::core::{Broken, Core};
 use crate::details::Fields;
@@ -10,7 +11,7 @@ use crate::export::{
     BoundaryCost, BrokenBudget, EventRecord, ExemplarRecord, FindingRecord, Record,
     SuppressedRecord, UnitRecord,
 };
-use crate::snapshot::{BudgetSnapshot, UnitSnapshot, timestamp};
+use crate::snapshot::{BudgetSnapshot, UnitSnapshot};
 use crate::{events, exemplars};
 use std::io;
 use std::time::{Duration, SystemTime};

@@ -11,11 +11,11 @@ use super::records::{Batch, id, size_of_json};
 use super::turns::{Turns, in_turns};
 use super::{Item, MOST_ITEMS};
 use crate::budgets::Over;
+use crate::calendar::timestamp;
 use crate::core::{Broken, Core, Interval};
 use crate::events::SuppressedSite;
 use crate::export::{IncidentRecord, LedgerRecord, Record};
 use crate::rate::{Limiter, Rate};
-use crate::snapshot::timestamp;
 use crate::units::KindId;
 use crate::{events, exemplars};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +54,8 @@ pub(crate) struct Writer {
 /// What the last flush told once and for all, should nobody have heard it.
 #[derive(Debug, Default)]
 struct Told {
+    /// Taken from the queue, and nothing was decided of them yet.
+    undecided: (u64, u64),
     events: u64,
     exemplars: u64,
     suppressed: Vec<SuppressedSite>,
@@ -88,7 +90,7 @@ impl Writer {
         self.follow_the_calendar(core);
         let mut batch = Batch {
             core,
-            ts: timestamp(SystemTime::now()),
+            ts: timestamp(core.calendar.now()),
             now: core.clock.now(),
             epoch: self.epoch,
             records: Vec::new(),
@@ -148,12 +150,15 @@ impl Writer {
         }
     }
 
-    /// No exporter took the records of the last flush: what they told once is told again, and single
-    /// records are lost.
+    /// No exporter took the records of the last flush, or they were not all made: what they told once is
+    /// told again, and single records are lost.
     pub(crate) fn nothing_was_written(&mut self, core: &Core) {
         let told = std::mem::take(&mut self.told);
         core.counters.events.write_failed(told.events);
         core.counters.exemplars.write_failed(told.exemplars);
+        let (events, exemplars) = told.undecided;
+        core.counters.events.lose(events);
+        core.counters.exemplars.lose(exemplars);
         for report in &told.suppressed {
             core.events.take_back(report);
         }
@@ -173,6 +178,8 @@ impl Writer {
                 Item::Event(event) => events.push(event),
             }
         }
+        let events_in_all = errors.len() + events.len();
+        self.told.undecided = (events_in_all as u64, exemplars.len() as u64);
         let mut errors = in_turns(errors, |event| event.site.index());
         let mut events = in_turns(events, |event| event.site.index());
         let mut exemplars = in_turns(exemplars, |exemplar| exemplar.group());
@@ -182,10 +189,12 @@ impl Writer {
             self.events(batch, &mut events, leave[2]);
         }
         for event in errors.chain(events) {
+            self.told.undecided.0 -= 1;
             batch.core.events.limited_by_output(event.site, event.now);
         }
         for exemplar in exemplars {
             let kind = batch.core.kinds.get(exemplar.kind());
+            self.told.undecided.1 -= 1;
             batch.core.counters.exemplar_rate_limited();
             kind.chooser.lose(&exemplar.kept);
         }
@@ -199,6 +208,7 @@ impl Writer {
                 events.put_back(event);
                 return;
             }
+            self.told.undecided.0 -= 1;
             batch.core.counters.events.keep();
             self.told.events += 1;
             if *event.metadata.level() != Level::ERROR {
@@ -222,6 +232,7 @@ impl Writer {
                 exemplars.put_back(exemplar);
                 return;
             }
+            self.told.undecided.1 -= 1;
             batch.core.counters.exemplars.keep();
             self.told.exemplars += 1;
             if exemplar.kept.is_for_incident() {
@@ -241,7 +252,7 @@ impl Writer {
     fn follow_the_calendar(&mut self, core: &Core) {
         const SET: Duration = Duration::from_millis(100);
         let start = Duration::from_nanos(core.events.now(&core.clock));
-        let now = SystemTime::now();
+        let now = core.calendar.now();
         let epoch = now.checked_sub(start).unwrap_or(now);
         let apart = match epoch.duration_since(self.epoch) {
             Ok(later) => later,
@@ -256,7 +267,7 @@ impl Writer {
     pub(crate) fn ledger(&mut self, core: &Core) -> Record {
         let record = Record::Ledger(LedgerRecord {
             v: 1,
-            ts: timestamp(SystemTime::now()),
+            ts: timestamp(core.calendar.now()),
             service: core.service.clone(),
             ledger: core.ledger_so_far(),
         });

@@ -68,10 +68,11 @@ impl Tracker {
         };
         let direct = match event.parent() {
             Some(parent) => in_span(parent.into_u64()),
-            None if event.is_contextual() => {
-                let current = frames::current_in(&self.core);
-                current.map(|(parent, member)| Place { parent, member })
-            }
+            None if event.is_contextual() => match frames::current_in(&self.core) {
+                Some((parent, member)) => Some(Place { parent, member }),
+                None if frames::is_in_nothing(&self.core) => return None,
+                None => None,
+            },
             None => None,
         };
         direct.or_else(|| elsewhere(&in_span))
@@ -113,8 +114,12 @@ impl Tracker {
         };
         alloc_tracker::excluded(|| {
             let unit = unit.map(Slot::kind);
-            let captured = Captured::new((site, metadata), now, &fields, unit, weight);
-            if core.background.is_stopping() {
+            let moment = (core.calendar.now(), now);
+            let captured = Captured::new((site, metadata), moment, &fields, unit, weight);
+            if core.background.is_forked() {
+                core.counters.events.forked();
+                core.events.keep_back(site, now);
+            } else if core.background.is_stopping() {
                 core.counters.events.shut_down();
                 core.events.keep_back(site, now);
             } else if core.queue.push(Item::Event(Box::new(captured))).is_err() {

@@ -26,7 +26,7 @@ impl Tracker {
         site: SiteId,
         attributes: &Attributes<'_>,
         brought: &mut Option<Taken>,
-        others_current: impl FnOnce() -> Option<u64>,
+        in_others: impl FnOnce() -> bool,
     ) -> Made {
         if frames::is_silent() {
             return Made::Shared;
@@ -39,7 +39,7 @@ impl Tracker {
             None => Around::Nothing,
         };
         let kind = core.kinds.of(site, metadata);
-        let made = frames::make(core, site, kind, around, brought, others_current);
+        let made = frames::make(core, site, kind, around, brought, in_others);
         if let Made::Lean(new) = &made {
             let place = Place {
                 parent: new.parent,
@@ -69,7 +69,7 @@ impl Tracker {
     /// The lean span with this id, unless it is over.
     #[inline]
     pub(crate) fn live_lean(&self, id: &Id) -> Option<LeanRef> {
-        self.core.spans.get(id.into_u64())?.lean
+        self.core.spans.get(id.into_u64())?.lean()
     }
 
     /// The lean span that had this id last, and as a rule still has it.
@@ -96,30 +96,37 @@ impl Tracker {
         self.core.spans.outer(lean).map(Id::from_u64)
     }
 
+    /// Whether the span that the thread has entered last is over; see [`frames::is_in_nothing`].
+    pub(crate) fn is_in_nothing(&self) -> bool {
+        frames::is_in_nothing(&self.core)
+    }
+
     /// False if it is not a lean span.
     #[inline]
-    pub(crate) fn enter_lean(&self, id: &Id) -> bool {
-        let passed = frames::enter(&self.core, id.into_u64(), Has::Nobody);
-        passed.map(|passed| self.entered(passed)).is_some()
+    pub(crate) fn enter_lean(&self, id: &Id, is_there: impl Fn(u64) -> bool) -> bool {
+        let span = id.into_u64();
+        let Some(known) = self.core.spans.get(span) else {
+            return false;
+        };
+        if known.lean().is_none() {
+            return false;
+        }
+        if let Some(passed) = frames::enter(&self.core, span, known) {
+            self.entered(passed, is_there);
+        }
+        true
     }
 
-    /// False if it is not a lean span that this thread has entered.
+    /// False if it is not a lean span.
     #[inline]
     pub(crate) fn exit_lean(&self, id: &Id) -> bool {
-        let passed = frames::exit(&self.core, id.into_u64(), Has::Nobody);
-        passed.map(|passed| self.left(passed)).is_some()
-    }
-
-    /// The thread enters a span of the subscriber.
-    #[inline]
-    pub(crate) fn other_enters(&self, id: &Id) {
-        frames::other_enters(&self.core, id.into_u64());
-    }
-
-    /// The thread leaves a span of the subscriber.
-    #[inline]
-    pub(crate) fn other_leaves(&self, id: &Id) {
-        frames::other_leaves(&self.core, id.into_u64());
+        let span = id.into_u64();
+        match frames::exit(&self.core, span, Has::Nobody) {
+            Some(passed) => self.left(passed),
+            // A lean span that was entered elsewhere is nobody else's either.
+            None => return self.core.spans.lean(span).is_some(),
+        }
+        true
     }
 
     /// While `make` makes a span, telemetry takes `parent` for its parent, if there is one.

@@ -229,10 +229,16 @@ impl Tracker {
         });
     }
 
+    /// `is_there`: whether the subscriber still has a span.
     #[inline]
-    pub(crate) fn enter(&self, id: &Id) {
-        if let Some(passed) = frames::enter(&self.core, id.into_u64(), Has::Subscriber) {
-            self.entered(passed);
+    pub(crate) fn enter(&self, id: &Id, is_there: impl Fn(u64) -> bool) {
+        let span = id.into_u64();
+        let passed = match self.core.spans.get(span) {
+            Some(known) => frames::enter(&self.core, span, known),
+            None => frames::enter_other(&self.core, span),
+        };
+        if let Some(passed) = passed {
+            self.entered(passed, is_there);
         }
     }
 
@@ -244,13 +250,16 @@ impl Tracker {
     }
 
     #[inline]
-    fn entered(&self, passed: Passed) {
+    fn entered(&self, passed: Passed, is_there: impl Fn(u64) -> bool) {
+        if passed.wants_tidying {
+            frames::tidy(&self.core, is_there);
+        }
         self.time(passed.member, passed.timed_from);
     }
 
     #[inline]
     fn left(&self, passed: Passed) {
-        if std::thread::panicking()
+        if passed.unwinds
             && let Some(slot) = self.core.slots.get(passed.member.slot())
         {
             slot.mark_error();
@@ -298,6 +307,7 @@ impl Tracker {
     fn end(&self, member: Membership) {
         let core = &self.core;
         let start = member.timed().then(|| core.clock.now());
+        frames::ends(core, member);
         let mut unit = Finished::blank();
         let Some(ended) = (core.slots).finish(member.slot(), || core.clock.now(), &mut unit) else {
             return;

@@ -5,12 +5,12 @@ use crate::budgets::{Budgets, Limit};
 use crate::callsites::SiteId;
 use crate::exemplars::Chooser;
 use crate::filter::UnitFilter;
-use alloc_tracker::raw::UnitName;
+use alloc_tracker::raw::{Lock, UnitName};
+use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicI64, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
-use std::sync::{Mutex, OnceLock, PoisonError};
 use tracing::Metadata;
 
 /// A kind's number. 0 is `other`, where the units go whose call site found no room.
@@ -92,7 +92,7 @@ pub(crate) struct Kinds {
     kinds: Box<[Kind]>,
     /// How many of `kinds` are taken, `other` included. Changes under `making`.
     len: AtomicU32,
-    making: Mutex<()>,
+    making: Lock<()>,
     /// Units of the last interval.
     last_interval: AtomicU64,
     /// By call site: UNKNOWN, NOT_A_UNIT, or the kind's number plus FIRST_KIND.
@@ -116,7 +116,7 @@ impl Kinds {
             watched,
             kinds: (0..=max).map(Kind::numbered).collect(),
             len: AtomicU32::new(1),
-            making: Mutex::new(()),
+            making: Lock::new(),
             last_interval: AtomicU64::new(0),
             of_sites: (0..SiteId::COUNT).map(|_| AtomicU32::new(0)).collect(),
         }
@@ -186,7 +186,11 @@ impl Kinds {
             return None;
         }
         // Once per call site: two sites of one kind must not both make it.
-        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let making = self.making.lock();
+        if !making.is_first() {
+            // In the child of a fork that came while a kind was made, which never will be.
+            return Some(KindId::OTHER);
+        }
         let len = self.len.load(Relaxed);
         let same = |kind: &Kind| {
             let known = kind.site.get();

@@ -29,7 +29,7 @@ pub(super) struct LeanSpan {
     /// The innermost span around it that others see; 0: there is none. If it is inside no lean span
     /// itself, it holds a handle of this one.
     outer: AtomicU64,
-    /// How many spans it was.
+    /// How many spans it was, and that are over.
     generation: AtomicU64,
 }
 
@@ -71,8 +71,6 @@ impl LeanSpan {
         self.site.store(site.index() as u32, Relaxed);
         self.member.store(member.0, Relaxed);
         self.outer.store(outer.unwrap_or(0), Relaxed);
-        let generation = self.generation.load(Relaxed);
-        self.generation.store(generation + 1, Relaxed);
         self.refs.begin();
     }
 
@@ -92,6 +90,8 @@ impl LeanSpan {
         if !self.refs.release() {
             return None;
         }
+        let generation = self.generation.load(Relaxed);
+        self.generation.store(generation + 1, Relaxed);
         let holds = match (self.parent.load(Relaxed).checked_sub(1), self.outer()) {
             (Some(parent), _) => Held::Lean(LeanRef(parent)),
             (None, None) => Held::Nothing,

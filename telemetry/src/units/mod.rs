@@ -20,7 +20,7 @@ mod spans;
 pub(crate) use finished::{BOUNDARIES_PER_UNIT, Finished, FinishedBoundary};
 pub(crate) use kinds::{KindId, Kinds};
 pub(crate) use lean_span::{Held, LeanRef, LeanStart};
-pub(crate) use pool::Taken;
+pub(crate) use pool::{Allowed, Taken};
 pub(crate) use slot::{Slot, Start};
 pub(crate) use slots::{Ended, SlotRef, Slots};
 pub(crate) use spans::{Known, Membership, Spans};

@@ -1,9 +1,10 @@
 //! Things that are taken, given back and taken again: they lie in chunks that are made as they are
 //! needed, up to a fixed number, and are never given up.
 
+use alloc_tracker::raw::is_child;
 use std::sync::OnceLock;
 use std::sync::atomic::{
-    AtomicU32, AtomicU64,
+    AtomicU32, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -22,8 +23,28 @@ pub(super) trait Pooled {
 #[derive(Debug)]
 pub(crate) struct Taken(pub(super) u32);
 
+/// How many a thread may keep at hand, given up with [`Pool::give_up`].
+#[derive(Debug, Default)]
+pub(crate) struct Allowed(usize);
+
+impl Allowed {
+    /// Whether a thread that has so many may keep one more.
+    #[inline]
+    pub(crate) fn one_more(&self, than: usize) -> bool {
+        than < self.0
+    }
+
+    pub(crate) fn most(&self) -> usize {
+        self.0
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Pool<T> {
+    /// How many may be in use at once.
+    most: usize,
+    /// How many may be kept at hand by threads that do not use them.
+    at_hand: AtomicUsize,
     chunks: Box<[OnceLock<Box<[T]>>]>,
     /// How many were made so far.
     len: AtomicU32,
@@ -33,24 +54,34 @@ pub(super) struct Pool<T> {
 }
 
 impl<T: Pooled> Pool<T> {
-    /// For `most`, rounded up to whole chunks.
+    /// For `most` in use at once, rounded up to whole chunks, of which a third is made only while threads
+    /// that do nothing keep some at hand.
     pub(super) fn new(most: usize) -> Self {
-        let chunks = most.div_ceil(CHUNK).max(1);
+        let most = most.div_ceil(CHUNK).max(1) * CHUNK;
         Pool {
-            chunks: (0..chunks).map(|_| OnceLock::new()).collect(),
+            most,
+            at_hand: AtomicUsize::new(0),
+            chunks: (0..(most + most / 2).div_ceil(CHUNK))
+                .map(|_| OnceLock::new())
+                .collect(),
             len: AtomicU32::new(0),
             free: AtomicU64::new(0),
         }
     }
 
-    pub(super) fn most(&self) -> usize {
-        self.chunks.len() * CHUNK
+    /// How many free ones one more thread may keep at hand, so that it can take and leave them in turns.
+    /// All threads together may keep half of the most; past that, a thread may keep none.
+    pub(super) fn allow(&self) -> Allowed {
+        let wanted = (self.most / 1024).clamp(1, 16);
+        let room = |kept: usize| (kept + wanted <= self.most / 2).then_some(kept + wanted);
+        // Relaxed: a count that stands for itself.
+        let allowed = self.at_hand.fetch_update(Relaxed, Relaxed, room).is_ok();
+        Allowed(if allowed { wanted } else { 0 })
     }
 
-    /// How many free ones a thread may keep at hand: enough for it to take and leave them in turns,
-    /// and so few that 500 threads leave half of them to others.
-    pub(super) fn at_hand(&self) -> usize {
-        (self.most() / 1024).clamp(1, 16)
+    /// A thread that ends keeps none any more.
+    pub(super) fn give_up(&self, allowed: Allowed) {
+        self.at_hand.fetch_sub(allowed.0, Relaxed);
     }
 
     /// One that was given back; `None` if there is none.
@@ -70,19 +101,33 @@ impl<T: Pooled> Pool<T> {
 
     /// Whether not all were made.
     pub(super) fn has_fresh(&self) -> bool {
-        (self.len.load(Relaxed) as usize) < self.most()
+        (self.len.load(Relaxed) as usize) < self.most
     }
 
-    /// A fresh one; `None` if all were made. It makes the chunk that it lies in if it is the first.
+    /// A fresh one; `None` if all were made that may be. It makes the chunk that it lies in if it is the first.
+    ///
+    /// `in_use`: how many are in use, if that can be told. Asked once the most were made: threads may keep
+    /// some of them at hand.
     #[cold]
-    pub(super) fn take_fresh(&self) -> Option<Taken> {
-        let most = self.most() as u32;
+    pub(super) fn take_fresh(&self, in_use: impl FnOnce() -> Option<usize>) -> Option<Taken> {
+        let kept = self.at_hand.load(Relaxed).min(self.most / 2);
+        let most = match self.has_fresh() {
+            true => self.most,
+            false if in_use().is_some_and(|in_use| in_use >= self.most) => return None,
+            false => self.most + kept,
+        };
         let index = self
             .len
-            .fetch_update(Relaxed, Relaxed, |len| (len < most).then_some(len + 1))
+            .fetch_update(Relaxed, Relaxed, |len| {
+                ((len as usize) < most).then_some(len + 1)
+            })
             .ok()?;
-        self.chunks[index as usize / CHUNK]
-            .get_or_init(|| alloc_tracker::excluded(|| (0..CHUNK).map(|_| T::new()).collect()));
+        let chunk = &self.chunks[index as usize / CHUNK];
+        if !(index as usize).is_multiple_of(CHUNK) && chunk.get().is_none() && is_child() {
+            // Whoever took the first of the chunk was to make it, and may not have been forked.
+            return None;
+        }
+        chunk.get_or_init(|| alloc_tracker::excluded(|| (0..CHUNK).map(|_| T::new()).collect()));
         Some(Taken(index))
     }
 
@@ -100,6 +145,12 @@ impl<T: Pooled> Pool<T> {
                 Err(now) => head = now,
             }
         }
+    }
+
+    /// Those that were made so far, taken or not, and where they lie.
+    pub(super) fn made(&self) -> impl Iterator<Item = (u32, &T)> {
+        let made = self.len.load(Relaxed);
+        (0..made).filter_map(|index| Some((index, self.at(index)?)))
     }
 
     #[inline]
@@ -146,7 +197,7 @@ mod tests {
                 threads.spawn(move || {
                     let mut mine = Vec::new();
                     for round in 0..20_000usize {
-                        let taken = pool.take_again().or_else(|| pool.take_fresh());
+                        let taken = pool.take_again().or_else(|| pool.take_fresh(|| None));
                         let taken = taken.expect("four threads have twenty at the most");
                         let owner = &pool.at(taken.0).unwrap().owner;
                         assert_eq!(owner.swap(thread, Relaxed), 0);
@@ -166,9 +217,31 @@ mod tests {
             }
         });
         let mut taken = 0;
-        while (pool.take_again().or_else(|| pool.take_fresh())).is_some() {
+        while (pool.take_again().or_else(|| pool.take_fresh(|| None))).is_some() {
             taken += 1;
         }
-        assert_eq!(taken, pool.most());
+        assert_eq!(taken, pool.most);
+    }
+
+    #[test]
+    fn what_idle_threads_keep_is_missing_to_nobody() {
+        let pool = Pool::<Thing>::new(64);
+        let take = |in_use| {
+            pool.take_again()
+                .or_else(|| pool.take_fresh(|| Some(in_use)))
+        };
+        let threads: Vec<Allowed> = (0..100).map(|_| pool.allow()).collect();
+        let kept: usize = threads.iter().map(Allowed::most).sum();
+        assert_eq!(kept, 32, "half of them");
+        let idle: Vec<Taken> = (0..kept).map(|n| take(n).expect("there is room")).collect();
+        let used: Vec<Taken> = (0..64).map(|n| take(n).expect("none is in use")).collect();
+        assert!(take(64).is_none(), "as many are in use as may be");
+        for thread in threads {
+            pool.give_up(thread);
+        }
+        idle.into_iter()
+            .chain(used)
+            .for_each(|taken| pool.give_back(taken));
+        assert!(take(0).is_some());
     }
 }

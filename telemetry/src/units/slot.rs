@@ -5,7 +5,7 @@ use super::finished::{BOUNDARIES_PER_UNIT, Finished, FinishedBoundary};
 use crate::boundary::BoundaryId;
 use crate::exemplars::Outcome;
 use crate::system::{Io, Sampled, SystemCosts};
-use alloc_tracker::raw::{UnitId, UnitName};
+use alloc_tracker::raw::{Segment, UnitId, UnitName};
 use alloc_tracker::{Unit, Usage};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -32,6 +32,8 @@ pub(crate) struct Slot {
     drawn: AtomicBool,
     /// An incident is about it, by its fields.
     in_incident: AtomicBool,
+    /// A thread that had not entered it left it: the one that had cannot tell how long it worked for it.
+    left_elsewhere: AtomicBool,
     /// The number of the thread that began the unit.
     thread: AtomicU64,
     /// The account in which its allocations are. Kept from one unit of the slot to the next.
@@ -111,8 +113,13 @@ impl Slot {
 
     /// The thread with this number starts to work for the unit.
     #[inline]
-    pub(crate) fn enter(&self, thread: u64) -> alloc_tracker::raw::Segment {
+    pub(crate) fn enter(&self, thread: u64) {
         self.wakeups.add(1, self.is_owner(thread));
+    }
+
+    /// What the calling thread allocates from here on is the unit's.
+    #[inline]
+    pub(crate) fn open(&self) -> Segment {
         UnitId(self.unit.load(Relaxed)).open()
     }
 
@@ -152,7 +159,7 @@ impl Slot {
         }
     }
 
-    fn system_costs(&self) -> Option<SystemCosts> {
+    fn system_costs(&self, busy: u64) -> Option<SystemCosts> {
         let sampled = self.sampled();
         if sampled == Sampled::No || self.wakeups.sum() == 0 {
             return None;
@@ -160,7 +167,9 @@ impl Slot {
         let [cpu, voluntary, involuntary, calls, bytes] =
             std::array::from_fn(|i| self.system[i].load(Relaxed));
         Some(SystemCosts {
-            cpu,
+            // Two clocks, and what a reading takes differs by a little: nobody has a processor for longer
+            // than he has been at work.
+            cpu: cpu.min(busy),
             voluntary,
             involuntary,
             io: (sampled == Sampled::UseAndIo).then_some(Io { calls, bytes }),
@@ -241,6 +250,15 @@ impl Slot {
         self.in_incident.store(true, Relaxed);
     }
 
+    /// A thread leaves it that had not entered it.
+    pub(crate) fn mark_left_elsewhere(&self) {
+        self.left_elsewhere.store(true, Relaxed);
+    }
+
+    pub(crate) fn was_left_elsewhere(&self) -> bool {
+        self.left_elsewhere.load(Relaxed)
+    }
+
     #[inline]
     pub(crate) fn kind(&self) -> KindId {
         KindId(self.kind.load(Relaxed))
@@ -255,21 +273,34 @@ impl Slot {
     /// PERF: in place: with its boundaries it is 400 bytes, and every move of it is a copy.
     #[inline]
     pub(super) fn take(&self, now: impl FnOnce() -> u64, unit: &mut Finished) {
-        let started = self.started();
         let last_exit = self.last_exit.latest();
         let usage = Some(self.usage()).filter(Usage::is_tracked);
+        // A close can come long after the work: the last exit tells the truth, if there was one. A
+        // unit that was never entered lasted until now.
+        let end = if last_exit == 0 { now() } else { last_exit };
+        self.fill(end, usage, unit);
+    }
+
+    /// Fills in what the unit, which may be in progress, has cost until `now`: what a thread does for it is
+    /// in it when the thread leaves it. True if a thread has entered it, and none ever left it.
+    pub(super) fn so_far(&self, now: u64, unit: &mut Finished) -> bool {
+        let usage = UnitId(self.unit.load(Relaxed)).ended_usage();
+        self.fill(now, usage, unit);
+        unit.wakeups > 0 && self.last_exit.latest() == 0
+    }
+
+    #[inline(always)]
+    fn fill(&self, end: u64, usage: Option<Usage>, unit: &mut Finished) {
         let timed = self.timed.load(Relaxed);
         unit.kind = self.kind();
         unit.error = self.error.load(Relaxed);
-        // A close can come long after the work: the last exit tells the truth, if there was one. A
-        // unit that was never entered lasted until now.
-        unit.wall = (if last_exit == 0 { now() } else { last_exit }).saturating_sub(started);
+        unit.wall = end.saturating_sub(self.started());
         unit.busy = self.busy.sum();
         unit.wakeups = self.wakeups.sum();
         unit.retries = self.retries.load(Relaxed);
         unit.usage = usage.map(|u| (u.allocs, u.alloc_bytes, u.peak_bytes));
         unit.telemetry_ns = timed.then(|| self.telemetry_ns.load(Relaxed));
-        unit.system = self.system_costs();
+        unit.system = self.system_costs(unit.busy);
         unit.exemplar = Outcome::default();
         unit.boundaries.clear();
         for cell in &self.boundaries {
@@ -317,6 +348,7 @@ impl Slot {
         self.timed.store(timed, Relaxed);
         self.drawn.store(drawn, Relaxed);
         self.in_incident.store(false, Relaxed);
+        self.left_elsewhere.store(false, Relaxed);
         self.thread.store(thread, Relaxed);
         self.started.store(now, Relaxed);
         self.last_exit.clear();

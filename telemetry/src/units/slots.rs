@@ -1,21 +1,24 @@
 //! Units in progress. Each has a slot of atomics, taken from a pool.
 
 use super::finished::Finished;
-use super::pool::{CHUNK, Pool, Pooled, Taken};
+use super::pool::{Allowed, CHUNK, Pool, Pooled, Taken};
 use super::slot::{Slot, Start};
 use std::sync::atomic::{
     AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
+    fence,
 };
 
 /// A slot and the generation of the unit in it: a late caller cannot mistake the next unit for
-/// its own. The index in the lower 20 bits, the generation above, 61 bits in all.
+/// its own. The index in the lower 21 bits, the generation above, 61 bits in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlotRef(pub(crate) u64);
 
-const INDEX_BITS: u32 = 20;
-/// Units in progress that can be told apart.
-pub(crate) const MAX_SLOTS: usize = 1 << INDEX_BITS;
+const INDEX_BITS: u32 = 21;
+/// Slots that can be told apart.
+const MAX_SLOTS: usize = 1 << INDEX_BITS;
+/// Units that may be in progress at once: threads that do nothing may keep half as many slots.
+const MOST_UNITS: usize = 1 << (INDEX_BITS - 1);
 
 impl SlotRef {
     /// What [`Membership`](super::Membership) has room for beside its flags.
@@ -62,22 +65,31 @@ pub(crate) struct Slots {
 impl Slots {
     pub(crate) fn new(max: usize) -> Self {
         Slots {
-            pool: Pool::new(max.clamp(CHUNK, MAX_SLOTS)),
+            pool: Pool::new(max.clamp(CHUNK, MOST_UNITS)),
         }
     }
 
-    /// How many slots without a unit a thread may keep at hand.
-    pub(crate) fn at_hand(&self) -> usize {
-        self.pool.at_hand()
+    /// How many slots without a unit one more thread may keep at hand.
+    pub(crate) fn allow(&self) -> Allowed {
+        self.pool.allow()
+    }
+
+    pub(crate) fn give_up(&self, allowed: Allowed) {
+        self.pool.give_up(allowed);
     }
 
     /// Starts a unit in a slot that the calling thread has at hand, or in one of the pool; `None`
-    /// if the most units are in progress.
+    /// if the most units are in progress, of which `in_progress` says how many there are.
     #[inline]
-    pub(crate) fn begin(&self, start: Start, at_hand: Option<Taken>) -> Option<SlotRef> {
+    pub(crate) fn begin(
+        &self,
+        start: Start,
+        at_hand: Option<Taken>,
+        in_progress: impl FnOnce() -> Option<usize>,
+    ) -> Option<SlotRef> {
         let taken = match at_hand.or_else(|| self.pool.take_again()) {
             Some(taken) => taken,
-            None => self.pool.take_fresh()?,
+            None => self.pool.take_fresh(in_progress)?,
         };
         let index = taken.0;
         let slot = self.pool.at(index)?;
@@ -117,6 +129,25 @@ impl Slots {
         Some(ended)
     }
 
+    /// Calls `each` with every unit in progress, what it has cost until `now`, and whether a thread has
+    /// entered it that never left it. A unit that ends meanwhile may be missing.
+    pub(crate) fn in_progress(&self, now: u64, mut each: impl FnMut(SlotRef, &Finished, bool)) {
+        let mut unit = Finished::blank();
+        for (_, slot) in self.pool.made() {
+            // Acquire what was stored before the unit began.
+            let owner = slot.owner.load(Acquire);
+            if owner == 0 {
+                continue;
+            }
+            let is_inside = slot.so_far(now, &mut unit);
+            // If the unit has ended, the figures may be the next one's.
+            fence(Acquire);
+            if slot.owner.load(Relaxed) == owner {
+                each(SlotRef(owner), &unit, is_inside);
+            }
+        }
+    }
+
     pub(crate) fn give_back(&self, slot: Taken) {
         self.pool.give_back(slot);
     }
@@ -144,12 +175,14 @@ mod tests {
     #[test]
     fn a_late_reference_does_not_reach_the_next_unit() {
         let slots = Slots::new(1);
-        let first = slots.begin(start(1, false, 5), None).unwrap();
+        let first = slots.begin(start(1, false, 5), None, || None).unwrap();
         assert!(slots.get(first).is_some());
         let mut unit = Finished::blank();
         let ended = slots.finish(first, || 9, &mut unit).unwrap();
         assert_eq!((unit.wall, ended.started), (4, 5));
-        let second = slots.begin(start(1, false, 10), Some(ended.slot)).unwrap();
+        let second = slots
+            .begin(start(1, false, 10), Some(ended.slot), || None)
+            .unwrap();
         assert_eq!(first.index(), second.index());
         assert!(slots.get(first).is_none());
         assert!(slots.finish(first, || 11, &mut Finished::blank()).is_none());
@@ -159,7 +192,7 @@ mod tests {
     #[test]
     fn a_slot_starts_clean_however_many_boundaries_were_crossed_before() {
         let slots = Slots::new(1);
-        let unit = slots.begin(start(1, true, 1), None).unwrap();
+        let unit = slots.begin(start(1, true, 1), None, || None).unwrap();
         for n in 0..20 {
             slots.get(unit).unwrap().cross(BoundaryId(n + 1), 1, 2, 3);
         }
@@ -169,7 +202,7 @@ mod tests {
         assert_eq!(calls, 20);
         assert_eq!(finished.boundaries[7].id, BoundaryId::OTHER);
         slots.give_back(ended.slot);
-        let unit = slots.begin(start(1, false, 3), None).unwrap();
+        let unit = slots.begin(start(1, false, 3), None, || None).unwrap();
         slots.finish(unit, || 4, &mut finished).unwrap();
         assert!(finished.boundaries.is_empty());
         assert_eq!(finished.telemetry_ns, None);
@@ -179,11 +212,11 @@ mod tests {
     fn past_the_most_units_there_is_none_and_ended_ones_make_room() {
         let slots = Slots::new(CHUNK);
         let units: Vec<_> = (0..CHUNK)
-            .map(|_| slots.begin(start(0, false, 1), None).unwrap())
+            .map(|_| slots.begin(start(0, false, 1), None, || None).unwrap())
             .collect();
-        assert!(slots.begin(start(0, false, 1), None).is_none());
+        assert!(slots.begin(start(0, false, 1), None, || None).is_none());
         let ended = slots.finish(units[3], || 2, &mut Finished::blank());
         slots.give_back(ended.unwrap().slot);
-        assert!(slots.begin(start(0, false, 1), None).is_some());
+        assert!(slots.begin(start(0, false, 1), None, || None).is_some());
     }
 }

@@ -16,6 +16,10 @@ const REACH: usize = 8;
 /// A key that is being filled in. No span has this id.
 const RESERVED: u64 = u64::MAX;
 
+/// Where a span lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(pub(super) u32);
+
 #[derive(Debug)]
 pub(super) struct SpanTable {
     buckets: Box<[Bucket]>,
@@ -58,19 +62,23 @@ impl SpanTable {
         bits.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift
     }
 
+    #[inline]
+    fn home_index(&self, span: u64) -> usize {
+        self.home(span) & (self.buckets.len() - 1)
+    }
+
     fn home_bucket(&self, span: u64) -> &Bucket {
-        &self.buckets[self.home(span) & (self.buckets.len() - 1)]
+        &self.buckets[self.home_index(span)]
     }
 
     /// Where else to look: first in the buckets after the home; where many threads have many spans, or
     /// ids are made otherwise, homes may lie on a heap: then in some at random.
-    fn elsewhere(&self, span: u64) -> impl Iterator<Item = &Bucket> {
+    fn elsewhere(&self, span: u64) -> impl Iterator<Item = usize> {
         let home = self.home(span);
         let next = (1..REACH).map(move |step| home + step);
         let random = (0..REACH as u64)
             .map(move |n| self.mix((span ^ span >> 29).wrapping_add(n << 54)) as usize);
-        next.chain(random)
-            .map(|at| &self.buckets[at & (self.buckets.len() - 1)])
+        next.chain(random).map(|at| at & (self.buckets.len() - 1))
     }
 
     /// False if there is no room near the span's home, nor elsewhere.
@@ -84,46 +92,59 @@ impl SpanTable {
         // First, so that who sees the key sees that there are keys elsewhere.
         let displaced = &self.home_bucket(span).displaced;
         displaced.fetch_add(1, AcqRel);
-        let inserted = self.elsewhere(span).any(|bucket| bucket.insert(span, word));
+        let mut elsewhere = self.elsewhere(span);
+        let inserted = elsewhere.any(|at| self.buckets[at].insert(span, word));
         if !inserted {
             displaced.fetch_sub(1, AcqRel);
         }
         inserted
     }
 
+    /// The word about a span, and its place.
     #[inline]
-    pub(super) fn get(&self, span: u64) -> Option<u64> {
-        let (_, value) = self.find(span)?.0;
-        Some(value.load(Relaxed))
+    pub(super) fn get(&self, span: u64) -> Option<(u64, Place)> {
+        let (at, way) = self.find(span)?;
+        let word = self.buckets[at].values[way].load(Relaxed);
+        Some((word, Place((at * WAYS + way) as u32)))
+    }
+
+    /// Whether a span is still in its place.
+    #[inline]
+    pub(super) fn is_at(&self, place: Place, span: u64) -> bool {
+        let bucket = self.buckets.get(place.0 as usize / WAYS);
+        bucket.is_some_and(|bucket| bucket.keys[place.0 as usize % WAYS].load(Acquire) == span)
     }
 
     #[inline]
     pub(super) fn remove(&self, span: u64) -> Option<u64> {
-        let ((key, value), is_displaced) = self.find(span)?;
-        let word = value.load(Relaxed);
+        let (at, way) = self.find(span)?;
+        let bucket = &self.buckets[at];
+        let word = bucket.values[way].load(Relaxed);
         // Release: the value was read before the place is given away.
-        key.store(0, Release);
-        if is_displaced {
-            self.home_bucket(span).displaced.fetch_sub(1, AcqRel);
+        bucket.keys[way].store(0, Release);
+        let home = self.home_index(span);
+        if at != home {
+            self.buckets[home].displaced.fetch_sub(1, AcqRel);
         }
         Some(word)
     }
 
-    /// Key and value, and whether they are not in the home bucket.
+    /// Its bucket, and where in it.
     #[inline]
-    fn find(&self, span: u64) -> Option<((&AtomicU64, &AtomicU64), bool)> {
-        let home = self.home_bucket(span);
-        match home.find(span) {
-            Some(found) => Some((found, false)),
-            None if home.displaced.load(Acquire) == 0 => None,
+    fn find(&self, span: u64) -> Option<(usize, usize)> {
+        let at = self.home_index(span);
+        let bucket = &self.buckets[at];
+        match bucket.find(span) {
+            Some(way) => Some((at, way)),
+            None if bucket.displaced.load(Acquire) == 0 => None,
             None => self.find_elsewhere(span),
         }
     }
 
     #[cold]
-    fn find_elsewhere(&self, span: u64) -> Option<((&AtomicU64, &AtomicU64), bool)> {
-        let found = self.elsewhere(span).find_map(|bucket| bucket.find(span));
-        found.map(|found| (found, true))
+    fn find_elsewhere(&self, span: u64) -> Option<(usize, usize)> {
+        let mut elsewhere = self.elsewhere(span);
+        elsewhere.find_map(|at| Some((at, self.buckets[at].find(span)?)))
     }
 }
 
@@ -145,11 +166,10 @@ impl Bucket {
     }
 
     #[inline]
-    fn find(&self, span: u64) -> Option<(&AtomicU64, &AtomicU64)> {
+    fn find(&self, span: u64) -> Option<usize> {
         // Whoever asks for a span was handed it by the thread that made it, which orders the
-        // insertion before this; Acquire pairs with the Release in `insert` besides.
-        let mut places = self.keys.iter().zip(&self.values);
-        places.find(|(key, _)| key.load(Acquire) == span)
+        // insertion before this; Acquire pairs with the Release in `insert`, too.
+        self.keys.iter().position(|key| key.load(Acquire) == span)
     }
 }
 
@@ -171,14 +191,18 @@ mod tests {
             match naive.remove(&span) {
                 Some(expected) => assert_eq!(table.remove(span), Some(expected)),
                 None => {
-                    assert_eq!(table.get(span), None);
+                    assert!(table.get(span).is_none());
                     if table.insert(span, seed >> 20) {
                         naive.insert(span, seed >> 20);
                     }
                 }
             }
             let probe = 1 + (seed >> 13) % 300;
-            assert_eq!(table.get(probe), naive.get(&probe).copied());
+            let found = table.get(probe);
+            assert_eq!(found.map(|(word, _)| word), naive.get(&probe).copied());
+            if let Some((_, place)) = found {
+                assert!(table.is_at(place, probe) && !table.is_at(place, probe + 1));
+            }
         }
     }
 
@@ -218,7 +242,7 @@ mod tests {
             for place in 0..1000 {
                 let span = 1 + place + (thread << 38);
                 assert!(table.insert(span, span));
-                assert_eq!(table.get(span), Some(span));
+                assert_eq!(table.get(span).map(|(word, _)| word), Some(span));
             }
         }
     }
@@ -233,7 +257,7 @@ mod tests {
                     for round in 0..20_000u64 {
                         let span = 1 + t + 4 * (round % 200);
                         assert!(table.insert(span, span + round));
-                        assert_eq!(table.get(span), Some(span + round));
+                        assert_eq!(table.get(span).map(|(word, _)| word), Some(span + round));
                         assert_eq!(table.remove(span), Some(span + round));
                     }
                 });

@@ -7,9 +7,9 @@
 //! lean span finds one that is hidden from him.
 
 use super::lean_span::{LeanEnd, LeanRef, LeanSpan, LeanStart};
-use super::pool::{Pool, Taken};
+use super::pool::{Allowed, Pool, Taken};
 use super::slots::SlotRef;
-use super::span_table::SpanTable;
+use super::span_table::{Place, SpanTable};
 use crate::callsites::SiteId;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -25,6 +25,14 @@ const TIMED: u64 = 2;
 const SLOT_SHIFT: u32 = 2;
 
 impl Membership {
+    /// Of a span that is in no unit. No unit has its slot.
+    pub(crate) const NONE: Membership = Membership(u64::MAX);
+
+    #[inline]
+    pub(crate) fn is_none(self) -> bool {
+        self == Membership::NONE
+    }
+
     /// Of a unit's own span.
     pub(crate) fn of_root(slot: SlotRef, timed: bool) -> Self {
         let timed = if timed { TIMED } else { 0 };
@@ -64,8 +72,25 @@ pub(crate) struct Known {
     pub(crate) member: Membership,
     /// What the details call it: no other span of the unit is called that.
     pub(crate) detail: u64,
+    /// Its record, marked as in the table, if nobody but telemetry has it; else its place in the table.
+    ///
+    /// PERF: one word, as the others: what is entered is copied.
+    at: u64,
+}
+
+impl Known {
+    /// Of a span that is in no unit.
+    pub(crate) const NOTHING: Known = Known {
+        member: Membership::NONE,
+        detail: 0,
+        at: 0,
+    };
+
     /// Its record, if nobody but telemetry has it.
-    pub(crate) lean: Option<LeanRef>,
+    #[inline]
+    pub(crate) fn lean(&self) -> Option<LeanRef> {
+        (self.at & LEAN != 0).then_some(LeanRef(self.at as u32))
+    }
 }
 
 /// The spans that belong to units.
@@ -90,12 +115,12 @@ impl Spans {
 
     #[inline]
     pub(crate) fn get(&self, span: u64) -> Option<Known> {
-        let word = self.table.get(span)?;
+        let (word, place) = self.table.get(span)?;
         if word & LEAN == 0 {
             return Some(Known {
                 member: Membership(word),
                 detail: span,
-                lean: None,
+                at: u64::from(place.0),
             });
         }
         let lean = LeanRef(word as u32);
@@ -104,8 +129,20 @@ impl Spans {
         record.is_held().then(|| Known {
             member: record.member(),
             detail: record.detail(lean),
-            lean: Some(lean),
+            at: word,
         })
+    }
+
+    /// Whether the span is not over. `span`: its id.
+    #[inline]
+    pub(crate) fn lives(&self, span: u64, known: &Known) -> bool {
+        match known.lean() {
+            None => self.table.is_at(Place(known.at as u32), span),
+            Some(lean) => {
+                let record = self.lean.at(lean.0);
+                record.is_some_and(|record| record.detail(lean) == known.detail)
+            }
+        }
     }
 
     /// Adds a span that others see, too. False if there is no room.
@@ -122,14 +159,18 @@ impl Spans {
     /// The lean span with this id. Of an id that was kept for too long, any that has the blank.
     #[inline]
     pub(crate) fn lean(&self, span: u64) -> Option<LeanRef> {
-        let word = self.table.get(span)?;
+        let (word, _) = self.table.get(span)?;
         // PERF: whether somebody has it is not asked: who lets a handle of it go finds out.
         (word & LEAN != 0).then_some(LeanRef(word as u32))
     }
 
-    /// How many records without a span a thread may keep at hand.
-    pub(crate) fn at_hand(&self) -> usize {
-        self.lean.at_hand()
+    /// How many records without a span one more thread may keep at hand.
+    pub(crate) fn allow(&self) -> Allowed {
+        self.lean.allow()
+    }
+
+    pub(crate) fn give_up(&self, allowed: Allowed) {
+        self.lean.give_up(allowed);
     }
 
     /// A record that has a blank and no span.
@@ -147,7 +188,8 @@ impl Spans {
     pub(crate) fn adopt(&self, id: u64) -> Option<Taken> {
         let taken = match self.spare.swap(0, Relaxed).checked_sub(1) {
             Some(spare) => Taken(spare),
-            None => self.lean.take_fresh()?,
+            // What idle threads keep at hand is not made up for: others have the subscriber.
+            None => self.lean.take_fresh(|| Some(usize::MAX))?,
         };
         let word = LEAN | u64::from(taken.0);
         self.lean.at(taken.0)?.lend(id);
@@ -171,16 +213,9 @@ impl Spans {
         let known = Known {
             member: start.member,
             detail: record.detail(lean),
-            lean: Some(lean),
+            at: LEAN | u64::from(lean.0),
         };
         Some((record.id(), known))
-    }
-
-    /// Whether a lean span is the one that the details call so, and not over.
-    #[inline]
-    pub(crate) fn is(&self, lean: LeanRef, detail: u64) -> bool {
-        let record = self.lean.at(lean.0);
-        record.is_some_and(|record| record.is_held() && record.detail(lean) == detail)
     }
 
     /// One more handle of a lean span, for one inside it; the innermost span around both that others see.
@@ -251,7 +286,12 @@ mod tests {
         let record = spans.adopt(500).expect("there is room");
         assert_eq!(spans.get(500), None, "a blank");
         let (id, known) = spans.begin(record, start(None, Some(9))).unwrap();
-        assert_eq!((id, spans.get(500)), (500, Some(known)));
+        let found = spans.get(500).unwrap();
+        assert_eq!(
+            (id, found.member, found.detail),
+            (500, known.member, known.detail)
+        );
+        assert!(spans.lives(500, &found));
         let lean = spans.lean(500).unwrap();
         assert_eq!(spans.outer(lean), Some(9));
         spans.hold(lean);
@@ -265,6 +305,7 @@ mod tests {
         let (id, next) = spans.begin(end.record, start(Some(lean), Some(9))).unwrap();
         assert_eq!(id, 500);
         assert_ne!(next.detail, known.detail);
+        assert!(spans.lives(500, &next) && !spans.lives(500, &known));
         let end = spans.release(lean).unwrap();
         assert_eq!(end.holds, Held::Lean(lean));
         spans.give_back(end.record);
@@ -278,10 +319,15 @@ mod tests {
         assert!(spans.insert(1, shared));
         let _blank = spans.adopt(2).unwrap();
         let known = spans.get(1).unwrap();
-        assert_eq!((known.member, known.detail, known.lean), (shared, 1, None));
+        assert_eq!(
+            (known.member, known.detail, known.lean()),
+            (shared, 1, None)
+        );
         assert_eq!((spans.lean(1), spans.get(3)), (None, None));
+        assert!(spans.lives(1, &known));
         assert_eq!(spans.remove(1), Some(shared));
         assert_eq!(spans.get(1), None);
+        assert!(!spans.lives(1, &known));
     }
 
     #[test]
@@ -290,7 +336,7 @@ mod tests {
         let mut record = spans.adopt(7).unwrap();
         for _ in 0..200 {
             let (_, known) = spans.begin(record, start(None, None)).unwrap();
-            let lean = known.lean.unwrap();
+            let lean = known.lean().unwrap();
             (0..3).for_each(|_| spans.hold(lean));
             let ends = std::thread::scope(|threads| {
                 let release = || (0..2).filter_map(|_| spans.release(lean)).collect();

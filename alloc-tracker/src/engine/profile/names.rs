@@ -1,7 +1,7 @@
 //! The names of units, as numbers that a hook can read.
 
+use crate::fork::Lock;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 /// No name.
 pub(crate) const NONE: u32 = 0;
@@ -16,13 +16,18 @@ struct Names {
     numbers: HashMap<&'static str, u32>,
 }
 
-static KNOWN: Mutex<Option<Names>> = Mutex::new(None);
+static KNOWN: Lock<Names> = Lock::new();
 
 /// The number of a name. Locks: not for hooks.
 pub(crate) fn number(name: &'static str) -> u32 {
     crate::excluded(|| {
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        let names = known.get_or_insert_default();
+        let mut guard = KNOWN.lock();
+        if !guard.is_first() {
+            // In the child of a fork that came while a name was entered: numbers are not given anew.
+            return NONE;
+        }
+        // Once, for two fields of it are borrowed at a time.
+        let names = &mut *guard;
         let name = match names.by_number.len() {
             len if len < NAMES || names.numbers.contains_key(name) => name,
             _ => OTHER,
@@ -36,8 +41,5 @@ pub(crate) fn number(name: &'static str) -> u32 {
 
 /// The names that numbers stand for, at `number - 1`.
 pub(crate) fn all() -> Vec<&'static str> {
-    let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    known
-        .as_ref()
-        .map_or_else(Vec::new, |names| names.by_number.clone())
+    KNOWN.lock().by_number.clone()
 }

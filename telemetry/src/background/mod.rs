@@ -1,0 +1,152 @@
+//! The one background thread: it writes out what came in, and sleeps without a timer while
+//! nothing does.
+//!
+//! ```text
+//!            first unit, or work for one, since          flush_every is over,
+//!            the last flush, or flush()                  or flush(), or shutdown()
+//!   ASLEEP ───────────────────────────────► COLLECTING ───────────────────────► FLUSHING
+//!      ▲                                                                            │
+//!      └────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! So a service at work wakes the thread three times per interval, an idle one never: to begin, to end,
+//! and to wait in between until all stores are seen.
+//!
+//! This is what others see of it; what it does is in [`worker`].
+
+mod worker;
+
+pub(crate) use worker::{Setup, start};
+
+use std::fmt;
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::thread::Thread;
+use std::time::Duration;
+
+/// How others talk to the thread.
+pub(crate) struct Background {
+    thread: OnceLock<Thread>,
+    /// The process that the thread is in, of a line of forks.
+    process: u32,
+    /// Something came in since the last flush.
+    dirty: AtomicBool,
+    /// Flushes asked for, in all.
+    asked: AtomicU64,
+    stop: AtomicBool,
+    /// The thread has ended.
+    stopped: AtomicBool,
+    progress: Mutex<Progress>,
+    progressed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    /// Flushes asked for that are done.
+    flushed: u64,
+    stopped: bool,
+}
+
+impl Background {
+    pub(crate) fn new() -> Self {
+        Background {
+            thread: OnceLock::new(),
+            process: alloc_tracker::raw::generation(),
+            dirty: AtomicBool::new(false),
+            asked: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            progress: Mutex::default(),
+            progressed: Condvar::new(),
+        }
+    }
+
+    /// Called for every unit: one relaxed load, and a wake-up for the first since a flush.
+    #[inline]
+    pub(crate) fn something_happened(&self) {
+        if !self.dirty.load(Relaxed) && !self.dirty.swap(true, AcqRel) {
+            self.wake();
+        }
+    }
+
+    /// The thread, to be woken.
+    #[cfg(all(feature = "signal", target_os = "linux"))]
+    pub(crate) fn thread(&self) -> Option<Thread> {
+        self.thread.get().cloned()
+    }
+
+    /// Whether this process was forked from the one that started the thread: it has none then.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.process != alloc_tracker::raw::generation()
+    }
+
+    /// Has everything written out; false if that took longer than `within`.
+    pub(crate) fn flush(&self, within: Duration) -> bool {
+        let mine = self.asked.fetch_add(1, AcqRel) + 1;
+        self.wake();
+        self.wait(within, |progress| {
+            progress.flushed >= mine || progress.stopped
+        })
+    }
+
+    /// Has everything written out, and does not wait for it.
+    pub(crate) fn flush_soon(&self) {
+        self.asked.fetch_add(1, AcqRel);
+        self.wake();
+    }
+
+    /// Has everything written out and ends the thread; false if that took longer than `within`.
+    pub(crate) fn stop(&self, within: Duration) -> bool {
+        self.stop_soon();
+        self.wait(within, |progress| progress.stopped)
+    }
+
+    /// Has everything written out and ends the thread, and does not wait for it.
+    pub(crate) fn stop_soon(&self) {
+        self.stop.store(true, Release);
+        self.wake();
+    }
+
+    #[inline]
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
+    /// Whether the thread has ended, and reads nothing any more.
+    pub(crate) fn has_stopped(&self) -> bool {
+        // Acquire what the thread did before.
+        self.stopped.load(Acquire)
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    fn wait(&self, within: Duration, done: impl Fn(&Progress) -> bool) -> bool {
+        if self.is_forked() {
+            return false;
+        }
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let (progress, _) = self
+            .progressed
+            .wait_timeout_while(progress, within, |progress| !done(progress))
+            .unwrap_or_else(PoisonError::into_inner);
+        done(&progress)
+    }
+
+    fn report(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner));
+        self.progressed.notify_all();
+    }
+}
+
+impl fmt::Debug for Background {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Background").finish_non_exhaustive()
+    }
+}

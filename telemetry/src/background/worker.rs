@@ -1,0 +1,369 @@
+//! What the background thread does.
+//!
+//! Whatever panics on it is caught where it happens and counted in the ledger, and the thread goes on
+//! with what comes next.
+
+use crate::core::{Core, Interval};
+use crate::export::{Exporter, Record};
+use crate::frames;
+use crate::incidents::Watch;
+use crate::ledger::Stream;
+use crate::output::{OutputLimit, Writer};
+use crate::panics::caught;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// No store stays in a core's buffer for anywhere near this long.
+const STORES_ARE_VISIBLE: Duration = Duration::from_micros(50);
+
+/// What the thread is given; see the builder.
+pub(crate) struct Setup {
+    pub(crate) exporters: Vec<Box<dyn Exporter>>,
+    pub(crate) flush_every: Duration,
+    pub(crate) output: OutputLimit,
+    /// What starts incidents by itself.
+    pub(crate) watches: Vec<Watch>,
+}
+
+/// Starts the thread.
+pub(crate) fn start(core: &Arc<Core>, setup: Setup) -> io::Result<()> {
+    let worker = Worker {
+        writer: Writer::new(setup.output, setup.flush_every, core.clock.now()),
+        core: Arc::clone(core),
+        exporters: setup.exporters,
+        flush_every: setup.flush_every,
+        told: (Stream::default(), 0),
+        watches: setup.watches,
+    };
+    let handle = thread::Builder::new()
+        .name("telemetry".to_owned())
+        .spawn(move || worker.run())?;
+    let _ = core.background.thread.set(handle.thread().clone());
+    Ok(())
+}
+
+struct Worker {
+    core: Arc<Core>,
+    exporters: Vec<Box<dyn Exporter>>,
+    flush_every: Duration,
+    writer: Writer,
+    /// The ledger's account of units, and of panics, as it was last written.
+    told: (Stream, u64),
+    watches: Vec<Watch>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        frames::be_silent();
+        alloc_tracker::raw::be_no_sample();
+        // However this thread ends, nobody waits for it any more.
+        let _stopped = ReportStopped(Arc::clone(&self.core));
+        let mut flushed = 0;
+        loop {
+            while !self.is_called(flushed) && !self.core.background.dirty.load(Acquire) {
+                self.sleep(None);
+            }
+            // An interval past the end of time is none.
+            let deadline = Instant::now().checked_add(self.flush_every);
+            while !self.is_called(flushed) {
+                match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
+                    Some(Duration::ZERO) => break,
+                    left => self.sleep(left),
+                }
+            }
+            // In this order: whoever asks or adds something from here on is in the next round.
+            let background = &self.core.background;
+            let stop = background.stop.load(Acquire);
+            let asked = background.asked.load(Acquire);
+            background.dirty.store(false, SeqCst);
+            // PERF: a thread that adds a unit stores it and then looks at `dirty`, without the
+            // fence (8 ns a unit) that would keep the two in order for us. We wait instead, far
+            // longer than a store takes to become visible: a unit whose thread still saw `dirty`
+            // set is then in this round.
+            thread::sleep(STORES_ARE_VISIBLE);
+            self.attend(stop);
+            self.flush(stop);
+            flushed = asked;
+            if stop {
+                self.drop_exporters();
+                return;
+            }
+            let report = |progress: &mut super::Progress| progress.flushed = flushed;
+            self.core.background.report(report);
+        }
+    }
+
+    /// Sleeps so long, or until woken or until an incident wants to be looked at.
+    fn sleep(&mut self, left: Option<Duration>) {
+        // Before, too: what wakes the thread may have been taken by an exporter that parks.
+        self.answer_signals();
+        let core = &self.core;
+        let due = (core.incidents.due())
+            .map(|due| Duration::from_nanos(due.saturating_sub(core.clock.now())));
+        match left.into_iter().chain(due).min() {
+            None => thread::park(),
+            Some(left) => thread::park_timeout(left),
+        }
+        self.answer_signals();
+        if self.attend(false) {
+            self.core.background.flush_soon();
+        }
+    }
+
+    fn answer_signals(&mut self) {
+        #[cfg(all(feature = "signal", target_os = "linux"))]
+        self.guarded(|worker| worker.core.answer_signals());
+    }
+
+    /// Does what is due for incidents; true: there is something to be written.
+    fn attend(&mut self, all: bool) -> bool {
+        let attended = self.guarded(|worker| worker.core.attend_incidents(all));
+        if attended.is_none() {
+            // What cannot be attended to would be due for ever.
+            self.guarded(|worker| worker.core.abandon_incidents(all));
+        }
+        attended.unwrap_or(false)
+    }
+
+    /// `None` if it panicked, which is counted.
+    fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let done = caught(|| work(self));
+        if done.is_none() {
+            self.core.counters.panicked();
+        }
+        done
+    }
+
+    /// An exporter may have something to write when it is dropped: before the end is reported.
+    fn drop_exporters(&mut self) {
+        for exporter in std::mem::take(&mut self.exporters) {
+            self.guarded(|_| drop(exporter));
+        }
+    }
+
+    fn is_called(&self, flushed: u64) -> bool {
+        let background = &self.core.background;
+        background.stop.load(Acquire) || background.asked.load(Acquire) != flushed
+    }
+
+    fn flush(&mut self, last: bool) {
+        self.core.counters.note_own_cpu();
+        let watches = !self.watches.is_empty();
+        let interval = self
+            .guarded(|worker| worker.core.end_interval(watches))
+            .flatten();
+        if !last {
+            let units = interval.as_ref().map_or(&[][..], |ended| &ended.units);
+            self.guarded(|worker| worker.core.pull_triggers(&mut worker.watches, units));
+        }
+        if self.exporters.is_empty() {
+            self.guarded(|worker| worker.core.close_incidents());
+            self.guarded(|worker| worker.core.incidents.take_records());
+            return;
+        }
+        let Some(records) = self.records(interval, last) else {
+            return;
+        };
+        let mut is_written = false;
+        for exporter in &mut self.exporters {
+            // An exporter is the user's code: its panic is counted, and ends nothing.
+            let result = caught(|| exporter.export(&records));
+            let counters = &self.core.counters;
+            let count = records.len() as u64;
+            match result {
+                Some(Ok(bytes)) => {
+                    is_written = true;
+                    counters.records_written(count, bytes);
+                }
+                Some(Err(error)) => {
+                    counters.records_dropped(count, &format!("write_failed: {}", error.kind()));
+                }
+                None => counters.records_dropped(count, "exporter_panicked"),
+            }
+        }
+        if !is_written {
+            self.guarded(|worker| worker.writer.nothing_was_written(&worker.core));
+        }
+        self.core.counters.note_own_cpu();
+    }
+
+    /// What is to be written, the ledger last; `None` if there is nothing.
+    fn records(&mut self, interval: Option<Interval>, last: bool) -> Option<Vec<Record>> {
+        let of_units = interval.as_ref().map_or(0, |ended| ended.units.len());
+        let made = self.guarded(|worker| worker.writer.records(&worker.core, interval, last));
+        let mut records = made.unwrap_or_else(|| {
+            let lost = (of_units * self.exporters.len()) as u64;
+            self.core.counters.records_dropped(lost, "panicked");
+            self.guarded(|worker| worker.writer.nothing_was_written(&worker.core));
+            Vec::new()
+        });
+        let (core, told) = (&self.core, &self.told);
+        let now = (core.ledger_so_far().units, core.counters.panics());
+        if records.is_empty() && !last && now == *told {
+            return None;
+        }
+        self.told = now;
+        let ledger = self.guarded(|worker| worker.writer.ledger(&worker.core))?;
+        records.push(ledger);
+        Some(records)
+    }
+}
+
+/// Says that the thread has ended, when dropped.
+struct ReportStopped(Arc<Core>);
+
+impl Drop for ReportStopped {
+    fn drop(&mut self) {
+        let core = &self.0;
+        if thread::panicking() || caught(|| core.abandon_incidents(true)).is_none() {
+            core.counters.panicked();
+        }
+        core.background.stopped.store(true, Release);
+        core.background.report(|progress| progress.stopped = true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::export::{Exporter, Record};
+    use crate::{Incident, Telemetry, Trigger};
+    use std::io;
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+    use std::sync::{Arc, Mutex};
+    use std::time::{Duration, SystemTime};
+    use tracing::{error, info_span};
+    use tracing_subscriber::prelude::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<Record>>>);
+
+    impl Exporter for Written {
+        fn export(&mut self, records: &[Record]) -> io::Result<u64> {
+            self.0.lock().unwrap().extend_from_slice(records);
+            Ok(1)
+        }
+    }
+
+    /// Panics so often, on telemetry's own thread, with something that panics when it is dropped.
+    fn calendar(panics: &Arc<AtomicU32>) -> impl Fn() -> SystemTime + Send + Sync + 'static {
+        struct Again;
+        impl Drop for Again {
+            fn drop(&mut self) {
+                std::panic::resume_unwind(Box::new(7));
+            }
+        }
+        let panics = Arc::clone(panics);
+        move || {
+            let is_own = std::thread::current().name() == Some("telemetry");
+            let down = |left: u32| left.checked_sub(1);
+            if is_own && panics.fetch_update(SeqCst, SeqCst, down).is_ok() {
+                std::panic::resume_unwind(Box::new(Again));
+            }
+            SystemTime::now()
+        }
+    }
+
+    #[test]
+    fn what_panics_on_the_thread_is_counted_and_said_and_the_thread_goes_on() {
+        let (panics, written) = (Arc::new(AtomicU32::new(0)), Written::default());
+        let (layer, telemetry) = Telemetry::builder()
+            .flush_every(Duration::from_secs(3600))
+            .calendar(calendar(&panics))
+            .export(written.clone())
+            .build()
+            .unwrap();
+        let _guard = tracing_subscriber::registry().with(layer).set_default();
+        let work = || {
+            info_span!("unit").in_scope(|| error!("an event"));
+            telemetry.flush();
+        };
+        work();
+        assert_eq!(
+            written.0.lock().unwrap().len(),
+            4,
+            "unit, exemplar, event, ledger"
+        );
+        assert_eq!(telemetry.ledger().panics, 0);
+        // In the making of the records, and then in that of the ledger too.
+        for times in [1, 2] {
+            panics.store(times, SeqCst);
+            work();
+            assert_eq!(panics.load(SeqCst), 0);
+        }
+        work();
+        let Err(error) = telemetry.shutdown(Duration::from_secs(5)) else {
+            panic!("it was reported as success");
+        };
+        assert!(error.to_string().contains("panicked 3 times"), "{error}");
+        let ledger = error.ledger();
+        assert_eq!((ledger.panics, ledger.units.kept), (3, 4));
+        assert_eq!(ledger.records.dropped["panicked"], 2);
+        // What waits to be written is not lost: it was not taken yet.
+        assert_eq!((ledger.events.seen, ledger.events.kept), (4, 4));
+        let exemplars = &ledger.exemplars;
+        assert_eq!(exemplars.seen, exemplars.kept + exemplars.rate_limited);
+        let written = written.0.lock().unwrap();
+        let counts = written.iter().filter_map(|record| match record {
+            Record::Ledger(record) => Some(record.ledger.panics),
+            _ => None,
+        });
+        assert_eq!(counts.collect::<Vec<_>>(), [0, 1, 3, 3], "told at once");
+    }
+
+    #[test]
+    fn a_panic_in_an_incidents_records_ends_no_thread() {
+        let panics = Arc::new(AtomicU32::new(0));
+        let (layer, telemetry) = Telemetry::builder()
+            .flush_every(Duration::from_millis(1))
+            .calendar(calendar(&panics))
+            .trigger(
+                Trigger::p99_above("unit", Duration::ZERO).cool_down(Duration::ZERO),
+                Incident::for_(Duration::from_millis(1)),
+            )
+            .build()
+            .unwrap();
+        let _guard = tracing_subscriber::registry().with(layer).set_default();
+        panics.store(3, SeqCst);
+        for _ in 0..1000 {
+            info_span!("unit").in_scope(|| ());
+            telemetry.flush();
+            if panics.load(SeqCst) == 0 && !telemetry.incidents().is_empty() {
+                break;
+            }
+        }
+        assert!(!telemetry.incidents().is_empty(), "incidents begin again");
+        assert_eq!(telemetry.ledger().panics, 3);
+        assert!(telemetry.shutdown(Duration::from_secs(5)).is_err());
+    }
+
+    #[test]
+    fn an_exporter_that_panics_when_it_is_dropped_is_said_by_shutdown() {
+        struct Bad;
+        impl Exporter for Bad {
+            fn export(&mut self, _: &[Record]) -> io::Result<u64> {
+                Ok(0)
+            }
+        }
+        impl Drop for Bad {
+            fn drop(&mut self) {
+                std::panic::resume_unwind(Box::new(()));
+            }
+        }
+        let written = Written::default();
+        let (_layer, telemetry) = Telemetry::builder()
+            .export(Bad)
+            .export(written.clone())
+            .build()
+            .unwrap();
+        let error = telemetry.shutdown(Duration::from_secs(5)).unwrap_err();
+        assert_eq!(error.ledger().panics, 1);
+        assert_eq!(
+            Arc::strong_count(&written.0),
+            1,
+            "the others were dropped, too"
+        );
+    }
+}

@@ -1,0 +1,82 @@
+//! What an orderly end of the process does for a handle that nobody drops: in a `static`, say, or where
+//! `std::process::exit` is called.
+//!
+//! The C library calls us when `main` returns and when somebody calls `exit`. Of an end by a signal, by
+//! `abort` or by `_exit` nobody is told; what was flushed before is written then, and no more.
+
+#![cfg_attr(unix, allow(unsafe_code))] // registers a function with the C library
+
+use crate::core::Core;
+use std::sync::Arc;
+
+#[cfg(unix)]
+pub(crate) use unix::at_exit;
+
+/// Nobody tells us here.
+#[cfg(not(unix))]
+pub(crate) fn at_exit(_: &Arc<Core>) {}
+
+#[cfg(unix)]
+mod unix {
+    use super::{Arc, Core};
+    use crate::frames;
+    use crate::panics::caught;
+    use alloc_tracker::raw::Lock;
+    use std::sync::Weak;
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    use std::time::{Duration, Instant};
+
+    /// How long an exit waits for exporters at the most, all instances together.
+    const WITHIN: Duration = Duration::from_secs(1);
+    /// Between two looks whether they are done.
+    const LOOK_EVERY: Duration = Duration::from_micros(500);
+
+    static INSTANCES: Lock<Vec<Weak<Core>>> = Lock::new();
+
+    /// Has the instance written out at exit, unless it was shut down before.
+    pub(crate) fn at_exit(core: &Arc<Core>) {
+        static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
+        let mut instances = INSTANCES.lock();
+        instances.retain(|instance| instance.strong_count() > 0);
+        instances.push(Arc::downgrade(core));
+        drop(instances);
+        if !IS_REGISTERED.swap(true, SeqCst) {
+            // SAFETY: the function has the right signature, lives as long as the code, and does not
+            // unwind. If there is no room for it, exits are as they were.
+            let _ = unsafe { libc::atexit(exits) };
+        }
+    }
+
+    extern "C" fn exits() {
+        // An exporter that ends the process waits for nobody: it would be for itself.
+        if !frames::is_silent() {
+            caught(write_out);
+        }
+    }
+
+    fn write_out() {
+        // Nothing here waits for a lock: `exit` may have been called anywhere, in a signal's handler too,
+        // which interrupted whoever holds it.
+        let Some(instances) = INSTANCES.try_lock() else {
+            return;
+        };
+        let running = |core: &Arc<Core>| {
+            let background = &core.background;
+            // Whoever ended it before has waited for it as long as he wanted.
+            !background.is_forked() && !background.is_stopping()
+        };
+        let alive = || instances.iter().filter_map(Weak::upgrade);
+        let to_be_stopped: Vec<_> = alive().filter(running).collect();
+        let start = Instant::now();
+        for core in &to_be_stopped {
+            core.background.stop_soon();
+        }
+        for core in to_be_stopped {
+            while !core.background.has_stopped() && start.elapsed() < WITHIN {
+                std::thread::sleep(LOOK_EVERY);
+            }
+            // It may be the last handle, and the process ends: nothing is to be done for its memory.
+            std::mem::forget(core);
+        }
+    }
+}

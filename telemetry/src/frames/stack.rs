@@ -1,0 +1,473 @@
+//! What a thread has entered, as the subscriber's own stack has it.
+//!
+//! A guard may be dropped on another thread than the one that entered, be forgotten, or be held over an
+//! await: its entry then stays, on a thread that has long been doing something else. The registry keeps it
+//! as well, and says of a thread whose innermost entry is of a span that is over that it is in no span. So
+//! does this, and with it every layer beside telemetry; what is entered anew on top of it counts again.
+//!
+//! An entry is of one of three sorts:
+//!
+//! ```text
+//!   of a unit   a span that belongs to a unit; found to be over when it is the innermost: buried
+//!   other       a span that only the subscriber knows, inside of one of a unit
+//!   grave       where spans were that are over: the thread is in no span while it is the innermost
+//! ```
+//!
+//! Neighbouring graves are one. So there are at most twice as many entries as spans that the thread has
+//! entered and that are not over, but for those that came since the stack last had to grow, which buries all
+//! that are.
+
+use super::entered::Work;
+use crate::units::{Known, Membership, Spans};
+
+/// An entered span.
+///
+/// PERF: plain words, and few: they are written at every entry and read at every exit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    /// 0: a grave.
+    span: u64,
+    /// Of a unit, unless its membership is none.
+    pub(super) known: Known,
+    times: Times,
+    pub(super) work: Work,
+}
+
+/// How often a span is entered, and how it was the first time; the others say nothing about what is
+/// innermost.
+#[derive(Clone, Copy, Debug)]
+struct Times(u64);
+
+/// The thread was unwinding: a destructor entered.
+const IN_UNWINDING: u64 = 1;
+const ONCE: u64 = 2;
+
+impl Entry {
+    #[inline]
+    fn of_unit(span: u64, known: Known) -> Self {
+        Entry {
+            span,
+            known,
+            times: Times(ONCE),
+            work: Work::NONE,
+        }
+    }
+
+    fn other(span: u64) -> Self {
+        Entry::of_unit(span, Known::NOTHING)
+    }
+
+    fn grave() -> Self {
+        Entry::other(0)
+    }
+
+    #[inline]
+    fn is_of_unit(&self) -> bool {
+        !self.known.member.is_none()
+    }
+
+    fn is_grave(&self) -> bool {
+        self.span == 0
+    }
+
+    fn is_other(&self) -> bool {
+        !self.is_of_unit() && !self.is_grave()
+    }
+
+    #[inline(always)]
+    fn lives(&self, spans: &Spans) -> bool {
+        self.is_of_unit() && spans.lives(self.span, &self.known)
+    }
+
+    /// Whether this is what a span that has this id leaves, which is `lean` or not.
+    #[inline]
+    fn is_left_by(&self, spans: &Spans, lean: bool) -> bool {
+        // A lean one may be over, and the id now be that of another, which was not entered here.
+        self.known.lean().is_some() == lean && (!lean || self.lives(spans))
+    }
+
+    /// Once, and whether it was the last time.
+    #[inline]
+    fn leave(&mut self) -> (Left, bool) {
+        let is_last = self.times.0 < 2 * ONCE;
+        let left = Left {
+            member: self.known.member,
+            detail: self.known.detail,
+            entered_in_unwinding: self.times.0 & IN_UNWINDING != 0,
+            work: if is_last { self.work } else { Work::NONE },
+        };
+        self.times.0 -= ONCE;
+        (left, is_last)
+    }
+}
+
+/// What is left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    pub(super) member: Membership,
+    pub(super) detail: u64,
+    /// A destructor entered, while the thread was unwinding.
+    pub(super) entered_in_unwinding: bool,
+    /// The thread's work for the unit that this ends; none if it does not.
+    pub(super) work: Work,
+}
+
+/// The innermost span that a thread has entered.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Innermost {
+    /// Nothing that telemetry knows of.
+    Nothing,
+    /// One of a unit.
+    OfUnit(Known),
+    /// One that only the subscriber knows.
+    Other,
+    /// One that is over, for which the thread is in no span.
+    Over,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Stack {
+    entries: Vec<Entry>,
+}
+
+/// Places of a stack that first needs some.
+const FIRST_CAPACITY: usize = 64;
+
+impl Stack {
+    pub(super) const fn new() -> Self {
+        Stack {
+            entries: Vec::new(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The innermost span, if it is one of a unit.
+    #[inline]
+    pub(super) fn innermost_of_unit(&self, spans: &Spans) -> Option<&Known> {
+        let last = self.entries.last()?;
+        last.lives(spans).then_some(&last.known)
+    }
+
+    /// The innermost span. One that is over is to be buried.
+    #[inline]
+    pub(super) fn innermost(&self, spans: &Spans) -> Innermost {
+        match self.entries.last() {
+            None => Innermost::Nothing,
+            Some(last) if last.lives(spans) => Innermost::OfUnit(last.known),
+            Some(last) if last.is_other() => Innermost::Other,
+            Some(_) => Innermost::Over,
+        }
+    }
+
+    /// Takes the innermost entry of a span of a unit that is over and leaves a grave there; `None`: there is
+    /// none, but for entries that lie beneath others.
+    #[cold]
+    pub(super) fn bury(&mut self, spans: &Spans) -> Option<Entry> {
+        let is_grave = self.entries.last().is_some_and(Entry::is_grave);
+        let at = (self.entries.len() - usize::from(is_grave)).checked_sub(1)?;
+        let entry = self.entries[at];
+        if entry.is_other() || entry.lives(spans) {
+            return None;
+        }
+        self.entries.truncate(at);
+        self.dig();
+        Some(entry)
+    }
+
+    /// Adds a grave, if the innermost is none.
+    fn dig(&mut self) {
+        if !self.entries.last().is_some_and(Entry::is_grave) {
+            self.entries.push(Entry::grave());
+        }
+    }
+
+    /// The entries of units, the innermost first. Their spans, and the units, may be over.
+    #[inline]
+    pub(super) fn of_units(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().rev().filter(|entry| entry.is_of_unit())
+    }
+
+    /// A span of a unit is entered. `None`: it was entered before. Otherwise whether the thread has entered
+    /// another one of its unit.
+    #[inline]
+    pub(super) fn enter(&mut self, span: u64, known: &Known) -> Option<bool> {
+        let mut is_inside = false;
+        // PERF: one walk for both, the innermost first.
+        for entry in self.entries.iter_mut().rev() {
+            if entry.span == span && entry.known.detail == known.detail {
+                entry.times.0 += ONCE;
+                return None;
+            }
+            is_inside |= entry.known.member.slot() == known.member.slot();
+        }
+        Some(is_inside)
+    }
+
+    /// Adds a span of a unit as the innermost one.
+    #[inline]
+    pub(super) fn push(&mut self, span: u64, known: Known, in_unwinding: bool, work: Work) {
+        self.entries.push(Entry {
+            times: Times(ONCE | u64::from(in_unwinding)),
+            work,
+            ..Entry::of_unit(span, known)
+        });
+    }
+
+    /// Whether there is no place left. The stack is then to [grow](Stack::grow), and soon to be
+    /// [tidied](Stack::tidy).
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() == self.entries.capacity()
+    }
+
+    #[cold]
+    pub(super) fn grow(&mut self) {
+        self.entries.reserve(self.entries.len().max(FIRST_CAPACITY));
+    }
+
+    /// A span that only the subscriber knows is entered. There is one of a unit around it.
+    pub(super) fn enter_other(&mut self, span: u64) {
+        let mut entries = self.entries.iter_mut();
+        match entries.find(|entry| entry.span == span && !entry.is_of_unit()) {
+            Some(again) => again.times.0 += ONCE,
+            None => self.entries.push(Entry::other(span)),
+        }
+    }
+
+    /// A span is left. `None`: the thread has not entered it, or it is not `lean`, or is.
+    #[inline]
+    pub(super) fn leave(&mut self, spans: &Spans, span: u64, lean: bool) -> Option<Left> {
+        // PERF: the innermost one mostly.
+        match self.entries.last_mut() {
+            Some(last) if last.span == span => {
+                if !last.is_left_by(spans, lean) {
+                    return None;
+                }
+                let (left, is_gone) = last.leave();
+                if is_gone {
+                    self.entries.pop();
+                }
+                Some(left)
+            }
+            _ => self.leave_further_out(spans, span, lean),
+        }
+    }
+
+    #[cold]
+    fn leave_further_out(&mut self, spans: &Spans, span: u64, lean: bool) -> Option<Left> {
+        let at = self.entries.iter().rposition(|entry| entry.span == span)?;
+        let entry = self.entries.get_mut(at)?;
+        if !entry.is_left_by(spans, lean) {
+            return None;
+        }
+        let (left, is_gone) = entry.leave();
+        if is_gone {
+            self.remove(at);
+        }
+        Some(left)
+    }
+
+    fn remove(&mut self, at: usize) {
+        self.entries.remove(at);
+        let is_grave = |at: usize| self.entries.get(at).is_some_and(Entry::is_grave);
+        if at > 0 && is_grave(at - 1) && is_grave(at) {
+            self.entries.remove(at);
+        }
+    }
+
+    /// Another entry of the unit, whose span lives: what the thread does for the unit goes on there.
+    #[inline]
+    pub(super) fn heir(&mut self, spans: &Spans, member: Membership) -> Option<&mut Entry> {
+        // PERF: few are left when the last of a unit goes.
+        let mut entries = self.entries.iter_mut();
+        entries.find(|entry| entry.known.member.slot() == member.slot() && entry.lives(spans))
+    }
+
+    /// The open work for a unit, which its entry then no longer has.
+    #[inline]
+    pub(super) fn take_work(&mut self, member: Membership) -> Option<Work> {
+        let mut entries = self.entries.iter_mut();
+        let entry = entries
+            .find(|entry| entry.known.member.slot() == member.slot() && !entry.work.is_none())?;
+        Some(std::mem::replace(&mut entry.work, Work::NONE))
+    }
+
+    /// Buries all that is over. `is_there`: whether the subscriber still has a span that only it knows.
+    #[cold]
+    pub(super) fn tidy(
+        &mut self,
+        spans: &Spans,
+        is_there: impl Fn(u64) -> bool,
+        mut abandon: impl FnMut(Entry),
+    ) {
+        let entries = std::mem::take(&mut self.entries);
+        for entry in entries {
+            let is_over = match entry.is_of_unit() {
+                true => !entry.lives(spans),
+                false => entry.is_grave() || !is_there(entry.span),
+            };
+            match is_over {
+                false => self.entries.push(entry),
+                true => {
+                    self.dig();
+                    abandon(entry);
+                }
+            }
+        }
+        // So that as many come before this is done again, however few are left.
+        self.entries.reserve(self.entries.len().max(FIRST_CAPACITY));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::SlotRef;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Enter(u64),
+        Leave(u64),
+        /// The span is over, wherever it is entered.
+        End(u64),
+        Ask,
+        Tidy,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let span = || 1..12u64;
+        prop_oneof![
+            6 => span().prop_map(Step::Enter),
+            4 => span().prop_map(Step::Leave),
+            2 => span().prop_map(Step::End),
+            4 => Just(Step::Ask),
+            1 => Just(Step::Tidy),
+        ]
+    }
+
+    /// The stack of `tracing_subscriber`'s registry, entry by entry.
+    #[derive(Default)]
+    struct Naive(Vec<(u64, bool)>);
+
+    impl Naive {
+        fn enter(&mut self, span: u64) {
+            let again = self.0.iter().any(|(other, _)| *other == span);
+            self.0.push((span, again));
+        }
+
+        fn leave(&mut self, span: u64) {
+            if let Some(at) = self.0.iter().rposition(|(other, _)| *other == span) {
+                self.0.remove(at);
+            }
+        }
+
+        fn innermost(&self) -> Option<u64> {
+            let mut entries = self.0.iter().rev();
+            entries.find(|(_, again)| !again).map(|(span, _)| *span)
+        }
+    }
+
+    /// Those above are in no unit.
+    const LAST_OF_A_UNIT: u64 = 8;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn it_says_what_the_registry_says(steps in proptest::collection::vec(step(), 1..200)) {
+            let spans = Spans::new(64);
+            // Ids are not used again: each span that ended has a new one.
+            let mut ids: Vec<u64> = (0..12).collect();
+            let mut next = 100;
+            let mut live = BTreeSet::new();
+            let member = |n: u64| Membership::of_root(SlotRef(n % 3 + 1), false);
+            for n in 1..=LAST_OF_A_UNIT {
+                assert!(spans.insert(n, member(n)));
+            }
+            live.extend(ids.iter().copied());
+            let (mut naive, mut stack) = (Naive::default(), Stack::new());
+            for step in steps {
+                match step {
+                    Step::Enter(n) => {
+                        let id = ids[n as usize];
+                        match spans.get(id) {
+                            Some(known) => {
+                                if stack.enter(id, &known).is_some() {
+                                    stack.push(id, known, false, Work::NONE);
+                                }
+                            }
+                            // With nothing of ours around it, the registry is asked. That one is then entered
+                            // again inside a unit, and over there, is not told from one entered once.
+                            None if naive.0.iter().any(|(other, _)| *other == id) => continue,
+                            None if stack.is_empty() => {}
+                            None => stack.enter_other(id),
+                        }
+                        naive.enter(id);
+                    }
+                    Step::Leave(n) => {
+                        let _ = stack.leave(&spans, ids[n as usize], false);
+                        naive.leave(ids[n as usize]);
+                    }
+                    Step::End(n) => {
+                        let id = &mut ids[n as usize];
+                        spans.remove(*id);
+                        live.remove(id);
+                        next += 1;
+                        *id = next;
+                        live.insert(next);
+                        if n <= LAST_OF_A_UNIT {
+                            assert!(spans.insert(next, member(n)));
+                        }
+                    }
+                    Step::Ask => {
+                        let innermost = naive.innermost().filter(|id| live.contains(id));
+                        match stack.innermost(&spans) {
+                            Innermost::OfUnit(known) => prop_assert_eq!(Some(known.detail), innermost),
+                            // Who is told this asks the registry.
+                            Innermost::Other => {}
+                            Innermost::Nothing => {
+                                let of_unit = innermost.and_then(|id| spans.get(id));
+                                prop_assert!(of_unit.is_none());
+                            }
+                            Innermost::Over => {
+                                prop_assert_eq!(innermost, None);
+                                while stack.bury(&spans).is_some() {}
+                            }
+                        }
+                    }
+                    Step::Tidy => {
+                        stack.tidy(&spans, |id| live.contains(&id), |_| {});
+                        prop_assert!(stack.entries.len() <= 2 * live.len() + 1);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_never_left_does_not_pile_up() {
+        let spans = Spans::new(64);
+        let mut stack = Stack::new();
+        for span in 1..100_000u64 {
+            assert!(spans.insert(span, Membership::of_root(SlotRef(span), false)));
+            let known = spans.get(span).unwrap();
+            assert_eq!(stack.enter(span, &known), Some(false));
+            let is_full = stack.is_full();
+            if is_full {
+                stack.grow();
+            }
+            stack.push(span, known, false, Work::NONE);
+            if is_full {
+                stack.tidy(&spans, |_| false, |_| {});
+            }
+            spans.remove(span);
+        }
+        assert!(stack.entries.capacity() <= 4 * FIRST_CAPACITY);
+    }
+}
