@@ -5,7 +5,7 @@ mod counted;
 use counted::stack::dispatch;
 use counted::{allocate, counted, sum, tracked};
 use std::collections::BTreeMap;
-use telemetry::Telemetry;
+use telemetry::{Telemetry, call};
 use tracing::dispatcher::with_default;
 use tracing::{Span, error, info_span};
 
@@ -189,6 +189,22 @@ fn past_a_bound_units_are_counted_as_dropped_or_as_other() {
         BTreeMap::from([("too_many_units".to_owned(), 36)])
     );
     assert_eq!((units.kept, units.seen), (4 + 64 + 1, 105));
+}
+
+/// Of a unit seven boundaries are told apart, and the rest is `other`, which a boundary may be called, too.
+#[test]
+fn calls_of_a_boundary_that_is_named_other_are_among_the_others() {
+    let snapshot = counted(|_| {
+        info_span!("unit").in_scope(|| {
+            (0..3).for_each(|_| drop(call!("other")));
+            drop((call!("b1"), call!("b2"), call!("b3"), call!("b4")));
+            drop((call!("b5"), call!("b6"), call!("b7"), call!("b8")));
+        });
+    });
+    let boundaries = &snapshot.unit("unit").unwrap().boundaries;
+    let calls: u64 = boundaries.values().map(|boundary| boundary.calls.sum).sum();
+    assert_eq!(calls, 11, "{boundaries:?}");
+    assert!(boundaries["other"].calls.sum > 3, "{boundaries:?}");
 }
 
 #[test]
