@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use telemetry::{Telemetry, export};
 use tracing::info_span;
 use tracing_subscriber::prelude::*;
@@ -67,6 +67,19 @@ fn thirty_idle_seconds() {
         3,
         "two unit records and a ledger"
     );
+
+    // At work it wakes three times an interval at the most, however much there is to do.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(2) {
+        info_span!("unit").in_scope(|| ());
+        sleep(Duration::from_millis(1));
+    }
+    let intervals = (start.elapsed().as_millis() / 200) as u64;
+    sleep(Duration::from_secs(1));
+    let idle_again = switches(&thread);
+    let woken = idle_again.0 - worked.0;
+    assert!(woken <= 3 * (intervals + 2), "{woken} in {intervals}");
+    let worked = idle_again;
 
     // A unit in progress is nothing to wake up for, whether it has been worked for or not.
     let in_progress = info_span!("unit").entered();
