@@ -233,7 +233,7 @@ impl Builder {
 
     /// The most kinds of unit that are told apart; further ones are counted together as `other`.
     /// Default: 512. A kind takes some 75 KiB once it has units, boundaries included: 100 kinds on 8
-    /// threads with everything on take 11 MiB.
+    /// threads with everything on take 12 MiB.
     pub fn max_kinds(mut self, kinds: usize) -> Self {
         self.bounds.kinds = kinds;
         self
