@@ -22,7 +22,7 @@ use database::Database;
 use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
-use telemetry::export::{Culprit, IncidentRecord};
+use telemetry::export::IncidentRecord;
 use telemetry::{Incident, Telemetry, Trigger, export};
 use tokio::net::TcpListener;
 use tracing_subscriber::layer::SubscriberExt;
@@ -51,7 +51,7 @@ struct Options {
     #[arg(long, value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
 
-    /// The file that gets the JSON lines.
+    /// The file that gets the JSON lines; without it one among the temporary files.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -60,22 +60,25 @@ struct Options {
 async fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
     let incident = Incident::for_(Duration::from_millis(options.incident)).heap(options.heap);
-    let mut builder = Telemetry::builder()
+    // Without an exporter no unit would be kept in detail.
+    let json = options.json.unwrap_or_else(|| {
+        let name = format!("incident-{}.jsonl", std::process::id());
+        std::env::temp_dir().join(name)
+    });
+    let builder = Telemetry::builder()
         .service("shop")
         .flush_every(Duration::from_millis(options.flush_every))
         .trigger(
             Trigger::live_bytes_grow(64 << 10).for_intervals(4),
             incident.clone(),
         )
-        .incident_directory(options.directory.unwrap_or_else(std::env::temp_dir));
+        .incident_directory(options.directory.unwrap_or_else(std::env::temp_dir))
+        .export(export::json_lines_file(&json)?);
     #[cfg(all(feature = "signal", target_os = "linux"))]
-    {
-        let by_hand = incident.why("a person asked for it");
-        builder = builder.incident_on_signal(signal_hook::consts::SIGUSR2, by_hand);
-    }
-    if let Some(json) = &options.json {
-        builder = builder.export(export::json_lines_file(json)?);
-    }
+    let builder = builder.incident_on_signal(
+        signal_hook::consts::SIGUSR2,
+        incident.why("a person asked for it"),
+    );
     let (layer, telemetry) = builder.build()?;
     tracing_subscriber::registry().with(layer).init();
 
@@ -106,7 +109,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             return Err("two minutes passed without an incident".into());
         }
     };
-    print(&record);
+    println!("{record}");
+    println!("Its records are in {}", json.display());
     let _ = stop.send(());
     served.abort();
     telemetry.shutdown(Duration::from_secs(5))?;
@@ -123,59 +127,8 @@ async fn an_incident(telemetry: &Telemetry) -> IncidentRecord {
                 return record;
             }
             if !std::mem::replace(&mut has_begun, true) {
-                println!(
-                    "\nIncident {} begins, by {}: {}",
-                    record.id, record.who, record.why
-                );
+                println!("\n{record}");
             }
         }
     }
-}
-
-fn print(record: &IncidentRecord) {
-    let Some(end) = &record.end else { return };
-    println!(
-        "It ended after {:.1} s, by {}. It took {:.0} ms of CPU for {} samples of the heap, and kept {} \
-         requests in detail.\n",
-        end.seconds,
-        end.by,
-        end.cost.cpu_seconds.unwrap_or(f64::NAN) * 1e3,
-        end.cost.heap_samples,
-        end.cost.exemplars,
-    );
-    let Some(heap) = &end.heap else { return };
-    println!(
-        "What leaks: {:.1} MiB in all, most of it here",
-        mib(heap.inuse_growth_bytes)
-    );
-    heap.grew
-        .first()
-        .inspect(|culprit| culprit_of(culprit, culprit.inuse_bytes));
-    println!("What storms: most was allocated here");
-    heap.allocated
-        .first()
-        .inspect(|culprit| culprit_of(culprit, culprit.alloc_bytes));
-    println!(
-        "Stacks were walked by {}. The files, for `go tool pprof` and for a browser:",
-        heap.unwinding
-    );
-    for file in &heap.files {
-        println!("  {file}");
-    }
-    if let Some(error) = &heap.error {
-        println!("Not written: {error}");
-    }
-}
-
-fn culprit_of(culprit: &Culprit, bytes: f64) {
-    let unit = culprit.unit.as_deref().unwrap_or("no unit");
-    println!("  {:.1} MiB, unit {unit}, in {}", mib(bytes), culprit.site);
-    for frame in culprit.stack.iter().take(4) {
-        println!("      {frame}");
-    }
-    println!();
-}
-
-fn mib(bytes: f64) -> f64 {
-    bytes / f64::from(1 << 20)
 }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! cargo run --release --example ingest                 # the sources in the local cargo registry
-//! cargo run --release --example ingest -- docs/ src/
+//! cargo run --release --example ingest -- docs/ examples/
 //! ```
 
 use clap::Parser;

@@ -89,6 +89,10 @@ impl Metric {
         }
     }
 
+    pub(crate) fn is_of_sample(self) -> bool {
+        Self::OF_SAMPLE.contains(&self)
+    }
+
     /// `None` where it is unknown.
     pub(crate) fn of(self, unit: &Finished) -> Option<u64> {
         match self {

@@ -4,6 +4,8 @@ use crate::background;
 use crate::budgets::Budgets;
 use crate::calendar::Calendar;
 use crate::core::{Bounds, Core, Setup};
+use crate::effect;
+use crate::escape::escaped;
 use crate::events::Events;
 use crate::exemplars::HeadSample;
 use crate::exit;
@@ -265,9 +267,10 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// If the unit filter does not parse, the flush interval is zero, a bound is out of range, the
-    /// incident of a trigger or a signal could never begin, the signal cannot be listened to, or the
-    /// system has no thread left. Nothing was started then.
+    /// If a filter does not parse, the flush interval is zero, a bound is out of range, a trigger's
+    /// condition could never hold, its incident or that of a signal never begin, a budget never be
+    /// checked, the signal cannot be listened to, or the system has no thread left. Nothing was started
+    /// then.
     pub fn build(self) -> Result<(TelemetryLayer, Telemetry), BuildError> {
         let units = self.units.map_err(BuildError::Units)?;
         if self.flush_every.is_zero() {
@@ -317,6 +320,9 @@ impl Builder {
             let longest = self.incidents.longest;
             incident.check(longest).map_err(BuildError::Incident)?;
         }
+        let triggers = self.triggers.iter().map(|(trigger, _)| trigger);
+        let watched = effect::check(&units, &self.budgets, sampling, triggers);
+        let watched = watched.map_err(BuildError::NoEffect)?;
         let triggers = self.triggers.into_iter();
         let watches = triggers.map(|(trigger, incident)| Watch::new(trigger, incident));
         let has_exporters = !self.exporters.is_empty();
@@ -327,6 +333,7 @@ impl Builder {
             calendar: self.calendar,
             units,
             budgets: self.budgets,
+            watched,
             events: Events::new(interest.clone(), event_rate, error_rate),
             sampling,
             head_sample,
@@ -412,6 +419,8 @@ pub enum BuildError {
     },
     /// The incident of a trigger or a signal can never start.
     Incident(IncidentError),
+    /// Something that was asked for can never happen; the text says what, and why.
+    NoEffect(String),
     /// A signal cannot be listened to.
     #[cfg(all(feature = "signal", target_os = "linux"))]
     Signal {
@@ -447,6 +456,7 @@ impl fmt::Display for BuildError {
                 write!(f, "{name} is {value}; it must be from 1 to {most}")
             }
             BuildError::Incident(error) => error.fmt(f),
+            BuildError::NoEffect(why) => write!(f, "{}", escaped(why)),
             #[cfg(all(feature = "signal", target_os = "linux"))]
             BuildError::Signal { signal, source } => {
                 write!(f, "signal {signal} cannot be listened to: {source}")
@@ -467,6 +477,7 @@ impl Error for BuildError {
             #[cfg(all(feature = "signal", target_os = "linux"))]
             BuildError::Signal { source, .. } => Some(source),
             BuildError::FlushEvery
+            | BuildError::NoEffect(_)
             | BuildError::Probability { .. }
             | BuildError::Rate { .. }
             | BuildError::Detail(_)

@@ -1,4 +1,7 @@
 //! The call sites of spans and events, numbered: found without a lock, entered once each.
+//!
+//! A quarter of the places stays empty, so a search ends after a few steps, whether it finds its call
+//! site or not: a program with more call sites than are told apart pays no more for each of them.
 
 use crate::error_field::ErrorField;
 use std::ptr;
@@ -14,9 +17,9 @@ use tracing::Metadata;
 pub(crate) struct SiteId(u16);
 
 impl SiteId {
-    pub(crate) const OTHER: SiteId = SiteId(CallSites::MOST as u16);
+    pub(crate) const OTHER: SiteId = SiteId(CallSites::PLACES as u16);
     /// How many numbers there are.
-    pub(crate) const COUNT: usize = CallSites::MOST + 1;
+    pub(crate) const COUNT: usize = CallSites::PLACES + 1;
 
     #[inline]
     pub(crate) fn index(self) -> usize {
@@ -25,7 +28,7 @@ impl SiteId {
 
     /// A number that was packed into a larger one.
     pub(crate) fn from_index(index: u64) -> Self {
-        SiteId((index as usize).min(CallSites::MOST) as u16)
+        SiteId((index as usize).min(CallSites::PLACES) as u16)
     }
 }
 
@@ -33,6 +36,8 @@ impl SiteId {
 #[derive(Debug)]
 pub(crate) struct CallSites {
     sites: Box<[Site]>,
+    /// Places that are taken, or about to be.
+    taken: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -48,12 +53,15 @@ const YES: u8 = 1;
 const NO: u8 = 2;
 
 impl CallSites {
-    /// Call sites that are told apart, a power of two.
-    const MOST: usize = 4096;
+    /// A power of two.
+    const PLACES: usize = 8192;
+    /// Call sites that are told apart.
+    pub(crate) const MOST: usize = Self::PLACES / 4 * 3;
 
     pub(crate) fn new() -> Self {
         CallSites {
-            sites: (0..CallSites::MOST).map(|_| Site::default()).collect(),
+            sites: (0..Self::PLACES).map(|_| Site::default()).collect(),
+            taken: AtomicUsize::new(0),
         }
     }
 
@@ -64,35 +72,44 @@ impl CallSites {
         // Acquire: what is known of a call site was stored before its key is seen by others.
         match self.sites.get(home) {
             Some(site) if site.key.load(Acquire) == key => SiteId(home as u16),
-            _ => self.find_or_enter(home, key, metadata),
+            _ => self.find_or_enter(key, metadata),
         }
     }
 
     #[cold]
-    fn find_or_enter(
-        &self,
-        home: usize,
-        key: usize,
-        metadata: &'static Metadata<'static>,
-    ) -> SiteId {
-        for step in 0..CallSites::MOST {
-            let at = (home + step) % CallSites::MOST;
+    fn find_or_enter(&self, key: usize, metadata: &'static Metadata<'static>) -> SiteId {
+        let mut has_room = false;
+        for at in places(key) {
             let site = &self.sites[at];
-            let found = match site.key.load(Acquire) {
-                0 => match site.key.compare_exchange(0, key, AcqRel, Acquire) {
+            let mut found = site.key.load(Acquire);
+            if found == 0 {
+                has_room = has_room || self.take_room();
+                if !has_room {
+                    return SiteId::OTHER;
+                }
+                match site.key.compare_exchange(0, key, AcqRel, Acquire) {
                     Ok(_) => {
                         let _ = site.metadata.set(metadata);
-                        key
+                        return SiteId(at as u16);
                     }
-                    Err(winner) => winner,
-                },
-                found => found,
-            };
+                    Err(winner) => found = winner,
+                }
+            }
             if found == key {
+                if has_room {
+                    // Another thread entered it meanwhile.
+                    self.taken.fetch_sub(1, Relaxed);
+                }
                 return SiteId(at as u16);
             }
         }
         SiteId::OTHER
+    }
+
+    /// Whether one more call site is told apart. Relaxed: the count stands for itself.
+    fn take_room(&self) -> bool {
+        let more = |taken| (taken < Self::MOST).then_some(taken + 1);
+        self.taken.fetch_update(Relaxed, Relaxed, more).is_ok()
     }
 
     /// Whether a span of this call site has a field that may say that it failed.
@@ -115,9 +132,7 @@ impl CallSites {
     /// The number that a call site has, if it has one.
     pub(crate) fn known(&self, metadata: &Metadata<'_>) -> Option<SiteId> {
         let key = ptr::from_ref(metadata).cast::<()>() as usize;
-        let home = home(key);
-        for step in 0..CallSites::MOST {
-            let at = (home + step) % CallSites::MOST;
+        for at in places(key) {
             match self.sites[at].key.load(Acquire) {
                 0 => return None,
                 found if found == key => return Some(SiteId(at as u16)),
@@ -148,8 +163,15 @@ impl CallSites {
 /// Where a call site is looked for first.
 #[inline]
 fn home(key: usize) -> usize {
-    let shift = usize::BITS - CallSites::MOST.trailing_zeros();
+    let shift = usize::BITS - CallSites::PLACES.trailing_zeros();
     key.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize) >> shift
+}
+
+/// Where it is looked for, one after the other: every place once, in steps that grow, so that what lies
+/// close together does not make a long row.
+fn places(key: usize) -> impl Iterator<Item = usize> {
+    let home = home(key);
+    (0..CallSites::PLACES).map(move |n| (home + n * (n + 1) / 2) % CallSites::PLACES)
 }
 
 #[cfg(test)]
@@ -195,10 +217,60 @@ mod tests {
         let (told_apart, rest) = ids.split_at(CallSites::MOST);
         for (site, id) in sites.iter().zip(told_apart) {
             assert_eq!(table.id(site), *id);
+            assert_eq!(table.known(site), Some(*id));
             assert!(ptr::eq(table.metadata(*id).unwrap(), site));
         }
         assert!(rest.iter().all(|id| *id == SiteId::OTHER));
+        assert_eq!(table.known(&sites[CallSites::MOST]), None);
         assert_eq!(table.metadata(SiteId::OTHER), None);
+        assert_eq!(table.seen().count(), CallSites::MOST);
+    }
+
+    #[test]
+    fn a_search_takes_few_steps_however_many_call_sites_there_are() {
+        let table = CallSites::new();
+        let sites = sites(100_000);
+        for site in sites {
+            table.id(site);
+        }
+        let steps = |site: &Metadata<'_>| {
+            let key = ptr::from_ref(site).cast::<()>() as usize;
+            let ends = |at: usize| [0, key].contains(&table.sites[at].key.load(Relaxed));
+            1 + places(key).position(ends).unwrap()
+        };
+        let (known, others) = sites.split_at(CallSites::MOST);
+        for sites in [known, others] {
+            let all: usize = sites.iter().map(steps).sum();
+            let most = sites.iter().map(steps).max().unwrap();
+            assert!(all <= 6 * sites.len(), "{all} for {}", sites.len());
+            assert!(most <= 100, "{most}");
+        }
+    }
+
+    #[test]
+    fn every_place_is_looked_at_once() {
+        let mut all: Vec<usize> = places(7).collect();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..CallSites::PLACES));
+    }
+
+    #[test]
+    fn threads_that_enter_the_same_call_sites_at_once_find_the_same_numbers() {
+        let table = CallSites::new();
+        let sites = sites(CallSites::MOST);
+        let ids = || -> Vec<SiteId> { sites.iter().map(|site| table.id(site)).collect() };
+        let of_threads: Vec<_> = std::thread::scope(|threads| {
+            let threads: Vec<_> = (0..4).map(|_| threads.spawn(ids)).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        let all = ids();
+        for of_thread in of_threads {
+            // A thread may have taken room for what another was entering: the last few are `other` then,
+            // for once.
+            let differ = all.iter().zip(&of_thread).filter(|(a, b)| a != b);
+            assert!(differ.clone().all(|(_, found)| *found == SiteId::OTHER));
+            assert!(differ.count() <= 4);
+        }
         assert_eq!(table.seen().count(), CallSites::MOST);
     }
 }

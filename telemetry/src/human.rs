@@ -52,6 +52,24 @@ pub(crate) fn count(n: u64) -> String {
     text
 }
 
+/// The columns that a text takes on a terminal: near enough to keep a table straight.
+pub(crate) fn width(text: &str) -> usize {
+    text.chars().map(columns).sum()
+}
+
+fn columns(c: char) -> usize {
+    match c as u32 {
+        // Marks that are put onto the character before, and joiners.
+        0x300..=0x36f | 0x1ab0..=0x1aff | 0x1dc0..=0x1dff | 0x20d0..=0x20ff => 0,
+        0x200b..=0x200d | 0xfe00..=0xfe0f | 0xfe20..=0xfe2f | 0xfeff => 0,
+        // East Asia's wide characters, and pictures.
+        0x1100..=0x115f | 0x2e80..=0x303e | 0x3041..=0xa4cf | 0xac00..=0xd7a3 => 2,
+        0xf900..=0xfaff | 0xfe30..=0xfe6f | 0xff00..=0xff60 | 0xffe0..=0xffe6 => 2,
+        0x1f300..=0x1f64f | 0x1f680..=0x1f6ff | 0x1f900..=0x1f9ff | 0x20000..=0x3fffd => 2,
+        _ => 1,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +85,12 @@ mod tests {
         assert_eq!(bytes(200 << 20), "200 MiB");
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(count(12), "12");
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns_and_marks_none() {
+        assert_eq!(width("orders"), 6);
+        assert_eq!(width("注文 🦀"), 7);
+        assert_eq!(width("gro\u{308}ße"), 5);
     }
 }

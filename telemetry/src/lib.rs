@@ -83,7 +83,9 @@ mod clock;
 mod core;
 mod costs;
 mod details;
+mod effect;
 mod error_field;
+mod escape;
 mod events;
 mod exemplars;
 mod exit;
@@ -97,6 +99,7 @@ mod layer;
 #[allow(unsafe_code)] // forwards the one unsafe method of `tracing::Subscriber`
 mod lean;
 mod ledger;
+mod names;
 mod output;
 mod panics;
 mod rate;

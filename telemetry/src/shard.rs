@@ -100,6 +100,16 @@ impl Shard {
         page[site.index() % PAGE].add(now);
     }
 
+    /// What the thread kept back, of each call site near one that was over its limit.
+    pub(crate) fn all_suppressed(&self) -> impl Iterator<Item = (SiteId, &Suppressed)> {
+        let pages = self.suppressed.iter().enumerate();
+        let pages = pages.filter_map(|(n, page)| Some((n * PAGE, page.get()?)));
+        pages.flat_map(|(first, page)| {
+            let site = move |n: usize| SiteId::from_index((first + n) as u64);
+            page.iter().enumerate().map(move |(n, of)| (site(n), of))
+        })
+    }
+
     /// What the thread kept back of this call site; `None` if nothing near it.
     pub(crate) fn suppressed(&self, site: SiteId) -> Option<&Suppressed> {
         Some(&self.suppressed[site.index() / PAGE].get()?[site.index() % PAGE])

@@ -11,7 +11,7 @@ use crate::ledger::Ledger;
 use crate::system::Sampling;
 use crate::units::KindId;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The cost of every kind of unit, at one moment. Displayed, it is a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,13 @@ pub struct Snapshot {
     /// The kinds that had units, the one with the most wall time in all first; those too of which none has
     /// ended, and some are in progress.
     pub units: Vec<UnitSnapshot>,
+    /// Units that a budget or a trigger is about, and that nobody has seen so far although others were
+    /// seen: their names may be wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<String>,
+    /// Boundaries that a budget allows to be crossed, and that no unit has crossed so far: the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen_boundaries: Vec<String>,
     /// What became of everything, since the start.
     pub ledger: Ledger,
 }
@@ -251,12 +258,19 @@ impl Snapshot {
 
     pub(crate) fn new(core: &Core, mut units: Vec<UnitSnapshot>, nanoseconds: u64) -> Self {
         UnitSnapshot::sort(&mut units);
+        let mut uncrossed: BTreeSet<&str> = core.kinds.budgets().boundaries().collect();
+        uncrossed.retain(|name| !units.iter().any(|u| u.boundaries.contains_key(*name)));
+        if units.iter().all(|unit| unit.count == 0) {
+            uncrossed.clear();
+        }
         Snapshot {
             v: 1,
             ts: timestamp(core.calendar.now()),
             service: core.service.clone(),
             seconds: nanoseconds as f64 / 1e9,
             units,
+            unseen: core.kinds.unseen().into_iter().map(str::to_owned).collect(),
+            unseen_boundaries: uncrossed.into_iter().map(str::to_owned).collect(),
             ledger: core.ledger_so_far(),
         }
     }

@@ -1,5 +1,6 @@
 //! A snapshot as a table: three lines for each kind of unit, its p50, p99 and maximum.
 
+use crate::escape::escaped;
 use crate::human;
 use crate::snapshot::{Distribution, InProgress, Snapshot, UnitSnapshot};
 use std::collections::BTreeSet;
@@ -64,6 +65,7 @@ impl fmt::Display for Snapshot {
                  written nowhere."
             )?;
         }
+        self.write_unchecked(f)?;
         let lost = self.ledger.units.dropped_total();
         if lost > 0 {
             writeln!(
@@ -83,9 +85,36 @@ impl Snapshot {
         for unit in &self.units {
             for (key, budget) in unit.budgets.iter().filter(|(_, budget)| !budget.holds) {
                 let label = self.label(unit);
+                let key = escaped(key);
                 writeln!(f, "{title}  {label}  {key}: {}", budget.describe())?;
                 title = "";
             }
+        }
+        Ok(())
+    }
+
+    /// What was asked to be watched, and is not.
+    fn write_unchecked(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut title = "\nNot checked:\n";
+        for unit in self.units.iter().filter(|unit| unit.count > 0) {
+            for (key, _) in unit.budgets.iter().filter(|(_, budget)| budget.of == 0) {
+                let (label, key) = (self.label(unit), escaped(key));
+                writeln!(f, "{title}  {label}  {key}: no unit had this figure so far")?;
+                title = "";
+            }
+        }
+        for unit in &self.unseen {
+            let unit = cut(unit);
+            writeln!(f, "{title}  {unit}: no unit of this name was seen")?;
+            title = "";
+        }
+        for boundary in &self.unseen_boundaries {
+            let boundary = cut(boundary);
+            writeln!(
+                f,
+                "{title}  {boundary}: no unit called a boundary of this name"
+            )?;
+            title = "";
         }
         Ok(())
     }
@@ -129,7 +158,10 @@ impl Columns<'_> {
         let fixed = ["unit", "count", "errors", ""].into_iter();
         let metrics = METRICS.iter().map(|(title, _)| *title);
         let in_progress = self.in_progress.then_some("in progress");
-        let calls = self.boundaries.iter().map(|name| format!("{name} calls"));
+        let calls = self
+            .boundaries
+            .iter()
+            .map(|name| format!("{} calls", cut(name)));
         let fixed = fixed.chain(metrics).chain(in_progress);
         fixed.map(str::to_owned).chain(calls).collect()
     }
@@ -171,7 +203,8 @@ fn so_far(units: &InProgress) -> String {
     figures.extend(cost("wakeups").map(|n| format!("{} wake-ups", human::count(n))));
     figures.extend(cost("alloc_bytes").map(|n| format!("{} allocated", human::bytes(n))));
     let crossed = units.boundaries.iter().filter(|(_, b)| b.calls > 0);
-    figures.extend(crossed.map(|(name, b)| format!("{} {name} calls", human::count(b.calls))));
+    figures
+        .extend(crossed.map(|(name, b)| format!("{} {} calls", human::count(b.calls), cut(name))));
     match figures.is_empty() {
         true => String::new(),
         false => format!("; so far: {}", figures.join(", ")),
@@ -190,12 +223,22 @@ fn cell(distribution: Option<&Distribution>, pick: fn(&Distribution) -> u64) -> 
     }
 }
 
+/// A stranger's name, fit for a line of a terminal.
 fn cut(name: &str) -> String {
-    if name.chars().count() <= MOST_NAME {
-        return name.to_owned();
+    let name = escaped(name);
+    if human::width(&name) <= MOST_NAME {
+        return name.into_owned();
     }
-    let kept: String = name.chars().take(MOST_NAME - 1).collect();
-    format!("{kept}~")
+    let mut kept = String::new();
+    for c in name.chars() {
+        kept.push(c);
+        if human::width(&kept) >= MOST_NAME {
+            kept.pop();
+            break;
+        }
+    }
+    kept.push('~');
+    kept
 }
 
 /// The first column to the left, the others to the right; no blanks at line ends.
@@ -203,15 +246,16 @@ fn write_aligned(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Resul
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        cells.map(|cell| human::width(cell)).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for (index, row) in rows.iter().enumerate() {
         let mut line = String::new();
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let blanks = " ".repeat(width - human::width(cell));
             match column {
-                0 => line.push_str(&format!("{cell:<width$}")),
-                _ => line.push_str(&format!("  {cell:>width$}")),
+                0 => line.extend([cell, blanks.as_str()]),
+                _ => line.extend(["  ", &blanks, cell]),
             }
         }
         writeln!(f, "{}", line.trim_end())?;

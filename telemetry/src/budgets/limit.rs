@@ -109,6 +109,23 @@ impl Limit {
         self.figure.of(unit).is_some_and(|n| n > self.most)
     }
 
+    /// The boundary that units may cross, but not too often.
+    pub(super) fn boundary(&self) -> Option<BoundaryId> {
+        match self.figure {
+            Figure::Calls(id) | Figure::Bytes(id) if self.most > 0 => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Whether only units of the system's sample have the figure.
+    pub(super) fn is_of_sample(&self) -> bool {
+        match self.figure {
+            Figure::Metric(metric) => metric.is_of_sample(),
+            Figure::ContextSwitches => true,
+            Figure::Calls(_) | Figure::Bytes(_) | Figure::Errors => false,
+        }
+    }
+
     /// As in the file: `allocs.p99`.
     pub(crate) fn key(&self) -> String {
         format!("{}.{}", self.metric, self.name)

@@ -6,6 +6,7 @@ pub(crate) mod quantity;
 
 pub(crate) use limit::{Limit, Over};
 
+use crate::escape::escaped;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
@@ -72,6 +73,21 @@ impl Budgets {
         self.units.keys().map(String::as_str)
     }
 
+    /// The boundaries that units may cross, but not too often.
+    pub(crate) fn boundaries(&self) -> impl Iterator<Item = &'static str> {
+        let limits = self.units.values().flatten();
+        limits.filter_map(Limit::boundary).map(|id| id.name())
+    }
+
+    /// A limit on a figure that only a sample of the units has, as in the file.
+    pub(crate) fn of_sample(&self) -> Option<String> {
+        let named = |(unit, limits): (&String, &Vec<Limit>)| {
+            let limit = limits.iter().find(|limit| limit.is_of_sample())?;
+            Some(format!("unit.{unit:?}.{}", limit.key()))
+        };
+        self.units.iter().find_map(named)
+    }
+
     pub(crate) fn of(&self, unit: &str) -> &[Limit] {
         self.units.get(unit).map_or(&[], Vec::as_slice)
     }
@@ -111,16 +127,16 @@ impl BudgetsError {
 impl fmt::Display for BudgetsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.path {
-            Some(path) => write!(f, "{}", path.display())?,
+            Some(path) => f.write_str(&escaped(&path.to_string_lossy()))?,
             None => f.write_str("budgets")?,
         }
         if self.line > 0 {
             write!(f, ":{}", self.line)?;
         }
         if !self.key.is_empty() {
-            write!(f, ": {}", self.key)?;
+            write!(f, ": {}", escaped(&self.key))?;
         }
-        write!(f, ": {}", self.why)
+        write!(f, ": {}", escaped(&self.why))
     }
 }
 

@@ -5,6 +5,7 @@ use super::limit::{Figure, Limit, Statistic};
 use super::quantity::Measure;
 use crate::aggregate::Metric;
 use crate::boundary::BoundaryId;
+use crate::names;
 use std::collections::BTreeMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -54,6 +55,7 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, Vec<Limit>>, BudgetsE
             return Err(key.error("there is no such table; a budget is [unit.NAME]"));
         }
         for (unit, limits) in key.inside(key.table(value)?) {
+            names::check(unit.name).map_err(|why| unit.error(why))?;
             let mut all = Vec::new();
             for (metric, value) in unit.inside(unit.table(limits)?) {
                 metric.limits(value, &mut all)?;
@@ -145,6 +147,7 @@ impl<'a> Place<'a> {
                     let why = format!("a limit of a boundary is {}.\"NAME\".max", self.name);
                     return Err(boundary.error(why));
                 }
+                names::check(boundary.name).map_err(|why| boundary.error(why))?;
                 let Some(id) = BoundaryId::named(boundary.name) else {
                     return Err(boundary.error("a process tells 64 boundaries apart, and has them"));
                 };
@@ -156,8 +159,18 @@ impl<'a> Place<'a> {
         let metrics = METRICS.iter().map(|(name, _)| *name);
         let boundary_metrics = BOUNDARY_METRICS.iter().map(|(name, _)| *name);
         let known: Vec<_> = metrics.chain(boundary_metrics).chain(["errors"]).collect();
+        let has_tables = |value: &Value<'_>| match value.get_ref() {
+            DeValue::Table(table) => {
+                (table.values()).any(|v| matches!(v.get_ref(), DeValue::Table(_)))
+            }
+            _ => false,
+        };
+        let quote = match has_tables(value) {
+            true => "; a unit's name with dots in it is quoted: [unit.\"shop.checkout\"]",
+            false => "",
+        };
         Err(self.error(format!(
-            "there is no such metric; use one of {}",
+            "there is no such metric; use one of {}{quote}",
             known.join(", ")
         )))
     }
@@ -212,7 +225,10 @@ impl<'a> Place<'a> {
             DeValue::Integer(number) => number.as_str().parse().ok(),
             _ => None,
         };
-        match share.filter(|share| (0.0..=1.0).contains(share)) {
+        if share == Some(1.0) {
+            return Err(self.error("all units may fail then: it can never break, so leave it out"));
+        }
+        match share.filter(|share| (0.0..1.0).contains(share)) {
             Some(share) => Ok(Limit {
                 metric: "errors".to_owned(),
                 name: "rate",
@@ -274,6 +290,32 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_with_line_and_key() {
         for (line, key, text) in [
+            (1, "unit.\"\"", "[unit.\"\"]\nallocs.max = 3"),
+            (1, "unit.\" a\"", "[unit.\" a\"]\nallocs.max = 3"),
+            (
+                1,
+                "unit.shop.checkout",
+                "[unit.shop.checkout]\nallocs.max = 3",
+            ),
+            (2, "unit.a.calls.\"db \"", "[unit.a]\ncalls.\"db \".max = 3"),
+            (2, "unit.a.errors.rate", "[unit.a]\nerrors.rate = 1"),
+            (2, "unit.a.errors.rate", "[unit.a]\nerrors.rate = nan"),
+            (2, "unit.a.errors.rate", "[unit.a]\nerrors.rate = -0.5"),
+            (2, "unit.a.errors.rate", "[unit.a]\nerrors.rate = \"1 %\""),
+            (2, "unit.a.wall.p99", "[unit.a]\nwall.p99 = \"20 MB\""),
+            (2, "unit.a.wall.p99", "[unit.a]\nwall.p99 = \"-1 ms\""),
+            (2, "unit.a.allocs.max", "[unit.a]\nallocs.max = inf"),
+            (2, "unit.a.allocs.max", "[unit.a]\nallocs.max = 3.5"),
+            (
+                2,
+                "unit.a.allocs.max",
+                "[unit.a]\nallocs.max = 99999999999999999999",
+            ),
+            (
+                3,
+                "",
+                "[unit.a]\nallocs.max = 3\n[unit.a]\nwall.max = \"1 s\"",
+            ),
             (2, "", "[unit.a]\nallocs.max = = 3"),
             (1, "units", "[units.a]\nallocs.max = 3"),
             (1, "unit", "unit = 3"),

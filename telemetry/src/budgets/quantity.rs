@@ -38,7 +38,7 @@ impl Measure {
             Measure::Count => "a whole number, like 120",
             Measure::Bytes => "bytes, like 4096 or \"64 KiB\" (B, KiB, MiB, GiB, TiB, kB, MB, GB)",
             Measure::Nanoseconds => "a duration, like \"2 ms\" (ns, us, ms, s, min)",
-            Measure::Share => "a share from 0 to 1, like 0.01",
+            Measure::Share => "a share from 0 to below 1, like 0.01",
         }
     }
 

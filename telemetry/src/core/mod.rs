@@ -67,6 +67,8 @@ pub(crate) struct Setup {
     pub(crate) calendar: Calendar,
     pub(crate) units: UnitFilter,
     pub(crate) budgets: Budgets,
+    /// Units that triggers are about.
+    pub(crate) watched: Vec<String>,
     pub(crate) events: Events,
     pub(crate) sampling: Sampling,
     pub(crate) head_sample: HeadSample,
@@ -96,7 +98,7 @@ impl Core {
             calendar: setup.calendar,
             sampling: setup.sampling,
             callsites: CallSites::new(),
-            kinds: Kinds::new(setup.units, setup.budgets, bounds.kinds),
+            kinds: Kinds::new(setup.units, setup.budgets, setup.watched, bounds.kinds),
             spans: Spans::new(bounds.spans),
             slots: Slots::new(bounds.units),
             events: setup.events,
@@ -106,7 +108,7 @@ impl Core {
             counters: Counters::default(),
             background: Background::new(),
             incidents: Incidents::new(setup.incidents),
-            cpu_reading: setup.sampling.asks().then(system::calibrate).flatten(),
+            cpu_reading: (!setup.sampling.is_off()).then(system::calibrate).flatten(),
             // Nobody would read it.
             detail_words: if setup.has_exporters {
                 bounds.detail / 8

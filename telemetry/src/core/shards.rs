@@ -72,7 +72,7 @@ impl Core {
         for (id, kind) in self.kinds.all() {
             kind.add_elsewhere(shard.in_flight(id));
         }
-        self.events.retire_shard(&self.callsites, shard);
+        self.events.retire_shard(shard);
         shards.live.retain(|other| !Arc::ptr_eq(other, shard));
         if self.keeps_details() {
             if shards.gone.len() == MOST_GONE {

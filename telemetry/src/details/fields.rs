@@ -2,7 +2,8 @@
 //! background thread.
 //!
 //! Each is the field's number in its call site's list, a tag and the value: numbers and truth values
-//! as they are, texts cut at [`STRING_BYTES`]. What is formatted is formatted just as far.
+//! as they are, texts cut at [`STRING_BYTES`]. What is formatted is formatted just as far. A number
+//! that no field has, after all others, says that something is missing.
 
 use serde_json::Value;
 use std::cell::Cell;
@@ -22,7 +23,7 @@ const FLOAT: u8 = 2;
 const BOOL: u8 = 3;
 const TEXT: u8 = 4;
 const CUT: u8 = 5;
-/// In place of a field's number: fields that had no room are missing.
+/// In place of a field's number, at the end: fields are missing, or less of one is there than fits.
 const MISSING: u8 = u8::MAX;
 /// Number, tag, length of a text.
 const TEXT_HEAD: usize = 4;
@@ -42,11 +43,13 @@ pub(crate) struct FieldBytes {
     bytes: Vec<u8>,
     /// How many of them are fields from end to end.
     whole: usize,
+    /// Whether something is missing. A mark of its own: the bytes of a value may be any.
+    misses: bool,
 }
 
 impl FieldBytes {
-    /// What `record` visits. A panic in the formatting of a user's value ends the fields, and
-    /// nothing else: without us nobody might ever have formatted it.
+    /// What `record` visits. A panic in the formatting of a user's value ends the fields, which then
+    /// say so, and nothing else: without us nobody might ever have formatted it.
     pub(crate) fn of(record: impl FnOnce(&mut dyn Visit)) -> Self {
         // Empty while a value that is being formatted is itself at a span or an event.
         let mut bytes = SPARE.try_with(Cell::take).unwrap_or_default();
@@ -54,10 +57,19 @@ impl FieldBytes {
         if bytes.capacity() < FIELDS_BYTES {
             alloc_tracker::excluded(|| bytes.reserve(FIELDS_BYTES));
         }
-        let mut fields = FieldBytes { bytes, whole: 0 };
+        let mut fields = FieldBytes {
+            bytes,
+            whole: 0,
+            misses: false,
+        };
         let visit = AssertUnwindSafe(|| record(&mut fields));
         if catch_unwind(visit).is_err() {
             fields.bytes.truncate(fields.whole);
+            fields.misses = true;
+        }
+        if fields.misses {
+            // There is room: every field leaves a byte.
+            fields.bytes.push(MISSING);
         }
         fields
     }
@@ -68,21 +80,13 @@ impl FieldBytes {
 
     fn put(&mut self, field: &Field, tag: u8, value: &[u8]) {
         match number(field) {
-            // The last bytes are the mark's.
+            // The last byte is the mark's.
             Some(number) if self.bytes.len() + 2 + value.len() < FIELDS_BYTES => {
                 self.bytes.extend_from_slice(&[number, tag]);
                 self.bytes.extend_from_slice(value);
                 self.whole = self.bytes.len();
             }
-            _ => self.miss(),
-        }
-    }
-
-    /// A field has no room.
-    fn miss(&mut self) {
-        if self.bytes.len() < FIELDS_BYTES && self.bytes.last() != Some(&MISSING) {
-            self.bytes.push(MISSING);
-            self.whole = self.bytes.len();
+            _ => self.misses = true,
         }
     }
 
@@ -90,7 +94,8 @@ impl FieldBytes {
         let start = self.bytes.len();
         let room = (FIELDS_BYTES - TEXTS_LEAVE).saturating_sub(start + TEXT_HEAD);
         let (Some(number), 1..) = (number(field), room) else {
-            return self.miss();
+            self.misses = true;
+            return;
         };
         self.bytes.extend_from_slice(&[number, TEXT, 0, 0]);
         let mut text = Text {
@@ -98,8 +103,11 @@ impl FieldBytes {
             room: room.min(STRING_BYTES),
             cut: false,
         };
-        let _ = write(&mut text);
-        let cut = text.cut;
+        let failed = write(&mut text).is_err();
+        let cut = text.cut || failed;
+        // A text that ends before its time may look as if it were whole: what is cut at its full length
+        // is longer than any that is not.
+        self.misses |= cut && room < STRING_BYTES || failed && !text.cut;
         let len = (self.bytes.len() - start - TEXT_HEAD) as u16;
         self.bytes[start + 1] = if cut { CUT } else { TEXT };
         self.bytes[start + 2..start + TEXT_HEAD].copy_from_slice(&len.to_le_bytes());
@@ -238,90 +246,4 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-    use std::sync::Mutex;
-    use tracing::span::Attributes;
-    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-
-    /// Takes the fields of the spans that it sees.
-    struct Take<'a>(&'a Mutex<Vec<Fields>>);
-
-    impl<S: tracing::Subscriber> Layer<S> for Take<'static> {
-        fn on_new_span(&self, span: &Attributes<'_>, _: &tracing::Id, _: Context<'_, S>) {
-            let bytes = FieldBytes::of(|visit| span.record(visit));
-            let mut fields = Fields::default();
-            fields.read(span.metadata(), bytes.as_bytes());
-            self.0.lock().unwrap().push(fields);
-        }
-    }
-
-    /// The fields of the spans that `make` makes.
-    fn taken(make: impl FnOnce()) -> Vec<serde_json::Value> {
-        let taken: &'static Mutex<Vec<Fields>> = Box::leak(Box::default());
-        let subscriber = tracing_subscriber::registry().with(Take(taken));
-        tracing::subscriber::with_default(subscriber, make);
-        let taken = std::mem::take(&mut *taken.lock().unwrap());
-        taken
-            .into_iter()
-            .map(|fields| fields.others.into())
-            .collect()
-    }
-
-    #[test]
-    fn values_come_back_as_they_were() {
-        let fields = taken(|| {
-            tracing::info_span!(
-                "span",
-                unsigned = u64::MAX,
-                signed = -3,
-                float = 1.5,
-                none = f64::NAN,
-                truth = true,
-                text = "twelve",
-                formatted = ?Some("x"),
-                absent = tracing::field::Empty,
-            );
-        });
-        let expected = json!({
-            "unsigned": u64::MAX, "signed": -3, "float": 1.5, "none": "NaN", "truth": true,
-            "text": "twelve", "formatted": "Some(\"x\")",
-        });
-        assert_eq!(fields, [expected]);
-    }
-
-    #[test]
-    fn long_texts_are_cut_at_a_character_and_many_fields_at_a_kibibyte() {
-        let long = "ä".repeat(1000);
-        let fields = taken(|| {
-            tracing::info_span!("span", long, b = long, c = ?long, d = 1, e = long, f = long, g = 2);
-        });
-        let fields = fields[0].as_object().unwrap();
-        assert_eq!(fields["long"].as_str().unwrap(), "ä".repeat(128) + "…");
-        assert_eq!(fields["c"].as_str().unwrap().chars().next(), Some('"'));
-        // Numbers find room after long texts, and what finds none is told.
-        assert_eq!(
-            (&fields["d"], &fields["g"], &fields["…"]),
-            (&1.into(), &2.into(), &true.into())
-        );
-        assert!(!fields.contains_key("f"));
-        let kept: usize = fields.values().map(|v| v.to_string().len()).sum();
-        assert!(kept < FIELDS_BYTES + 64, "{kept}");
-    }
-
-    #[test]
-    fn a_value_that_panics_when_formatted_ends_the_fields_and_nothing_else() {
-        struct Panics;
-        impl fmt::Debug for Panics {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("begun")?;
-                panic!("a value that cannot be shown");
-            }
-        }
-        let fields = taken(|| {
-            tracing::info_span!("span", first = 1, bad = ?Panics, last = 2);
-        });
-        assert_eq!(fields, [json!({ "first": 1 })]);
-    }
-}
+mod tests;

@@ -26,16 +26,21 @@ impl Events {
 
     /// How many events were kept back by a limit, since the start.
     pub(crate) fn rate_limited(&self, sites: &CallSites, shards: &[Arc<Shard>]) -> u64 {
-        let by_sites = self
+        let retired = self
             .known(sites)
-            .map(|(id, of_site)| of_site.retired.load(Relaxed) + in_shards(shards, id).0);
-        by_sites.sum::<u64>() + self.rate_limited_by_output.load(Relaxed)
+            .map(|(_, of_site)| of_site.retired.load(Relaxed));
+        let in_shards = shards.iter().flat_map(|shard| shard.all_suppressed());
+        retired.sum::<u64>()
+            + in_shards
+                .map(|(_, suppressed)| suppressed.read().0)
+                .sum::<u64>()
+            + self.rate_limited_by_output.load(Relaxed)
     }
 
     /// The thread of a shard ends: its counts are kept.
-    pub(crate) fn retire_shard(&self, sites: &CallSites, shard: &Shard) {
-        for (site, _) in self.known(sites) {
-            if let Some((count @ 1.., last)) = shard.suppressed(site).map(|s| s.read()) {
+    pub(crate) fn retire_shard(&self, shard: &Shard) {
+        for (site, suppressed) in shard.all_suppressed() {
+            if let (count @ 1.., last) = suppressed.read() {
                 self.retire(site, count, last);
             }
         }

@@ -1,6 +1,7 @@
 //! JSON lines: one object a line.
 
 use super::{Exporter, Record};
+use crate::escape::escaped;
 use std::error::Error;
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -114,7 +115,7 @@ impl fmt::Display for OpenFileError {
             f,
             "cannot open {} for writing records: {}; name a file in a directory that exists and \
              that you may write to",
-            self.path.display(),
+            escaped(&self.path.to_string_lossy()),
             self.source
         )
     }

@@ -9,6 +9,7 @@
 
 mod json_lines;
 mod record;
+mod report;
 
 pub use json_lines::{JsonLines, OpenFileError, json_lines, json_lines_file};
 pub use record::{

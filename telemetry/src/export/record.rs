@@ -130,7 +130,7 @@ pub struct ExemplarSpan {
     /// How often it was entered.
     pub entries: u64,
     /// Its fields; texts are cut at 256 bytes, all of them together at a kibibyte: a field `…` tells
-    /// that others are missing.
+    /// that others are missing, or could not be formatted.
     pub fields: Map<String, Value>,
 }
 
@@ -174,7 +174,7 @@ pub struct EventRecord {
     /// Its text.
     pub message: Option<String>,
     /// Its fields; texts are cut at 256 bytes, all of them together at a kibibyte: a field `…` tells
-    /// that others are missing.
+    /// that others are missing, or could not be formatted.
     pub fields: Map<String, Value>,
     /// The unit that it happened in.
     pub unit: Option<String>,
@@ -198,7 +198,8 @@ pub struct SuppressedRecord {
     pub level: String,
     /// Their target.
     pub target: String,
-    /// The file and line of the call site; `None` for all that found no room among 4,096.
+    /// The file and line of the call site; `None` for all that found no room
+    /// among 6,144.
     pub location: Option<String>,
     /// How many, since the record before: exact.
     pub count: u64,
@@ -218,7 +219,8 @@ pub struct FindingRecord {
     pub ts: String,
     /// The name of the service.
     pub service: String,
-    /// What it is about: `over_budget`, or `unknown_unit` for a budget of a unit that nobody saw.
+    /// What it is about: `over_budget`, or `unknown_unit` for a budget or a trigger of a unit that
+    /// nobody saw.
     pub finding: String,
     /// The name of the unit.
     pub unit: String,

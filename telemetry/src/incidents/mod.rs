@@ -22,6 +22,7 @@ mod records;
 #[cfg(all(feature = "signal", target_os = "linux"))]
 pub(crate) mod signal;
 mod spec;
+mod text;
 mod trigger;
 
 pub use spec::{Incident, IncidentError, IncidentId};

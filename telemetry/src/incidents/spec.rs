@@ -1,9 +1,10 @@
 //! What an incident asks for.
 
-use crate::budgets::quantity::Measure;
+use crate::escape::escaped;
+use crate::filter::target;
+use crate::names;
 use std::error::Error;
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 /// More detail for a bounded time, within a scope: what [`Telemetry::incident`] starts.
@@ -49,11 +50,34 @@ pub(super) struct Scope {
 impl Scope {
     /// By what is known of a kind of unit; its fields are another matter.
     pub(super) fn has_kind(&self, name: &str, target: &str) -> bool {
-        let is_in = |prefix: &String| {
-            let rest = target.strip_prefix(prefix.as_str());
+        let is_inside = |module: &str| {
+            let rest = target.strip_prefix(module);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
         };
+        let is_in = |asked: &String| {
+            let asked = asked.strip_suffix("::").unwrap_or(asked);
+            is_inside(asked) || is_inside(&target::module_path(asked))
+        };
         self.unit.as_ref().is_none_or(|unit| unit == name) && self.target.as_ref().is_none_or(is_in)
+    }
+
+    /// What is asked for that nothing can have, and why.
+    pub(super) fn check(&self) -> Result<(), IncidentError> {
+        let wrong = |key: &str, value: &str, why: String| IncidentError::Scope {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            why,
+        };
+        if let Some(unit) = &self.unit {
+            names::check(unit).map_err(|why| wrong("unit", unit, why))?;
+        }
+        if let Some(target) = &self.target {
+            target::check(target).map_err(|why| wrong("target", target, why))?;
+        }
+        for (name, _) in &self.fields {
+            names::check(name).map_err(|why| wrong("field", name, why))?;
+        }
+        Ok(())
     }
 }
 
@@ -78,7 +102,8 @@ impl Incident {
         self
     }
 
-    /// Only units whose span's target is this module, or one inside it. Default: all.
+    /// Only units whose span's target is this module, or one inside it; as in a
+    /// [`UnitFilter`](crate::UnitFilter), `my-shop` is `my_shop` as well. Default: all.
     pub fn target(mut self, target: impl Into<String>) -> Self {
         self.scope.target = Some(target.into());
         self
@@ -136,9 +161,10 @@ impl Incident {
                 longest,
             });
         }
-        if !(self.cpu_share > 0.0 && self.cpu_share <= 1.0) {
+        if !is_cpu_share(self.cpu_share) {
             return Err(IncidentError::Cpu(self.cpu_share));
         }
+        self.scope.check()?;
         if let Some(mean) = self.heap {
             super::heap::check(mean).map_err(IncidentError::Heap)?;
         }
@@ -146,90 +172,9 @@ impl Incident {
     }
 }
 
-/// As in the query of an address, `%20` and the like included: `for=60s&unit=checkout&heap=512KiB`, with `target`, `field.NAME`,
-/// `who`, `why`, `max_cpu` and `max_bytes` as further keys. `for` is mandatory.
-impl FromStr for Incident {
-    type Err = IncidentError;
-
-    fn from_str(text: &str) -> Result<Self, IncidentError> {
-        let wrong = |key: &str, value: &str, form: &'static str| IncidentError::Parse {
-            key: key.to_owned(),
-            value: value.to_owned(),
-            form,
-        };
-        let mut ttl = None;
-        let mut seen = Vec::new();
-        let mut incident = Incident::for_(Duration::ZERO);
-        let text = text.trim().trim_start_matches('?');
-        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair
-                .split_once('=')
-                .ok_or_else(|| wrong(pair, "", "KEY=VALUE"))?;
-            let value = &decoded(value).ok_or_else(|| {
-                wrong(
-                    key,
-                    value,
-                    "text, in which %20 stands for a blank, %26 for &, %25 for %",
-                )
-            })?;
-            if seen.contains(&key) {
-                return Err(wrong(key, value, "each key once"));
-            }
-            seen.push(key);
-            let bytes = || {
-                let plain = value.parse().ok();
-                let bytes = plain.or_else(|| Measure::Bytes.parse(value));
-                bytes.ok_or_else(|| wrong(key, value, Measure::Bytes.form()))
-            };
-            match key {
-                "for" => {
-                    let ns = Measure::Nanoseconds.parse(value);
-                    let ns = ns.ok_or_else(|| wrong(key, value, Measure::Nanoseconds.form()))?;
-                    ttl = Some(Duration::from_nanos(ns));
-                }
-                "unit" => incident = incident.unit(value),
-                "target" => incident = incident.target(value),
-                "heap" => incident = incident.heap(bytes()?),
-                "who" => incident = incident.who(value),
-                "why" => incident = incident.why(value),
-                "max_bytes" => incident = incident.max_bytes(bytes()?),
-                "max_cpu" => {
-                    let share = value.parse();
-                    let share = share.map_err(|_| wrong(key, value, Measure::Share.form()))?;
-                    incident = incident.max_cpu(share);
-                }
-                _ => match key.strip_prefix("field.") {
-                    Some(name) if !name.is_empty() => incident = incident.field(name, value),
-                    _ => {
-                        let form = "one of for, unit, target, field.NAME, heap, who, why, max_cpu, \
-                                    max_bytes";
-                        return Err(wrong(key, value, form));
-                    }
-                },
-            }
-        }
-        incident.ttl =
-            ttl.ok_or_else(|| wrong("for", "", "a duration, like 60s: it is missing"))?;
-        Ok(incident)
-    }
-}
-
-/// The text that a part of an address stands for; `None`: it stands for none.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        rest = after;
-        if first != b'%' {
-            bytes.push(first);
-            continue;
-        }
-        let (digits, after) = rest.split_at_checked(2)?;
-        let digits = std::str::from_utf8(digits).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = after;
-    }
-    String::from_utf8(bytes).ok()
+/// More than none of a processor, and not more than one.
+pub(super) fn is_cpu_share(share: f64) -> bool {
+    share > 0.0 && share <= 1.0
 }
 
 /// Names an incident, in this process.
@@ -255,6 +200,15 @@ pub enum IncidentError {
     },
     /// The share of the processor is not above 0 and at most 1.
     Cpu(f64),
+    /// No unit can be within its scope.
+    Scope {
+        /// What is wrong: `unit`, `target` or `field`.
+        key: String,
+        /// What it was given.
+        value: String,
+        /// Why nothing can have it.
+        why: String,
+    },
     /// As many are in progress as may be.
     TooMany(usize),
     /// The heap cannot be profiled, and why.
@@ -284,11 +238,16 @@ impl fmt::Display for IncidentError {
             IncidentError::Cpu(share) => {
                 write!(f, "max_cpu is {share}; it must be above 0 and at most 1")
             }
+            IncidentError::Scope { key, value, why } => {
+                write!(f, "no {key} can be {value:?}: {}", escaped(why))
+            }
             IncidentError::TooMany(most) => write!(
                 f,
                 "{most} are in progress, which is the most; end one, or wait until one ends"
             ),
-            IncidentError::Heap(why) => write!(f, "the heap cannot be profiled: {why}"),
+            IncidentError::Heap(why) => {
+                write!(f, "the heap cannot be profiled: {}", escaped(why))
+            }
             IncidentError::NotRunning => {
                 f.write_str("telemetry was shut down, or built in the process that forked this one")
             }
@@ -306,47 +265,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_says_what_the_builder_says() {
-        let parsed: Incident =
-            "for=1.5min&target=shop&field.user=42&heap=4096&who=me&max_cpu=0.1&max_bytes=1 MiB"
-                .parse()
-                .unwrap();
-        let built = Incident::for_(Duration::from_secs(90))
-            .target("shop")
-            .field("user", "42")
-            .heap(4096)
-            .who("me")
-            .max_cpu(0.1)
-            .max_bytes(1 << 20);
-        assert_eq!(parsed, built);
-    }
-
-    #[test]
-    fn a_text_may_come_from_an_address() {
-        let text = "?for=60s&unit=GET%20/orders/%7Bid%7D&why=a%26b ";
-        let parsed: Incident = text.parse().unwrap();
-        let built = Incident::for_(Duration::from_secs(60)).unit("GET /orders/{id}");
-        assert_eq!(parsed, built.why("a&b"));
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_text_is_said() {
-        for (text, key) in [
-            ("", "for"),
-            ("unit=checkout", "for"),
-            ("for=soon", "for"),
-            ("for=60s&heap=lots", "heap"),
-            ("for=60s&max_cpu=all", "max_cpu"),
-            ("for=60s&colour=red", "colour"),
-            ("for=60s&field.=1", "field."),
-            ("for", "for"),
-            ("for=60s&for=5s", "for"),
-            ("for=60s&why=100%", "why"),
+    fn a_scope_that_no_unit_can_be_in_is_refused() {
+        for (text, key, mend) in [
+            ("for=60s&unit=", "unit", "it is empty"),
+            ("for=60s&unit=%20checkout", "unit", "blank"),
+            ("for=60s&target=", "target", "it is empty"),
+            ("for=60s&target=shop::*", "target", "write shop"),
+            ("for=60s&target=crate::cart", "target", "name of its crate"),
+            ("for=60s&target=shop,jobs", "target", "commas"),
+            ("for=60s&field.%20user=1", "field", "blank"),
         ] {
             let error = text.parse::<Incident>().unwrap_err();
-            let message = error.to_string();
-            assert!(message.contains(&format!("{key:?}")), "{text}: {message}");
+            assert!(
+                matches!(&error, IncidentError::Scope { key: wrong, .. } if wrong == key),
+                "{text}: {error:?}"
+            );
+            assert!(error.to_string().contains(mend), "{text}: {error}");
         }
+        let built = Incident::for_(Duration::from_secs(1)).unit("");
+        assert!(built.check(Duration::MAX).is_err());
     }
 
     #[test]
@@ -354,6 +291,10 @@ mod tests {
         let scope = Incident::for_(Duration::MAX).target("shop").scope;
         assert!(scope.has_kind("any", "shop") && scope.has_kind("any", "shop::cart"));
         assert!(!scope.has_kind("any", "shopping") && !scope.has_kind("any", "other"));
+        for (target, inside) in [("shop::", "shop::cart"), ("my-shop", "my_shop::cart")] {
+            let scope = Incident::for_(Duration::MAX).target(target).scope;
+            assert!(scope.has_kind("any", inside), "{target}");
+        }
         let scope = Incident::for_(Duration::MAX)
             .unit("pay")
             .target("shop")

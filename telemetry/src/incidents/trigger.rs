@@ -1,6 +1,9 @@
 //! Conditions on live figures that start an incident by themselves.
 
 use super::spec::Incident;
+use crate::budgets::Budgets;
+use crate::escape::escaped;
+use crate::names;
 use crate::snapshot::UnitSnapshot;
 use std::time::Duration;
 
@@ -13,7 +16,7 @@ use std::time::Duration;
 ///
 /// let (layer, telemetry) = Telemetry::builder()
 ///     .trigger(
-///         Trigger::live_bytes_grow(64 << 20).for_intervals(3),
+///         Trigger::p99_above("checkout", Duration::from_millis(200)).for_intervals(3),
 ///         Incident::for_(Duration::from_secs(60)),
 ///     )
 ///     .build()?;
@@ -35,7 +38,8 @@ enum Condition {
 }
 
 impl Trigger {
-    /// More than this share of the units of some kind are over one of the limits of its budget.
+    /// More than this share of the units of some kind are over one of the limits of its budget: from 0,
+    /// at which one unit is enough, to below 1. Needs [`Builder::budgets`](crate::Builder::budgets).
     pub fn over_budget(share: f64) -> Self {
         Self::new(Condition::OverBudget { share })
     }
@@ -46,7 +50,8 @@ impl Trigger {
         Self::new(Condition::P99 { unit, above: wall })
     }
 
-    /// The process holds at least so many bytes more than at the flush before.
+    /// The process holds at least so many bytes more than at the flush before. Needs the tracker as global
+    /// allocator.
     pub fn live_bytes_grow(bytes: u64) -> Self {
         Self::new(Condition::LiveBytes { growth: bytes })
     }
@@ -59,10 +64,47 @@ impl Trigger {
         }
     }
 
-    /// The condition must hold in so many flush intervals running. Default: 1.
+    /// The condition must hold in so many flush intervals running. Default: 1, which 0 means too.
     pub fn for_intervals(mut self, intervals: u32) -> Self {
         self.intervals = intervals.max(1);
         self
+    }
+
+    /// Why the condition can never hold, or holds without a reason.
+    pub(crate) fn check(&self, budgets: &Budgets) -> Result<(), String> {
+        match &self.condition {
+            Condition::OverBudget { share } if !(0.0..1.0).contains(share) => Err(format!(
+                "over_budget({share}): the share must be from 0 to below 1, like 0.05"
+            )),
+            Condition::OverBudget { .. } if budgets.units().next().is_none() => {
+                Err("over_budget: there are no budgets; give them to the builder".to_owned())
+            }
+            Condition::OverBudget { .. } => Ok(()),
+            Condition::P99 { unit, above } => {
+                names::check(unit).map_err(|why| format!("p99_above({unit:?}): {why}"))?;
+                match u64::try_from(above.as_nanos()) {
+                    Ok(_) => Ok(()),
+                    Err(_) => Err(format!("p99_above: no unit takes longer than {above:?}")),
+                }
+            }
+            Condition::LiveBytes { growth } if i64::try_from(*growth).is_err() => Err(format!(
+                "live_bytes_grow({growth}): no process holds so many bytes"
+            )),
+            Condition::LiveBytes { .. } if !alloc_tracker::is_installed() => Err(
+                "live_bytes_grow: live bytes are not tracked; build with the feature `track` and install \
+                 alloc_tracker::AllocTracker as the global allocator"
+                    .to_owned(),
+            ),
+            Condition::LiveBytes { .. } => Ok(()),
+        }
+    }
+
+    /// The unit that it is about, if it is about one.
+    pub(crate) fn unit(&self) -> Option<&str> {
+        match &self.condition {
+            Condition::P99 { unit, .. } => Some(unit),
+            Condition::OverBudget { .. } | Condition::LiveBytes { .. } => None,
+        }
     }
 
     /// How long the trigger does not fire again after it has. Default: 10 minutes.
@@ -123,7 +165,8 @@ impl Watch {
                     let mut budgets = unit.budgets.iter();
                     let (limit, figures) =
                         budgets.find(|(_, b)| b.of > 0 && b.over as f64 > share * b.of as f64)?;
-                    let (name, figures) = (&unit.unit, figures.describe());
+                    let (name, limit) = (escaped(&unit.unit), escaped(limit));
+                    let figures = figures.describe();
                     Some(format!("{name}: {limit} is over its budget: {figures}"))
                 });
                 match broken {
@@ -140,7 +183,10 @@ impl Watch {
                     return Look::Nothing;
                 };
                 match p99 > *above {
-                    true => Look::Yes(format!("{unit}: p99 of wall is {p99:?}, above {above:?}")),
+                    true => {
+                        let unit = escaped(unit);
+                        Look::Yes(format!("{unit}: p99 of wall is {p99:?}, above {above:?}"))
+                    }
                     false => Look::No,
                 }
             }

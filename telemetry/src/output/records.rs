@@ -5,6 +5,7 @@ use crate::calendar::timestamp;
 use crate::callsites::SiteId;
 use crate::core::{Broken, Core};
 use crate::details::Fields;
+use crate::escape::escaped;
 use crate::events::SuppressedSite;
 use crate::export::{
     BoundaryCost, BrokenBudget, EventRecord, ExemplarRecord, FindingRecord, Record,
@@ -92,8 +93,9 @@ impl Batch<'_> {
         let kind = self.core.kinds.get(broken.kind);
         let limit = &kind.limits()[broken.limit];
         let figures = BudgetSnapshot::of(limit, &broken.over);
-        let (unit, key) = (kind.name(), limit.key());
-        let message = format!("{unit}: {key} is over its budget: {}", figures.describe());
+        let unit = kind.name();
+        let (name, key) = (escaped(unit), limit.key());
+        let message = format!("{name}: {key} is over its budget: {}", figures.describe());
         let budget = BrokenBudget {
             metric: limit.metric.clone(),
             statistic: limit.name.to_owned(),
@@ -107,8 +109,8 @@ impl Batch<'_> {
         let kinds = self.core.kinds.all().filter(|(_, kind)| kind.is_known());
         let names: Vec<&str> = kinds.map(|(_, kind)| kind.name()).take(10).collect();
         let message = format!(
-            "there is a budget for the unit {unit:?}, and no unit of this name has been told apart so \
-             far; seen were {names:?}"
+            "there is a budget or a trigger for the unit {unit:?}, and no unit of this name has been told \
+             apart so far; seen were {names:?}"
         );
         self.finding("unknown_unit", (unit, ""), message, None, None)
     }

@@ -281,12 +281,10 @@ impl Writer {
         batch.records.push(record);
     }
 
-    /// Tells once of each unit that has a budget and never was seen, when others were.
+    /// Tells once of each unit that has a budget or a trigger and never was seen, when others were.
     fn unknown_units(&mut self, batch: &mut Batch<'_>) {
-        let core = batch.core;
-        let is_known = |name: &str| core.kinds.all().any(|(_, kind)| kind.name() == name);
-        for unit in core.kinds.budgets().units() {
-            if !is_known(unit) && self.unknown.insert(unit.to_owned()) {
+        for unit in batch.core.kinds.unseen() {
+            if self.unknown.insert(unit.to_owned()) {
                 let finding = batch.unknown_unit(unit);
                 self.write(batch, finding);
                 self.told.unknown.push(unit.to_owned());

@@ -87,6 +87,8 @@ impl Kind {
 pub(crate) struct Kinds {
     filter: UnitFilter,
     budgets: Budgets,
+    /// Units that triggers are about.
+    watched: Vec<String>,
     kinds: Box<[Kind]>,
     /// How many of `kinds` are taken, `other` included. Changes under `making`.
     len: AtomicU32,
@@ -102,10 +104,16 @@ const NOT_A_UNIT: u32 = 1;
 const FIRST_KIND: u32 = 2;
 
 impl Kinds {
-    pub(crate) fn new(filter: UnitFilter, budgets: Budgets, max: usize) -> Self {
+    pub(crate) fn new(
+        filter: UnitFilter,
+        budgets: Budgets,
+        watched: Vec<String>,
+        max: usize,
+    ) -> Self {
         Kinds {
             filter,
             budgets,
+            watched,
             kinds: (0..=max).map(Kind::numbered).collect(),
             len: AtomicU32::new(1),
             making: Lock::new(),
@@ -126,6 +134,21 @@ impl Kinds {
 
     pub(crate) fn budgets(&self) -> &Budgets {
         &self.budgets
+    }
+
+    /// Units that a budget or a trigger is about and that nobody saw, when others were seen: a name
+    /// that is wrong looks like this.
+    pub(crate) fn unseen(&self) -> Vec<&str> {
+        let seen = || self.all().filter(|(_, kind)| kind.is_known());
+        if seen().next().is_none() {
+            return Vec::new();
+        }
+        let watched = self.watched.iter().map(String::as_str);
+        let mut named: Vec<&str> = self.budgets.units().chain(watched).collect();
+        named.retain(|name| !seen().any(|(_, kind)| kind.name() == *name));
+        named.sort_unstable();
+        named.dedup();
+        named
     }
 
     pub(crate) fn get(&self, id: KindId) -> &Kind {

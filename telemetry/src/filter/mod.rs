@@ -1,8 +1,10 @@
 //! Which spans are units, which events are written, and which call sites the layer wants at all.
 
-use std::convert::Infallible;
-use std::error::Error;
-use std::fmt;
+mod parse;
+pub(crate) mod target;
+
+pub use parse::ParseFilterError;
+
 use std::str::FromStr;
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -10,15 +12,22 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 /// Chooses the spans that are units of work: the outermost span that it lets pass is the unit,
 /// spans inside it belong to it.
 ///
-/// The default lets every span at INFO or above pass. The syntax is a list of `target=level`,
-/// parted by commas; a target alone means all its levels, a level alone all targets.
+/// The default lets every span at INFO or above pass. The syntax is that of `tracing-subscriber`'s
+/// `EnvFilter` without spans and fields: a list of `target=level`, parted by commas; a target alone
+/// means all its levels, a level alone all targets. A target is a module with what is inside it, by
+/// the beginning of the name; the longest that fits counts. Blanks around a part are no part of it.
+///
+/// What is no name of a module as it is written counts as the one that is meant, too: `my-shop`
+/// is `my_shop` as well, and `shop.http` is `shop::http`. What no target could match is an error that
+/// says where it is and what to write; if a target really looks like that, give the filter as
+/// [`Targets`].
 ///
 /// ```
 /// use telemetry::UnitFilter;
 ///
 /// let filter: UnitFilter = "shop::http=info,shop::jobs=debug".parse()?;
-/// let error = "shop=loud".parse::<UnitFilter>().unwrap_err();
-/// assert!(error.to_string().contains("shop=loud"));
+/// let error = "info, shop::*=debug".parse::<UnitFilter>().unwrap_err();
+/// assert_eq!((error.column(), error.part()), (7, "shop::*=debug"));
 /// # Ok::<(), telemetry::ParseFilterError>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -69,7 +78,7 @@ macro_rules! filter {
             type Err = ParseFilterError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                parse(text).map(Self::from)
+                parse::parse(text).map(Self::from)
             }
         }
 
@@ -106,62 +115,10 @@ macro_rules! filter {
 filter!(UnitFilter);
 filter!(EventFilter);
 
-fn parse(text: &str) -> Result<Targets, ParseFilterError> {
-    if text.trim().is_empty() {
-        return Err(ParseFilterError::new(text, text, "it is empty"));
-    }
-    for part in text.split(',') {
-        if let Err(error) = part.trim().parse::<Targets>() {
-            return Err(ParseFilterError::new(text, part.trim(), error));
-        }
-        if part.trim().is_empty() || part.contains(['[', ']', '{', '}']) {
-            let why = "a part is `target=level`, `target` or `level`";
-            return Err(ParseFilterError::new(text, part.trim(), why));
-        }
-    }
-    text.parse()
-        .map_err(|error| ParseFilterError::new(text, text, error))
-}
-
-/// A filter that does not parse.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParseFilterError {
-    filter: String,
-    part: String,
-    why: String,
-}
-
-impl ParseFilterError {
-    fn new(filter: &str, part: &str, why: impl fmt::Display) -> Self {
-        ParseFilterError {
-            filter: filter.to_owned(),
-            part: part.to_owned(),
-            why: why.to_string(),
-        }
-    }
-
-    /// The part of the filter that is wrong.
-    pub fn part(&self) -> &str {
-        &self.part
-    }
-}
-
-impl fmt::Display for ParseFilterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ParseFilterError { filter, part, why } = self;
-        write!(
-            f,
-            "the filter {filter:?} does not parse at {part:?}: {why}; \
-             write for example \"shop::http=info,shop::jobs=debug\""
-        )
-    }
-}
-
-impl Error for ParseFilterError {}
-
-impl From<Infallible> for ParseFilterError {
-    fn from(never: Infallible) -> Self {
-        match never {}
+impl UnitFilter {
+    /// Whether none can pass.
+    pub(crate) fn is_off(&self) -> bool {
+        self.max_level() == LevelFilter::OFF
     }
 }
 
@@ -208,22 +165,4 @@ impl Interest {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wrong_filters_name_the_part_that_is_wrong() {
-        for (text, part) in [
-            ("", ""),
-            ("a=info,b=loud", "b=loud"),
-            ("a=info,,b", ""),
-            ("a[span]=info", "a[span]=info"),
-        ] {
-            let error = text.parse::<UnitFilter>().unwrap_err();
-            assert_eq!(error.part(), part, "{text:?}");
-            assert!(error.to_string().contains("shop::http=info"));
-        }
-        assert!("info".parse::<UnitFilter>().is_ok());
-        assert!("shop, jobs=trace".parse::<UnitFilter>().is_ok());
-    }
-}
+mod tests;

@@ -1,0 +1,34 @@
+//! Whether what is asked for can ever happen.
+
+use crate::budgets::Budgets;
+use crate::filter::UnitFilter;
+use crate::incidents::Trigger;
+use crate::system::Sampling;
+
+/// The units that triggers are about; or what can never happen, and why.
+pub(crate) fn check<'a>(
+    units: &UnitFilter,
+    budgets: &Budgets,
+    sampling: Sampling,
+    triggers: impl Iterator<Item = &'a Trigger>,
+) -> Result<Vec<String>, String> {
+    let mut watched = Vec::new();
+    for trigger in triggers {
+        trigger.check(budgets)?;
+        watched.extend(trigger.unit().map(str::to_owned));
+    }
+    if let Some(limit) = budgets.of_sample().filter(|_| sampling.is_off()) {
+        return Err(format!(
+            "{limit} is a figure of the system's sample, and system_sample is 0"
+        ));
+    }
+    let named = budgets.units().next();
+    if let Some(name) = named.or(watched.first().map(String::as_str))
+        && units.is_off()
+    {
+        return Err(format!(
+            "the filter of units lets none pass, and {name:?} has a budget or a trigger"
+        ));
+    }
+    Ok(watched)
+}

@@ -1,0 +1,209 @@
+use super::*;
+use proptest::prelude::*;
+use std::sync::LazyLock;
+use tracing::callsite::{Callsite, Identifier};
+use tracing::field::FieldSet;
+use tracing::metadata::Kind;
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+
+const LEVELS: [Level; 5] = [
+    Level::ERROR,
+    Level::WARN,
+    Level::INFO,
+    Level::DEBUG,
+    Level::TRACE,
+];
+
+struct Nowhere;
+
+impl Callsite for Nowhere {
+    fn set_interest(&self, _: tracing::subscriber::Interest) {}
+
+    fn metadata(&self) -> &Metadata<'_> {
+        unreachable!("nobody asks")
+    }
+}
+
+fn span(target: &'static str, level: Level) -> &'static Metadata<'static> {
+    static NOWHERE: Nowhere = Nowhere;
+    let fields = FieldSet::new(&[], Identifier(&NOWHERE));
+    let metadata = Metadata::new("s", target, level, None, None, None, fields, Kind::SPAN);
+    Box::leak(Box::new(metadata))
+}
+
+/// Whether a filter of this text lets such a span pass.
+fn passes(text: &str, target: &'static str, level: Level) -> bool {
+    let filter: UnitFilter = text.parse().unwrap();
+    filter.lets_pass(span(target, level))
+}
+
+#[test]
+fn what_the_writer_meant_is_what_counts() {
+    for (text, target, most) in [
+        ("warn, shop=debug", "shop::cart", Level::DEBUG),
+        ("warn, shop=debug", "jobs", Level::WARN),
+        (" warn ,\n\tshop = debug\n", "shop", Level::DEBUG),
+        ("off,my-crate=debug", "my_crate::db", Level::DEBUG),
+        ("off,my-crate=debug", "my-crate", Level::DEBUG),
+        ("off,my-crate=debug,my_crate=warn", "my_crate", Level::WARN),
+        ("off,my_crate=warn,my-crate=debug", "my_crate", Level::WARN),
+        ("off,shop.http=info", "shop::http::v1", Level::INFO),
+        ("off,shop.http=info", "shop.http", Level::INFO),
+        ("off,shop/http=info", "shop::http", Level::INFO),
+        ("off,shop:http=info", "shop::http", Level::INFO),
+        ("INFO,shop=TRACE", "shop", Level::TRACE),
+        ("2,shop=5", "jobs", Level::WARN),
+        ("info,shop", "shop", Level::TRACE),
+        ("shop=warn,shop=debug", "shop", Level::DEBUG),
+        ("debug,shop::cart=error", "shop::cart", Level::ERROR),
+        ("debug,shop::=error", "shop::cart", Level::ERROR),
+        ("debug,größe=error", "größe", Level::ERROR),
+    ] {
+        for level in LEVELS {
+            let passes = passes(text, target, level);
+            assert_eq!(passes, level <= most, "{text:?}: {target} at {level}");
+        }
+    }
+}
+
+#[test]
+fn what_nothing_could_match_is_refused_with_its_place_and_the_mend() {
+    for (text, column, part, mend) in [
+        ("", 1, "", "there is nothing"),
+        (" \t", 3, "", "there is nothing"),
+        ("info,", 6, "", "there is nothing"),
+        ("a=info,,b", 8, "", "there is nothing"),
+        ("a=info,b=loud", 8, "b=loud", "error, warn, info"),
+        ("a=info, b=warning", 9, "b=warning", "write b=warn"),
+        ("warning", 1, "warning", "write warn"),
+        ("all", 1, "all", "write trace, or all=trace"),
+        ("none", 1, "none", "write off"),
+        ("6", 1, "6", "0 (off) to 5 (trace)"),
+        ("info;warn", 1, "info;warn", "commas"),
+        ("info warn", 1, "info warn", "commas"),
+        ("a=info;b=warn", 1, "a=info;b=warn", "commas"),
+        ("a=info b=warn", 1, "a=info b=warn", "commas"),
+        ("info,shop::*=debug", 6, "shop::*=debug", "write shop"),
+        ("*=debug", 1, "*=debug", "leave it away"),
+        ("info,ä=*,b", 6, "ä=*", "write ä=trace"),
+        ("ä=info,[span]=debug", 8, "[span]=debug", "no brackets"),
+        ("a[span]=info", 1, "a[span]=info", "no brackets"),
+        ("a[{x=1,y=2}]=info", 1, "a[{x=1", "no brackets"),
+        ("shop=", 1, "shop=", "no level after"),
+        ("=debug", 1, "=debug", "a level alone"),
+        ("debug=shop", 1, "debug=shop", "write shop=debug"),
+        ("shop=debug=info", 1, "shop=debug=info", "commas"),
+        ("shop:debug", 1, "shop:debug", "write shop=debug"),
+        ("\"shop=debug\"", 1, "\"shop=debug\"", "quotes"),
+        ("::shop=debug", 1, "::shop=debug", "write shop"),
+        (
+            "crate::shop=debug",
+            1,
+            "crate::shop=debug",
+            "name of its crate",
+        ),
+        ("shop:::cart", 1, "shop:::cart", "between two"),
+        ("shop..cart=info", 1, "shop..cart=info", "between two"),
+        ("info,-hyper", 6, "-hyper", "write hyper=off"),
+        ("shop\0=debug", 1, "shop\0=debug", "commas"),
+    ] {
+        let error = text.parse::<UnitFilter>().unwrap_err();
+        let place = (error.column(), error.part());
+        assert_eq!(place, (column, part), "{text:?}: {error}");
+        let message = error.to_string();
+        assert!(message.contains(mend), "{text:?}: {message}");
+        assert!(message.contains(&format!("column {column}: ")), "{message}");
+        assert!(message.contains("shop::http=info"), "{message}");
+        assert!(!message.contains(char::is_control), "{message:?}");
+        assert_eq!(text.parse::<EventFilter>().unwrap_err(), error);
+    }
+}
+
+/// Targets that parts of random filters are about, or about a part of, or not.
+static TARGETS: LazyLock<Vec<&'static Metadata<'static>>> = LazyLock::new(|| {
+    let targets = [
+        "shop",
+        "shop::cart",
+        "shop::cart::v1",
+        "shopping",
+        "my_shop",
+        "hyper",
+        "",
+        "x1",
+        "h",
+    ];
+    let of = |target| LEVELS.map(|level| span(target, level));
+    targets.into_iter().flat_map(of).collect()
+});
+
+/// Filters that are mostly right.
+fn filters() -> impl Strategy<Value = String> {
+    let target = prop_oneof![
+        Just("shop"),
+        Just("shop::"),
+        Just("shop::cart"),
+        Just("shop::c"),
+        Just("my_shop"),
+        Just("s"),
+        Just("x1"),
+        Just("hyper"),
+        Just("info"),
+        Just("é"),
+        Just(":"),
+    ];
+    let level = prop_oneof![
+        Just("trace"),
+        Just("DEBUG"),
+        Just("Info"),
+        Just("warn"),
+        Just("error"),
+        Just("off"),
+        Just("0"),
+        Just("5"),
+        Just("6"),
+        Just("loud"),
+        Just(""),
+    ];
+    let part = prop_oneof![
+        4 => (target.clone(), level.clone()).prop_map(|(target, level)| format!("{target}={level}")),
+        1 => target.prop_map(str::to_owned),
+        1 => level.prop_map(str::to_owned),
+    ];
+    prop::collection::vec(part, 0..5).prop_map(|parts| parts.join(","))
+}
+
+proptest! {
+    #[test]
+    fn what_env_filter_takes_too_means_the_same(text in filters()) {
+        let (Ok(ours), Ok(theirs)) = (text.parse::<UnitFilter>(), EnvFilter::builder().parse(&text))
+        else {
+            return Ok(());
+        };
+        let theirs = tracing_subscriber::registry().with(theirs);
+        for &metadata in &*TARGETS {
+            let expected = tracing::Subscriber::enabled(&theirs, metadata);
+            prop_assert_eq!(ours.lets_pass(metadata), expected, "{:?}: {:?}", text, metadata);
+        }
+    }
+
+    #[test]
+    fn what_targets_take_too_means_the_same(text in filters()) {
+        let (Ok(ours), Ok(theirs)) = (text.parse::<EventFilter>(), text.parse::<Targets>()) else {
+            return Ok(());
+        };
+        for &metadata in &*TARGETS {
+            let expected = theirs.would_enable(metadata.target(), metadata.level());
+            prop_assert_eq!(ours.lets_pass(metadata), expected, "{:?}: {:?}", text, metadata);
+        }
+    }
+
+    #[test]
+    fn no_text_is_too_strange(text in "(\\PC|[\\s,;=:*\\[\\]{}\"-]|info|shop){0,20}") {
+        if let Err(error) = text.parse::<UnitFilter>() {
+            let from = text.chars().skip(error.column() - 1).collect::<String>();
+            prop_assert!(from.starts_with(error.part()), "{error}");
+            prop_assert!(!error.to_string().contains(char::is_control));
+        }
+    }
+}

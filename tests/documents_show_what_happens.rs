@@ -1,0 +1,319 @@
+//! Every command in README, in `docs` and at the head of an example is typed, and prints what the document
+//! shows: the same lines and columns, other figures.
+//!
+//! `cargo test` has built the examples: they are started as they are. With `EXPECT_RELEASE` set, as
+//! `.ci/run` has it, the commands are typed to the letter.
+#![cfg(all(unix, feature = "profile", feature = "signal"))]
+
+mod documents;
+
+use documents::{Document, Shown, documents, root, shape};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// What proves a command.
+enum Proof {
+    /// It is typed here, and ends by itself.
+    Typed,
+    /// It is typed here by a test of its own, which starts what it is about.
+    TestedHere,
+    /// `.ci/run` has it, in these words.
+    InCi(&'static str),
+    /// It is too long for every change; this file is what it runs.
+    Script(&'static str),
+}
+
+fn proof(command: &str) -> Proof {
+    match command {
+        // Where the sources of others lie elsewhere, there is nothing to read.
+        "cargo run --release --example ingest" if !registry().is_dir() => {
+            Proof::InCi("cargo run --release --example ingest")
+        }
+        "cargo run --release --example checkout"
+        | "cargo run --release --example incident"
+        | "cargo run --release --example ingest"
+        | "cargo run --release --example ingest -- docs/ examples/"
+        | "cargo run --release --example spawns" => Proof::Typed,
+        "cargo run --release --example checkout -- --serve --listen 127.0.0.1:8080"
+        | "kill -USR2 PID"
+        | "kill -USR2"
+        | "kill -USR2 $(pgrep incident)"
+        | "grep SigCgt /proc/PID/status"
+        | "go tool pprof"
+        | "go tool pprof -top FILE" => Proof::TestedHere,
+        command if command.starts_with("grep '\"type\":\"incident\"' costs.jsonl") => {
+            Proof::TestedHere
+        }
+        // This is it.
+        "cargo test" => Proof::InCi("step cargo test\n"),
+        "cargo run --release --example checkout --no-default-features" => {
+            Proof::InCi("cargo run --release --example checkout --no-default-features")
+        }
+        "cargo bench --bench span" => Proof::InCi("step cargo bench -- --smoke"),
+        "cargo build --release --manifest-path benches/peers/Cargo.toml" => {
+            Proof::InCi("step cargo build --release \"${peers[@]}\" --bins")
+        }
+        "cargo run" => Proof::InCi("step cargo run --release \"${peers[@]}\" --bin allocators"),
+        "bash .ci/record-benches" | "bash .ci/record-benches memory" => {
+            Proof::Script(".ci/record-benches")
+        }
+        command => panic!("{command:?} is in a document: say here what proves that it works"),
+    }
+}
+
+fn registry() -> PathBuf {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cargo")));
+    home.unwrap_or_default().join("registry/src")
+}
+
+/// The command as a program to start: to the letter, or the example that was built already.
+fn program(command: &str) -> Command {
+    let example = command.strip_prefix("cargo run --release --example ");
+    let mut program = match example.filter(|_| std::env::var_os("EXPECT_RELEASE").is_none()) {
+        None => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("exec {command}")]);
+            shell
+        }
+        Some(example) => {
+            let mut words = example.split(' ');
+            // target/<profile>/deps/<this test> -> target/<profile>/examples/<name>
+            let this = std::env::current_exe().unwrap();
+            let profile = this.ancestors().nth(2).unwrap();
+            let built = profile.join("examples").join(words.next().unwrap());
+            assert!(
+                built.exists(),
+                "{} is not built: run plain `cargo test`",
+                built.display()
+            );
+            let mut built = Command::new(built);
+            built.args(words.filter(|word| *word != "--"));
+            built
+        }
+    };
+    program.current_dir(root()).stdin(Stdio::null());
+    program
+}
+
+fn output(command: &mut Command) -> String {
+    let output = command.stderr(Stdio::inherit()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{command:?}:\n{text}");
+    text
+}
+
+#[test]
+fn every_command_works_and_prints_what_is_shown() {
+    let ci = std::fs::read_to_string(root().join(".ci/run")).unwrap();
+    let mut outputs = BTreeMap::new();
+    for document in documents() {
+        for typed in document.commands() {
+            let command = typed.command;
+            match proof(&command) {
+                Proof::Typed => {
+                    let output = outputs
+                        .entry(command.clone())
+                        .or_insert_with(|| output(&mut program(&command)));
+                    if let Some(shown) = &typed.shown {
+                        compare(&document, &command, shown, output);
+                    }
+                    continue;
+                }
+                Proof::TestedHere => {}
+                Proof::InCi(words) => assert!(ci.contains(words), ".ci/run has {words:?}"),
+                Proof::Script(file) => assert!(root().join(file).is_file(), "{file}"),
+            }
+            assert!(
+                typed.shown.is_none(),
+                "{command:?}: type it here, its output is shown"
+            );
+        }
+    }
+    // What documents show is looked at, wherever it stands.
+    assert!(outputs.len() >= 4, "{:?}", outputs.keys());
+}
+
+fn compare(document: &Document, command: &str, shown: &Shown, output: &str) {
+    let (expected, found) = (shape(&shown.lines), shape(output));
+    let same = match shown.all {
+        true => {
+            // Units are in the order of their wall time, which differs from run to run.
+            let sorted = |lines: &[String]| {
+                let mut lines = lines.to_vec();
+                lines.sort();
+                lines
+            };
+            sorted(&expected) == sorted(&found)
+        }
+        false => found.windows(expected.len()).any(|lines| lines == expected),
+    };
+    assert!(
+        same,
+        "{} shows of `{command}`:\n{}\nit prints:\n{output}\nthe shapes are {expected:#?}\n{found:#?}",
+        document.name, shown.lines
+    );
+}
+
+#[test]
+fn documents_have_their_commands_and_what_they_show() {
+    let documents = documents();
+    let readme = documents
+        .iter()
+        .find(|document| document.name == "README.md")
+        .unwrap();
+    let commands = readme.commands();
+    let shown = |command: &str| {
+        commands
+            .iter()
+            .any(|c| c.command == command && c.shown.is_some())
+    };
+    assert!(shown("cargo run --release --example checkout"));
+    assert!(shown("cargo run --release --example incident"));
+    assert!(commands.iter().any(|c| c.command == "cargo test"));
+}
+
+#[test]
+fn shapes_keep_names_zeros_and_lines() {
+    let shown = "GET /{id}    1,349  p99   1.32 ms  -   8.46 KiB\n\n----\n0 dropped, /tmp/a-1.json";
+    let shapes = ["GET /{id} N p99 N N N", "", "---", "0 dropped, FILE"];
+    assert_eq!(shape(shown), shapes);
+    assert_ne!(shape("kept 0 requests"), shape("kept 572 requests"));
+}
+
+/// A running example that is ended when this is dropped, and the lines that it prints.
+struct Running {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Running { child, lines }
+    }
+
+    /// The next line that has these words in it.
+    fn line(&mut self, words: &str) -> String {
+        let mut line = String::new();
+        while self.lines.read_line(&mut line).unwrap() > 0 && !line.contains(words) {
+            line.clear();
+        }
+        assert!(line.contains(words), "{words:?} is not printed");
+        line
+    }
+
+    fn type_about_it(&self, command: &str) -> String {
+        let command = command.replace("PID", &self.child.id().to_string());
+        output(&mut program(&command))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn checkout_listens_where_it_is_told_to() {
+    let command = "cargo run --release --example checkout -- --serve --listen 127.0.0.1:8080";
+    // The port may be somebody's.
+    let mut service = Running::start(&mut program(&command.replace(":8080", ":0")));
+    assert!(service.line("listens on").contains("http://127.0.0.1:"));
+    service.type_about_it("kill -TERM PID");
+    service.line("records are in");
+    assert!(service.child.wait().unwrap().success());
+}
+
+/// `docs/on-call.md` from the beginning to the end.
+#[test]
+fn a_person_on_call_gets_what_the_document_says() {
+    let on_call = documents()
+        .into_iter()
+        .find(|document| document.name == "docs/on-call.md")
+        .unwrap();
+    let commands: Vec<String> = on_call.commands().into_iter().map(|c| c.command).collect();
+    let scratch = tempfile::tempdir().unwrap();
+    let costs = scratch.path().join("costs.jsonl");
+    let command = format!(
+        "cargo run --release --example incident -- --flush-every 60000 --incident 1000 --directory {} --json {}",
+        scratch.path().display(),
+        costs.display()
+    );
+    let mut service = Running::start(&mut program(&command));
+    service.line("under load");
+    // It listens: of the last three digits the first has the bit 8.
+    assert!(commands.iter().any(|c| c == "grep SigCgt /proc/PID/status"));
+    let signals = service.type_about_it("grep SigCgt /proc/PID/status");
+    let digit = signals.trim().chars().rev().nth(2).unwrap();
+    assert!(digit.to_digit(16).unwrap() & 8 != 0, "{signals}");
+    std::thread::sleep(Duration::from_millis(500)); // some load, of which a profile has something to say
+    assert!(commands.iter().any(|c| c == "kill -USR2 PID"));
+    service.type_about_it("kill -USR2 PID");
+    service.line("begins, by signal: a person asked for it");
+    let mut rest = String::new();
+    service.lines.read_to_string(&mut rest).unwrap();
+    assert!(service.child.wait().unwrap().success(), "{rest}");
+    let kept: u64 = rest
+        .split("and kept ")
+        .nth(1)
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(kept > 0, "{rest}");
+
+    if has("jq") {
+        let grep = commands
+            .iter()
+            .find(|c| c.starts_with("grep '\"type\""))
+            .unwrap();
+        // All that a shell makes of it, where the file is.
+        let mut shell = Command::new("sh");
+        let found = output(shell.args(["-c", grep]).current_dir(scratch.path()));
+        let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+        assert_eq!(found["error"], serde_json::Value::Null, "{found}");
+        assert_eq!(found["files"].as_array().unwrap().len(), 3, "{found}");
+        let unit = &found["grew"][0]["unit"];
+        assert_eq!(unit, "GET /recommendations/{customer}", "{found}");
+    }
+    if has("go") {
+        let profile = file_that_ends(scratch.path(), ".heap.pb.gz");
+        assert!(commands.iter().any(|c| c == "go tool pprof -top FILE"));
+        let mut go = Command::new("go");
+        let top = output(go.args(["tool", "pprof", "-top"]).arg(profile));
+        assert!(top.contains("flat%"), "{top}");
+    }
+    file_that_ends(scratch.path(), ".growth.svg");
+    file_that_ends(scratch.path(), ".growth.json");
+}
+
+fn has(program: &str) -> bool {
+    let found = Command::new("sh")
+        .args(["-c", &format!("command -v {program}")])
+        .output();
+    let has = found.unwrap().status.success();
+    assert!(
+        has || std::env::var_os("EXPECT_PPROF").is_none(),
+        "{program} is missing"
+    );
+    has
+}
+
+fn file_that_ends(directory: &Path, with: &str) -> PathBuf {
+    let files = directory
+        .read_dir()
+        .unwrap()
+        .flatten()
+        .map(|file| file.path());
+    let mut files = files.filter(|path| path.to_string_lossy().ends_with(with));
+    files.next().unwrap_or_else(|| panic!("no file {with}"))
+}
