@@ -52,6 +52,7 @@ mod allocator;
 mod budget;
 mod call_site;
 mod enforce;
+mod escape;
 mod future;
 mod scope;
 mod sizes;

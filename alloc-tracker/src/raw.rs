@@ -4,6 +4,8 @@
 //! Wrong use (a reference given back twice, a segment closed on another thread) gives wrong
 //! figures, never undefined behaviour: the memory of a unit is only ever reused for units.
 
+pub use crate::escape::escaped;
+
 use crate::engine;
 use crate::{Unit, Usage};
 
