@@ -56,6 +56,8 @@ mod escape;
 mod future;
 mod scope;
 mod sizes;
+#[cfg(feature = "track")]
+mod symbols;
 mod unit;
 mod usage;
 

@@ -4,12 +4,17 @@ use super::super::block_table::{Table, Words};
 use super::super::published::may_be_placed;
 use super::place::Place;
 use std::sync::atomic::{
-    AtomicU64, AtomicUsize,
+    AtomicU16, AtomicU64, AtomicUsize,
     Ordering::{Relaxed, SeqCst},
 };
 
 /// The live samples.
 static LIVE: Table = Table::new();
+/// How many live samples begin in pages whose numbers have the same hash.
+///
+/// PERF: the memory of a sample that is freed goes to the next who asks for as much, so a loop may free a
+/// block that begins at a page at each turn. One load tells that it is no sample.
+static BEGUN: [AtomicU16; 1 << 15] = [const { AtomicU16::new(0) }; 1 << 15];
 static LIVE_NUMBER: AtomicUsize = AtomicUsize::new(0);
 static LIVE_LIMIT: AtomicUsize = AtomicUsize::new(0);
 static FREED_ELSEWHERE: AtomicU64 = AtomicU64::new(0);
@@ -96,10 +101,12 @@ pub(crate) fn for_each_live(mut each: impl FnMut(Held)) {
 /// What the table has of a block of this size, which it then has no more.
 #[inline]
 pub(super) fn take(block: *mut u8, size: usize) -> Option<Held> {
-    if !may_be_placed(block.addr()) {
+    // Relaxed: whoever frees a block knows of it by who allocated it, and so of what that thread did.
+    if !may_be_placed(block.addr()) || begun(block).load(Relaxed) == 0 {
         return None;
     }
     let held = Held::of(LIVE.remove(block.addr())?);
+    begun(block).fetch_sub(1, Relaxed);
     if !held.may_be(size) {
         forget_stale();
         return None;
@@ -150,13 +157,26 @@ pub(super) fn extent() -> (u64, u64) {
 }
 
 pub(super) fn set_limit(limit: usize) {
-    LIVE_LIMIT.store(limit, Relaxed);
+    /// Far below what an element of [`BEGUN`] can count on the average.
+    const MOST: usize = 1 << 24;
+    LIVE_LIMIT.store(limit.min(MOST), Relaxed);
 }
 
 /// False: there is no memory for it.
 pub(super) fn insert(block: *mut u8, held: Held) -> bool {
-    if LIVE.remove(block.addr()).is_some() {
+    if begun(block).load(Relaxed) > 0 && LIVE.remove(block.addr()).is_some() {
+        begun(block).fetch_sub(1, Relaxed);
         forget_stale();
     }
-    LIVE.insert(block.addr(), held.words())
+    let inserted = LIVE.insert(block.addr(), held.words());
+    if inserted {
+        begun(block).fetch_add(1, Relaxed);
+    }
+    inserted
+}
+
+#[inline]
+fn begun(block: *mut u8) -> &'static AtomicU16 {
+    let hash = (block.addr() as u64 >> 12).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    &BEGUN[(hash >> 49) as usize]
 }
