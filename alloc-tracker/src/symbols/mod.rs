@@ -133,6 +133,7 @@ impl Symbols {
                 .and_then(|place| place.functions.last());
             landmarks.learn(function, library);
         }
+        landmarks.prefer_full_paths();
         // Most functions share their file with others.
         let mut by_source: HashMap<*const Source, Whose> = HashMap::new();
         for function in places.values_mut().flat_map(|place| &mut place.functions) {

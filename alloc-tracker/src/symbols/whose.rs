@@ -5,6 +5,7 @@
 //! of theirs. So it holds for whoever has built the compiler, and wherever paths were mapped to.
 
 use super::{Function, Source};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
@@ -102,7 +103,6 @@ impl Landmarks {
     /// Learns from the debug information of a known function.
     pub(super) fn learn(&mut self, function: Option<&Function>, library: Library) {
         if let Some(source) = function.and_then(|function| function.source.as_deref()) {
-            self.add(&source.given, library);
             self.add(&source.full, library);
         }
     }
@@ -147,6 +147,16 @@ impl Landmarks {
         }
     }
 
+    /// A compiler that is told relative paths says so wherever it runs: `src/lib.rs` is then no folder of
+    /// this crate's, if debug information has told a better one.
+    pub(super) fn prefer_full_paths(&mut self) {
+        for folders in [&mut self.standard, &mut self.own] {
+            if folders.iter().any(|folder| folder.is_absolute()) {
+                folders.retain(|folder| folder.is_absolute());
+            }
+        }
+    }
+
     /// Better than by the name: a person may implement a trait for `Vec`.
     pub(super) fn whose_source(&self, source: &Source) -> Whose {
         let lies_in = |folders: &[PathBuf]| folders.iter().any(|f| folder_has(f, source));
@@ -187,7 +197,10 @@ impl Landmarks {
 }
 
 fn folder_has(folder: &Path, source: &Source) -> bool {
-    source.given.starts_with(folder) || source.full.starts_with(folder)
+    match folder.is_absolute() {
+        true => source.full.starts_with(folder),
+        false => source.given.starts_with(folder),
+    }
 }
 
 /// By the name alone, where there is nothing else. The names of crates are those that types of theirs have.
@@ -260,31 +273,31 @@ fn file_of_core() -> &'static str {
 
 /// The same of the package in it that its hash maps are made of.
 fn file_of_hashbrown() -> Option<&'static str> {
-    use std::cell::Cell;
-    thread_local! {
-        static FILE: Cell<Option<&'static str>> = const { Cell::new(None) };
-    }
-    #[derive(Hash)]
-    struct Key;
-    impl Eq for Key {}
-    impl PartialEq for Key {
+    struct Nothing<'a>(&'a Cell<Option<&'static str>>);
+
+    impl Iterator for Nothing<'_> {
+        type Item = (u8, ());
+
+        fn next(&mut self) -> Option<Self::Item> {
+            None
+        }
+
         #[track_caller]
-        fn eq(&self, _: &Key) -> bool {
-            FILE.set(Some(caller()));
-            true
+        fn size_hint(&self) -> (usize, Option<usize>) {
+            self.0.set(Some(caller()));
+            (0, None)
         }
     }
-    let map = HashMap::from([(Key, ())]);
-    map.contains_key(&Key);
+
+    let file = Cell::new(None);
+    HashMap::new().extend(Nothing(&file));
     // Something else may stand between.
-    FILE.take().filter(|file| file.contains("hashbrown"))
+    file.get().filter(|file| file.contains("hashbrown"))
 }
 
 /// The file of a dependency that calls ours.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 fn file_of_dependency() -> Option<&'static str> {
-    use std::cell::Cell;
-
     #[derive(Clone, Copy)]
     struct Asked<'a>(&'a Cell<Option<&'static str>>);
 
