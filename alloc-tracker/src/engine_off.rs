@@ -97,7 +97,11 @@ pub(crate) fn close_for_unit(_segment: UnitSegment) {}
 
 pub(crate) fn abandon_for_unit(_segment: UnitSegment) {}
 
-pub(crate) fn be_no_sample() {}
+pub(crate) fn be_a_tools_own() {}
+
+pub(crate) fn tools_usage() -> Usage {
+    Usage::untracked()
+}
 
 pub(crate) fn unit_name(_name: &'static str) -> u32 {
     0
@@ -212,9 +216,6 @@ impl Sites {
     pub(crate) fn are_estimates(&self) -> bool {
         false
     }
-
-    #[inline(always)]
-    pub(crate) fn for_each_stack(&self, _each: impl FnMut(&[usize], u64, u64)) {}
 }
 
 impl ActiveSites {

@@ -52,10 +52,13 @@ mod allocator;
 mod budget;
 mod call_site;
 mod enforce;
+mod escape;
 mod fork;
 mod future;
 mod scope;
 mod sizes;
+#[cfg(feature = "track")]
+mod symbols;
 mod unit;
 mod usage;
 

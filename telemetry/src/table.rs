@@ -1,8 +1,8 @@
 //! A snapshot as a table: three lines for each kind of unit, its p50, p99 and maximum.
 
-use crate::escape::escaped;
 use crate::human;
 use crate::snapshot::{Distribution, InProgress, Snapshot, UnitSnapshot};
+use alloc_tracker::raw::escaped;
 use std::collections::BTreeSet;
 use std::fmt;
 

@@ -61,10 +61,14 @@ pub(crate) use work::{UnitSegment, abandon_for_unit, close_for_unit};
 use std::alloc::Layout;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-/// See [`crate::raw::be_no_sample`].
-pub(crate) fn be_no_sample() {
-    #[cfg(feature = "profile")]
-    std::mem::forget(profile::Busy::start());
+/// See [`crate::raw::be_a_tools_own`].
+pub(crate) fn be_a_tools_own() {
+    sites::suspend();
+}
+
+/// See [`crate::raw::tools_usage`].
+pub(crate) fn tools_usage() -> crate::Usage {
+    sites::tools_counts().usage(0, true)
 }
 
 /// The number that a name of units has in heap profiles.
