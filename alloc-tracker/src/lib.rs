@@ -68,7 +68,8 @@ pub use allocator::AllocTracker;
 pub use budget::{Budget, BudgetExceeded, Excess, Metric};
 pub use call_site::CallSite;
 #[doc(hidden)]
-pub use enforce::{BudgetGuard, run_future};
+pub use enforce::parts as __budget;
+pub use enforce::{BudgetReport, Outside};
 pub use future::{InUnit, WithUnit, in_current_unit};
 pub use scope::{Scope, excluded, measure};
 pub use sizes::{SizeClass, SizeHistogram, SizeRecording};
