@@ -112,6 +112,11 @@ fn macro_that_awaits(before: &[TokenTree], arguments: &Group) -> Option<usize> {
         "join" | "try_join" | "select_biased" => true,
         // Of crossbeam there is one that does not await: `recv(r) -> message => ..`.
         "select" => assigns(arguments.stream()),
+        // A budget in the budget, of a future of its own.
+        "assert_budget" | "assert_no_alloc" => {
+            let mut arguments = arguments.stream().into_iter();
+            arguments.any(|token| is_word(&token, "async"))
+        }
         _ => false,
     };
     if !is_punct(not, '!') || !awaits {

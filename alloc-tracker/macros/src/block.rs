@@ -48,20 +48,21 @@ pub(crate) fn with_budget(input: TokenStream) -> Result<TokenStream, Error> {
         [TokenTree::Group(block)] if block.delimiter() == Delimiter::Brace => block.stream(),
         tokens => tokens.iter().cloned().collect(),
     };
+    let leaves = ends_elsewhere(work.clone());
     let work = braces(braces(work, place), place);
-    let code = if awaits {
-        "{
-            use #krate::__budget::InBudget as _;
-            let guard = #krate::__budget::TaskGuard::enter(#budget);
-            guard.value(#work)
-        }"
+    let guard = if awaits {
+        "use #krate::__budget::InBudget as _;
+         let guard = #krate::__budget::TaskGuard::enter(#budget);"
     } else {
-        "{
-            let guard = #krate::__budget::ThreadGuard::enter(#budget);
-            guard.value(#work)
-        }"
+        "let guard = #krate::__budget::ThreadGuard::enter(#budget);"
     };
-    Ok(fill(code, &holes(work)))
+    let code = if leaves {
+        // Nothing comes after it: the guard checks as it is dropped.
+        format!("{{ {guard} let _ = &guard; #work }}")
+    } else {
+        format!("{{ {guard} guard.value(#work) }}")
+    };
+    Ok(fill(&code, &holes(work)))
 }
 
 fn wrong() -> Error {
@@ -79,4 +80,22 @@ fn is_async_block(work: &[TokenTree]) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether the last statement is one after which nothing runs.
+fn ends_elsewhere(work: TokenStream) -> bool {
+    let mut work = flat(work);
+    work.pop_if(|last| is_punct(last, ';'));
+    let ends = |token: &TokenTree| is_punct(token, ';') || is_group(token, Delimiter::Brace);
+    let leaves = |at: usize| {
+        let is_macro = work.get(at + 1).is_some_and(|token| is_punct(token, '!'));
+        match work[at].to_string().as_str() {
+            "return" | "break" | "continue" => true,
+            "panic" | "todo" | "unimplemented" | "unreachable" => is_macro,
+            _ => false,
+        }
+    };
+    let last = work.iter().rposition(|token| is_punct(token, ';'));
+    (last.map_or(0, |at| at + 1)..work.len())
+        .any(|at| leaves(at) && (at == 0 || ends(&work[at - 1])))
 }

@@ -46,10 +46,12 @@ impl Limits {
             tokens.next();
             let equals = |token: &TokenTree| is_punct(token, '=');
             if is_word(&token, "crate") {
-                if tokens.next_if(equals).is_none() {
+                let given = tokens.next_if(equals).is_some();
+                let path: TokenStream = up_to_comma(&mut tokens).into_iter().collect();
+                if !given || path.is_empty() {
                     return Err(Error::new(token.span(), "expected `crate = path`"));
                 }
-                limits.krate = Some(up_to_comma(&mut tokens).into_iter().collect());
+                limits.krate = Some(path);
                 continue;
             }
             let key = key(token)?;

@@ -79,15 +79,17 @@ impl Work {
     fn end(&mut self) -> Option<BudgetReport> {
         self.suspend();
         let report = self.task.end()?;
-        assert!(
-            !self.has_strayed,
-            "alloc_tracker: a budget cannot be checked: its work went to another thread in an await \
-             that a macro hides; write the work as a future of its own: \
-             assert_budget!(.., async {{ .. }})"
-        );
+        if self.has_strayed {
+            panic!("{STRAYED}");
+        }
         Some(report)
     }
 }
+
+/// Rather than a budget that is not checked.
+const STRAYED: &str = "alloc_tracker: a budget cannot be checked: its work went to another thread in an \
+                       await that a macro hides; write the work as a future of its own: \
+                       assert_budget!(.., async { .. })";
 
 impl Drop for TaskGuard {
     fn drop(&mut self) {

@@ -42,7 +42,7 @@ pub struct Value;
 /// What a budget sees to the end.
 #[diagnostic::on_unimplemented(
     message = "a budget cannot follow a future whose type has a name: only making it would be measured",
-    label = "a `{Self}` runs after the function has returned",
+    label = "this runs after the function has returned",
     note = "write an `async fn`, `-> impl Future<Output = ..>` or \
             `-> Pin<Box<dyn Future<Output = ..>>>`, which are measured to the future's end",
     note = "if making it is meant: take the attribute away, and in the body put what makes it into a \
