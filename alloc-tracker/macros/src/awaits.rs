@@ -126,7 +126,7 @@ fn macro_that_awaits(before: &[TokenTree], arguments: &Group) -> Option<usize> {
     let mut len = 1;
     // `a::b::name`: names and pairs of colons in turn.
     while let Some([.., name, first, second]) = path.get(..path.len() - len)
-        && [name, first, second].iter().all(|token| is_path(token))
+        && [name, first, second].iter().all(is_path)
         && is_punct(first, ':')
         && is_punct(second, ':')
         && !is_punct(name, ':')

@@ -84,14 +84,18 @@ fn refuse_what_makes_more_than_the_body(
     signature: &[TokenTree],
     body: &[TokenTree],
 ) -> Result<(), Error> {
-    // Where the keyword comes from: from the attribute's own text, if an attribute wrote it.
-    let keyword = signature[0].span();
-    let writer = keyword.source_text().unwrap_or_default();
+    // What the keyword was written by: where an attribute made the function, the attribute.
+    let keyword = signature[0].span().source_text();
+    let made_by = match &keyword {
+        Some(text) if text.starts_with('#') => text,
+        Some(_) => "",
+        None => "#",
+    };
     let contains_itself = body
         .windows(2)
         .take(4)
         .any(|pair| is_word(&pair[0], "fn") && pair[1].to_string() == signature[1].to_string());
-    if writer.starts_with('#') && writer.contains("rstest") || contains_itself {
+    if made_by.contains("rstest") || !made_by.is_empty() && contains_itself {
         let message = "`#[rstest]` has its fixtures made in this function, which would be counted: \
                        write the budget above `#[rstest]`";
         return Err(Error::new(Span::call_site(), message));

@@ -19,24 +19,30 @@
 /// ```
 ///
 /// What counts is what this thread does in the block. Work that it hands to other threads counts
-/// where it is measured by a [`Unit`](crate::Unit), not here. Leaving the block early, with
-/// `return`, `?` or `break`, ends and checks it all the same. What a program sets up once, at its
-/// first use (a thread-local, a lazy static, a channel's first wait), counts too: do the work once
-/// before.
+/// where it is measured by a [`Unit`](crate::Unit), not here; of what nobody measures the message of a
+/// broken budget says how much it was, and the [`BudgetReport`](crate::BudgetReport) of one that holds.
+/// With `process` before the limits, what all threads do counts: for tests that run alone, as by
+/// `cargo nextest`. Leaving the block early, with `return`, `?` or `break`, ends and checks it all the
+/// same. What a program sets up once, at its first use (a thread-local, a lazy static, a channel's
+/// first wait), counts too: do the work once before.
 ///
-/// In an `async fn` the block may await. It then counts all that its thread does meanwhile, and
-/// the future cannot be sent to another thread. Written as `async { .. }`, the block is a future
-/// of its own: only its own polls count, on whatever threads they happen, and what it spawns with
-/// [`in_current_unit`](crate::InUnit::in_current_unit), which then works for the budget and not for
-/// a unit around it. If it is cancelled, it is not checked.
+/// In async code the block may await. Then it is the task's work that counts, on whatever threads it
+/// is polled: not what they do between the polls, and what it spawns with
+/// [`in_current_unit`](crate::InUnit::in_current_unit). The same goes for the awaits in `join!`,
+/// `try_join!` and `select!`. One that another macro hides is not seen: the budget then counts the
+/// thread; written as `async { .. }`, a future of its own, the block is measured whatever is in it. A
+/// block that is cancelled is held to what it did until then. A future that is not awaited cannot be
+/// the block's value.
 ///
 /// ```
 /// # #[global_allocator]
 /// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
 /// # use alloc_tracker::assert_budget;
-/// # async fn fetch() -> u32 { 7 }
-/// async fn handler() -> u32 {
-///     assert_budget!(allocs <= 3, live_bytes <= 0, async { fetch().await })
+/// # async fn fetch() -> Option<u32> { Some(7) }
+/// async fn handler() -> Option<u32> {
+///     let n = assert_budget!(allocs <= 3, live_bytes <= 0, { fetch().await? + 1 });
+///     assert_budget!(allocs <= 3, async { fetch().await });
+///     Some(n)
 /// }
 /// # drop(handler());
 /// ```

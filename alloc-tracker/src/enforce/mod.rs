@@ -19,6 +19,7 @@ mod verdict;
 pub(crate) use verdict::say_outside;
 pub use verdict::{BudgetReport, Outside};
 
+use self::returned::IsNoFuture;
 use crate::Budget;
 use std::future::Future;
 
@@ -35,13 +36,14 @@ pub mod parts {
 }
 
 impl Budget {
-    /// Runs `work` on this thread and returns its value if it kept within the budget.
+    /// Runs `work` on this thread and returns its value if it kept within the budget. The value must
+    /// not be a future, whose cost is yet to come.
     ///
     /// # Panics
     ///
     /// After `work` has ended, if a limit is broken or the tracker is not installed.
     #[track_caller]
-    pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub fn run<T: IsNoFuture<Proof>, Proof>(&self, work: impl FnOnce() -> T) -> T {
         let (value, report) = self.report(work);
         report.or_panic();
         value
@@ -71,14 +73,24 @@ impl Budget {
     /// # Panics
     ///
     /// Only if `work` does.
-    pub fn report<T>(&self, work: impl FnOnce() -> T) -> (T, BudgetReport) {
+    pub fn report<T: IsNoFuture<Proof>, Proof>(
+        &self,
+        work: impl FnOnce() -> T,
+    ) -> (T, BudgetReport) {
         let guard = thread::ThreadGuard::enter(*self, false);
         let value = work();
         (value, guard.finish())
     }
 
     /// The same for a future, of which its own polls count, on whatever threads they happen.
-    pub async fn report_future<F: Future>(&self, future: F) -> (F::Output, BudgetReport) {
+    ///
+    /// # Panics
+    ///
+    /// Only if the future does.
+    pub async fn report_future<F, Proof>(&self, future: F) -> (F::Output, BudgetReport)
+    where
+        F: Future<Output: IsNoFuture<Proof>>,
+    {
         task::reported(*self, false, future).await
     }
 }

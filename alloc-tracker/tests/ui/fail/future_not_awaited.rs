@@ -12,4 +12,8 @@ async fn test() {
     drop(assert_budget!(allocs <= 0, { (work().await, work()).1 }));
 }
 
+fn run() {
+    drop(alloc_tracker::Budget::new().allocs(0).run(|| work()));
+}
+
 fn main() {}
