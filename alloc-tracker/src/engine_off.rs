@@ -225,6 +225,34 @@ impl ActiveSites {
     }
 }
 
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Here;
+
+impl Here {
+    #[inline(always)]
+    pub(crate) fn now() -> Self {
+        Here
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Meanwhile;
+
+impl Meanwhile {
+    #[inline(always)]
+    pub(crate) fn start() -> Self {
+        Meanwhile
+    }
+
+    #[inline(always)]
+    pub(crate) fn add(&mut self, _start: Here) {}
+
+    #[inline(always)]
+    pub(crate) fn end(self) -> (u64, u64) {
+        (0, 0)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct SizeRecorder;
 
