@@ -1,6 +1,7 @@
 //! Budgets: limits on a measurement, and what is said of a broken one.
 
 use crate::call_site::CallSite;
+use crate::enforce::{Outside, say_outside};
 use crate::{Retained, Usage, engine};
 use std::fmt;
 
@@ -196,9 +197,11 @@ impl Budget {
             excesses,
             sites: Vec::new(),
             elsewhere: (0, 0),
+            outside: Outside::default(),
             estimated: false,
         };
-        if !usage.is_tracked() {
+        // Zeros that nobody counted may come from `Usage::default()`, too.
+        if !usage.is_tracked() || !engine::is_installed() {
             return Err(exceeded(Vec::new()));
         }
         let excesses: Vec<Excess> = Metric::ALL
@@ -251,6 +254,8 @@ pub struct BudgetExceeded {
     /// Allocations and bytes that were counted, and not seen at any call site: in work that was
     /// handed to other threads, or left out where there were too many to look at each.
     pub(crate) elsewhere: (u64, u64),
+    /// What was allocated meanwhile and not counted.
+    pub(crate) outside: Outside,
     /// The figures of call sites are estimates.
     pub(crate) estimated: bool,
 }
@@ -290,11 +295,12 @@ impl fmt::Display for BudgetExceeded {
             )?;
         }
         for site in self.sites.iter().take(SHOWN_SITES) {
-            write!(f, "\n  at {site}")?;
+            write!(f, "\n  at {}", Printable(site))?;
         }
         if let Some(more @ 1..) = self.sites.len().checked_sub(SHOWN_SITES) {
             write!(f, "\n  and {more} more")?;
         }
+        say_outside(self.outside, f)?;
         if let (allocs @ 1.., bytes) = self.elsewhere {
             let s = if allocs == 1 { "" } else { "s" };
             write!(f, "\n  elsewhere: {allocs} alloc{s}, {bytes} B")?;
@@ -306,6 +312,33 @@ impl fmt::Display for BudgetExceeded {
         }
         Ok(())
     }
+}
+
+/// Without what a terminal would obey: names and paths are other people's.
+struct Printable<T>(T);
+
+impl<T: fmt::Display> fmt::Display for Printable<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write;
+        write!(Escaping(f), "{}", self.0)
+    }
+}
+
+struct Escaping<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| match c {
+            c if is_obeyed(c) => write!(self.0, "{}", c.escape_default()),
+            c => self.0.write_char(c),
+        })
+    }
+}
+
+/// Control characters, and those that turn the direction of what follows.
+fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Call sites in the message of a broken budget.

@@ -97,7 +97,11 @@ pub(crate) fn close_for_unit(_segment: UnitSegment) {}
 
 pub(crate) fn abandon_for_unit(_segment: UnitSegment) {}
 
-pub(crate) fn be_no_sample() {}
+pub(crate) fn be_a_tools_own() {}
+
+pub(crate) fn tools_usage() -> Usage {
+    Usage::untracked()
+}
 
 pub(crate) fn unit_name(_name: &'static str) -> u32 {
     0
@@ -212,15 +216,40 @@ impl Sites {
     pub(crate) fn are_estimates(&self) -> bool {
         false
     }
-
-    #[inline(always)]
-    pub(crate) fn for_each_stack(&self, _each: impl FnMut(&[usize], u64, u64)) {}
 }
 
 impl ActiveSites {
     #[inline(always)]
     pub(crate) fn stop(self) -> Sites {
         Sites
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Here;
+
+impl Here {
+    #[inline(always)]
+    pub(crate) fn now() -> Self {
+        Here
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Meanwhile;
+
+impl Meanwhile {
+    #[inline(always)]
+    pub(crate) fn start() -> Self {
+        Meanwhile
+    }
+
+    #[inline(always)]
+    pub(crate) fn add(&mut self, _start: Here) {}
+
+    #[inline(always)]
+    pub(crate) fn end(self) -> (u64, u64) {
+        (0, 0)
     }
 }
 

@@ -52,10 +52,13 @@ mod allocator;
 mod budget;
 mod call_site;
 mod enforce;
+mod escape;
 mod fork;
 mod future;
 mod scope;
 mod sizes;
+#[cfg(feature = "track")]
+mod symbols;
 mod unit;
 mod usage;
 
@@ -69,7 +72,8 @@ pub use allocator::AllocTracker;
 pub use budget::{Budget, BudgetExceeded, Excess, Metric};
 pub use call_site::CallSite;
 #[doc(hidden)]
-pub use enforce::{BudgetGuard, run_future};
+pub use enforce::parts as __budget;
+pub use enforce::{BudgetReport, Outside};
 pub use future::{InUnit, WithUnit, in_current_unit};
 pub use scope::{Scope, excluded, measure};
 pub use sizes::{SizeClass, SizeHistogram, SizeRecording};
@@ -81,7 +85,13 @@ pub use usage::{Retained, Usage};
 /// The arguments are limits as in [`assert_budget!`], with `=`: a whole number or a constant, or a
 /// text like `"4 KiB"` (B, KiB, MiB, GiB) for a size. It stands on synchronous and `async`
 /// functions and methods, above or below `#[test]` and `#[tokio::test]`; what the test harness and
-/// the runtime allocate is not the function's. Of an `async fn` only its own polls count.
+/// the runtime allocate is not the function's. Of an `async fn` only its own polls count, and so under
+/// `#[async_trait]`. Of a function that returns `impl Future` or `Pin<Box<dyn Future>>`, what it does
+/// itself and what the future does, to its end; a future whose type has a name is refused. With
+/// `process`, what all threads do counts.
+///
+/// But for that, the function is what it was. Where the dependency has another name, the manifest says
+/// so; where another crate re-exports it, `crate = that_crate::alloc_tracker` does.
 ///
 /// ```
 /// # #[global_allocator]

@@ -4,6 +4,7 @@
 //! Wrong use (a reference given back twice, a segment closed on another thread) gives wrong
 //! figures, never undefined behaviour: the memory of a unit is only ever reused for units.
 
+pub use crate::escape::escaped;
 pub use crate::fork::{Guard, Lock, generation, is_child};
 
 use crate::engine;
@@ -13,9 +14,18 @@ use crate::{Unit, Usage};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitId(pub u64);
 
-/// What the calling thread allocates from here on is no sample of the heap profiler: it is a tool's own.
-pub fn be_no_sample() {
-    engine::be_no_sample();
+/// What the calling thread allocates and frees from here on is a tool's own: it is charged to nobody, and
+/// no sample of the heap profiler.
+pub fn be_a_tools_own() {
+    engine::be_a_tools_own();
+}
+
+/// What tools have allocated and freed for themselves, on all threads: inside of
+/// [`excluded`](crate::excluded) work that has ended or runs on the calling thread, and on the calling
+/// thread if it is [a tool's own](be_a_tools_own). [`process_usage`](crate::process_usage) has it all; its
+/// live bytes less these are the program's.
+pub fn tools_usage() -> Usage {
+    engine::tools_usage()
 }
 
 /// The name of a unit, looked up once.

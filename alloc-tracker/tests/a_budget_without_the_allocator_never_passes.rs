@@ -1,6 +1,6 @@
 //! No `#[global_allocator]` here: nothing is counted, and everything says so.
 
-use alloc_tracker::{Budget, Scope, Unit, assert_budget, measure, process_usage};
+use alloc_tracker::{Budget, Scope, Unit, Usage, assert_budget, measure, process_usage};
 use std::panic::catch_unwind;
 
 #[test]
@@ -29,6 +29,12 @@ fn a_budget_that_cannot_be_checked_panics_and_says_what_to_add() {
     assert!(text.contains(mend), "{text}");
     let (_, usage) = measure(|| ());
     assert!(Budget::new().allocs(1).check(&usage).is_err());
+    assert!(Budget::new().allocs(1).check(&Usage::default()).is_err());
+    let (_, report) = Budget::new().allocs(1).report(|| ());
+    assert!(report.result().is_err(), "{report}");
+    let panic = catch_unwind(|| assert_budget!(process, allocs <= 1000, { 1 })).unwrap_err();
+    let text = panic.downcast::<String>().unwrap();
+    assert!(text.contains(mend), "{text}");
 }
 
 #[test]

@@ -133,6 +133,7 @@ enum Step {
     },
     Mean {
         mean: u64,
+        slots: bool,
     },
     Stop,
 }
@@ -154,7 +155,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (which, size()).prop_map(|(which, size)| Step::Resize { which, size }),
         4 => which.prop_map(|which| Step::Free { which }),
         1 => which.prop_map(|which| Step::Starve { which }),
-        1 => prop_oneof![Just(1u64), Just(1000), Just(100_000)].prop_map(|mean| Step::Mean { mean }),
+        1 => (prop_oneof![Just(1u64), Just(1000), Just(100_000)], any::<bool>())
+            .prop_map(|(mean, slots)| Step::Mean { mean, slots }),
         1 => Just(Step::Stop),
     ]
 }
@@ -265,9 +267,12 @@ fn play(steps: &[Step]) {
                 }
                 block.check(block.layout.size());
             }
-            Step::Mean { mean } => match session {
+            Step::Mean { mean, slots } => match session {
                 Some(_) => profiler::set_mean_bytes(mean).unwrap(),
-                None => session = profiler::start(Config::default().mean_bytes(mean)).ok(),
+                None => {
+                    let config = Config::default().mean_bytes(mean).slots(slots);
+                    session = profiler::start(config).ok();
+                }
             },
             Step::Stop => drop(session.take()),
             Step::Resize { .. } | Step::Free { .. } | Step::Starve { .. } => {}

@@ -17,7 +17,7 @@ pub(crate) fn check<'a>(
         trigger.check(budgets)?;
         watched.extend(trigger.unit().map(str::to_owned));
     }
-    if let Some(limit) = budgets.of_sample().filter(|_| !sampling.asks()) {
+    if let Some(limit) = budgets.of_sample().filter(|_| sampling.is_off()) {
         return Err(format!(
             "{limit} is a figure of the system's sample, and system_sample is 0"
         ));

@@ -85,7 +85,6 @@ mod costs;
 mod details;
 mod effect;
 mod error_field;
-mod escape;
 mod events;
 mod exemplars;
 mod exit;

@@ -93,9 +93,9 @@ impl Sampling {
         }
     }
 
-    /// Whether any unit is asked about.
-    pub(crate) fn asks(self) -> bool {
-        self.every > 0
+    /// Whether no unit is sampled.
+    pub(crate) fn is_off(self) -> bool {
+        self.every == 0
     }
 
     /// Of how many units a sampled one is an example.

@@ -1,8 +1,8 @@
 //! A snapshot as a table: three lines for each kind of unit, its p50, p99 and maximum.
 
-use crate::escape::escaped;
 use crate::human;
 use crate::snapshot::{Distribution, InProgress, Snapshot, UnitSnapshot};
+use alloc_tracker::raw::escaped;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -58,7 +58,6 @@ impl fmt::Display for Snapshot {
             )?;
         }
         self.write_over_budget(f)?;
-        self.write_unchecked(f)?;
         if self.ledger.forked {
             writeln!(
                 f,
@@ -66,6 +65,7 @@ impl fmt::Display for Snapshot {
                  written nowhere."
             )?;
         }
+        self.write_unchecked(f)?;
         let lost = self.ledger.units.dropped_total();
         if lost > 0 {
             writeln!(

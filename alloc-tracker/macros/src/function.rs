@@ -1,166 +1,210 @@
-//! The function: its body is replaced by one that keeps the budget.
+//! `#[budget]`: the function's body is replaced by one that keeps the budget.
 
-use crate::Error;
+use crate::limits::Limits;
+use crate::signature::{Function, Returns};
+use crate::template::{Hole, fill_at};
+use crate::tokens::{braces, flat, is_group, is_punct, is_word};
+use crate::{Error, manifest};
 use proc_macro::{Delimiter, Group, Span, TokenStream, TokenTree};
 
 /// The function with its body inside the budget.
-pub(crate) fn with_budget(budget: TokenStream, item: TokenStream) -> Result<TokenStream, Error> {
-    let mut tokens: Vec<TokenTree> = item.into_iter().collect();
-    let Some(TokenTree::Group(body)) = tokens.pop_if(|last| is_body(last)) else {
-        let span = tokens.last().map_or(Span::call_site(), TokenTree::span);
-        return Err(Error::new(span, "a budget is for a function with a body"));
+pub(crate) fn with_budget(arguments: TokenStream, item: TokenStream) -> Result<TokenStream, Error> {
+    let limits = Limits::of_attribute(arguments)?;
+    let function = Function::parse(item)?;
+    let krate = match limits.krate() {
+        Some(path) => path.clone(),
+        None => manifest::path()?,
     };
-    let keyword = |word: &str| {
-        let is = |token: &TokenTree| matches!(token, TokenTree::Ident(i) if i.to_string() == word);
-        tokens.iter().position(is)
+    let rewriting = Rewriting {
+        budget: limits.budget(&krate),
+        krate,
+        function: &function,
     };
-    let Some(function) = keyword("fn") else {
-        let span = tokens.first().map_or(Span::call_site(), TokenTree::span);
-        return Err(Error::new(span, "a budget is for a function"));
-    };
-    let before = |word: &str| keyword(word).filter(|at| *at < function);
-    if let Some(at) = before("const") {
-        let message = "a `const fn` cannot have a budget: it may run in the compiler";
-        return Err(Error::new(tokens[at].span(), message));
-    }
-    let inside = if before("async").is_some() {
-        future(&budget, &body, return_type(&tokens[function..]))
-    } else if let Some(inside) = tokio_test(&budget, &body) {
-        inside
-    } else {
-        block(&budget, &body)
-    };
-    let mut inside = Group::new(Delimiter::Brace, inside);
-    inside.set_span(body.span());
-    tokens.push(inside.into());
-    // The body's value may be `()` or `!`: not worth a warning in code that nobody wrote.
-    let mut function = parse(
-        "#[allow(unreachable_code, clippy::diverging_sub_expression, clippy::empty_loop, \
-         clippy::let_and_return, clippy::let_unit_value, clippy::needless_return)]",
-    );
-    function.extend(tokens);
-    Ok(function)
+    let inside = rewriting.body()?;
+    let mut body = function.inner_attributes.clone();
+    body.extend(inside);
+    let mut body = Group::new(Delimiter::Brace, body);
+    body.set_span(function.body_span);
+    let mut rewritten = function.head;
+    rewritten.extend([TokenTree::from(body)]);
+    Ok(rewritten)
 }
 
-fn is_body(token: &TokenTree) -> bool {
-    matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
+struct Rewriting<'function> {
+    krate: TokenStream,
+    /// The limits, and whether they are the process's.
+    budget: TokenStream,
+    function: &'function Function,
 }
 
-/// A synchronous body. The guard is dropped, and checks, after all of the body's own values, also
-/// where the body returns early.
-fn block(budget: &TokenStream, body: &Group) -> TokenStream {
-    let mut tokens = parse("let __budget = ::alloc_tracker::BudgetGuard::enter");
-    tokens.extend([parenthesized(budget.clone())]);
-    tokens.extend(parse("; let __value ="));
-    tokens.extend([TokenTree::from(body.clone())]);
-    tokens.extend(parse("; __value"));
-    tokens
-}
-
-/// An `async` body: a future of its own, in which `return` and `?` mean what they meant.
-fn future(budget: &TokenStream, body: &Group, returns: Option<TokenStream>) -> TokenStream {
-    let mut inner = TokenStream::new();
-    if let Some(returns) = returns {
-        // Never run: it tells the compiler the type, which `?` needs to know.
-        let mut never = parse("let __never:");
-        never.extend(returns);
-        never.extend(parse("= loop {}; return __never;"));
-        inner.extend(parse("if false"));
-        inner.extend([TokenTree::from(Group::new(Delimiter::Brace, never))]);
-    }
-    inner.extend(body.stream());
-    let mut inner = Group::new(Delimiter::Brace, inner);
-    inner.set_span(body.span());
-
-    let mut arguments = budget.clone();
-    arguments.extend(parse(", async move"));
-    arguments.extend([TokenTree::from(inner)]);
-    let mut tokens = parse("let (__value, __checked) = ::alloc_tracker::run_future");
-    tokens.extend([parenthesized(arguments)]);
-    tokens.extend(parse(
-        ".await; if let ::core::result::Result::Err(__exceeded) = __checked {
-             ::core::panic!(\"{__exceeded}\");
-         }
-         __value",
-    ));
-    tokens
-}
-
-/// The body that `#[tokio::test]` makes if it stands above: `let body = async { .. }; ..`, and then
-/// a runtime, which the budget is not for.
-fn tokio_test(budget: &TokenStream, body: &Group) -> Option<TokenStream> {
-    let mut tokens: Vec<TokenTree> = body.stream().into_iter().collect();
-    let words = ["let", "body", "=", "async"];
-    let matches = tokens.len() > words.len()
-        && tokens
-            .iter()
-            .zip(words)
-            .all(|(t, word)| t.to_string() == word);
-    if !matches {
-        return None;
-    }
-    let at = match &tokens[words.len()] {
-        TokenTree::Ident(word) if word.to_string() == "move" => words.len() + 1,
-        _ => words.len(),
-    };
-    let TokenTree::Group(inner) = tokens.get(at)? else {
-        return None;
-    };
-    // A body that was written so is not handed to a runtime by its last statement.
-    let rest: TokenStream = tokens[at + 1..].iter().cloned().collect();
-    if !rest.to_string().contains("block_on") {
-        return None;
-    }
-    let inside = future(budget, inner, None);
-    tokens[at] = Group::new(Delimiter::Brace, inside).into();
-    Some(tokens.into_iter().collect())
-}
-
-/// What stands between `->` and `where` or the end; `None` without it, and for `impl Trait`, which
-/// cannot be the type of a variable.
-fn return_type(signature: &[TokenTree]) -> Option<TokenStream> {
-    let is = |token: &TokenTree, c: char| matches!(token, TokenTree::Punct(p) if p.as_char() == c);
-    let arrows = signature.windows(2).enumerate();
-    let arrow = arrows
-        .filter(|(_, pair)| is(&pair[0], '-') && is(&pair[1], '>'))
-        .map(|(at, _)| at)
-        .find(|at| depth(&signature[..*at]) == 0)?;
-    let returns: Vec<TokenTree> = signature[arrow + 2..]
-        .iter()
-        .take_while(|token| !matches!(token, TokenTree::Ident(i) if i.to_string() == "where"))
-        .cloned()
-        .collect();
-    let is_impl = |token: &TokenTree| token.to_string().split_whitespace().any(|w| w == "impl");
-    (!returns.iter().any(is_impl)).then(|| returns.into_iter().collect())
-}
-
-/// How many angle brackets are open at the end; the `>` of an arrow closes none.
-fn depth(tokens: &[TokenTree]) -> i32 {
-    let mut depth = 0;
-    let mut previous = ' ';
-    for token in tokens {
-        let c = match token {
-            TokenTree::Punct(punct) => punct.as_char(),
-            _ => ' ',
-        };
-        match c {
-            '<' => depth += 1,
-            '>' if previous != '-' => depth -= 1,
-            _ => {}
+impl Rewriting<'_> {
+    fn body(&self) -> Result<TokenStream, Error> {
+        let body: Vec<TokenTree> = flat(self.function.body.clone());
+        if self.function.is_async {
+            return self.of_async(self.function.body.clone());
         }
-        previous = c;
+        if let Some(inside) = self.under_a_runtime(&body)? {
+            return Ok(inside);
+        }
+        Ok(match (&self.function.returns, future_alone(&body)) {
+            // As an `async fn`: only the polls count, not the box.
+            (Returns::BoxedFuture(_), Some((Some(pin), future))) => {
+                let holes = [("pin", pin), ("future", future)];
+                self.code("#pin(#krate::__budget::future(#budget, #future))", holes)
+            }
+            (Returns::ImplFuture, Some((None, future))) => self.code(
+                "#krate::__budget::future(#budget, #future)",
+                [("future", future)],
+            ),
+            // In a closure, lest a `return` hands out a future that nobody measures.
+            (Returns::BoxedFuture(boxed), _) => self.code(
+                "#krate::__budget::boxed(#budget, move || -> #boxed #body)",
+                [("boxed", boxed.clone()), ("body", self.braced())],
+            ),
+            (Returns::ImplFuture, _) => self.code(
+                "#krate::__budget::made(#budget, move || #body)",
+                [("body", self.braced())],
+            ),
+            // The body stays where it is, and the type of its value is what the compiler expects.
+            (Returns::Unnamed(_), _) => self.code(
+                "let _guard = #krate::__budget::ThreadGuard::enter(#budget); #body",
+                [("body", self.braced())],
+            ),
+            // An `if` drops what the last expression borrows before the guard, in every edition. (In
+            // a body that returns `impl Fn(..)` the compiler would not see through it.)
+            (Returns::Nothing | Returns::Never | Returns::Named(_), _) => self.code(
+                "#refusal
+                 let _guard = #krate::__budget::ThreadGuard::enter(#budget);
+                 if false { #krate::__budget::never() } else #body",
+                [("refusal", self.refusal()), ("body", self.braced())],
+            ),
+        })
     }
-    depth
+
+    /// A future of its own, in which `return` and `?` mean what they meant.
+    fn of_async(&self, body: TokenStream) -> Result<TokenStream, Error> {
+        if let Returns::ImplFuture = self.function.returns {
+            let message = "a budget cannot follow the future that this future makes: await it in \
+                           the body";
+            return Err(Error::new(self.function.returns_span, message));
+        }
+        let returns = ("returns", self.type_of_value());
+        let inner = match self.function.returns {
+            Returns::Never => body,
+            // Never run: it tells the compiler the type, which coercions and `?` need to know.
+            _ => self.code(
+                "if false { return #krate::__budget::never::<#returns>(); } #body",
+                [returns.clone(), ("body", body)],
+            ),
+        };
+        let inner = braces(inner, self.function.body_span);
+        Ok(self.code(
+            "#refusal
+             #krate::__budget::settled(
+                 #krate::__budget::held::<#returns, _>(#budget, async move #inner).await
+             )",
+            [("refusal", self.refusal()), returns, ("inner", inner)],
+        ))
+    }
+
+    fn type_of_value(&self) -> TokenStream {
+        match &self.function.returns {
+            Returns::Nothing => self.code("()", []),
+            // So the type that has no name has one.
+            Returns::Never => self.code("<fn() -> ! as #krate::__budget::Returning>::Value", []),
+            Returns::Named(returns) | Returns::BoxedFuture(returns) | Returns::Unnamed(returns) => {
+                returns.clone()
+            }
+            Returns::ImplFuture => self.code("_", []),
+        }
+    }
+
+    /// The body that `#[tokio::test]` makes if it stands above: `let body = async { .. }; ..`, and then
+    /// a runtime, which the budget is not for.
+    fn under_a_runtime(&self, body: &[TokenTree]) -> Result<Option<TokenStream>, Error> {
+        let [word, name, equals, keyword, rest @ ..] = body else {
+            return Ok(None);
+        };
+        let begins = is_word(word, "let")
+            && is_word(name, "body")
+            && is_punct(equals, '=')
+            && is_word(keyword, "async");
+        let moves = usize::from(rest.first().is_some_and(|token| is_word(token, "move")));
+        let (Some(TokenTree::Group(inner)), true) = (rest.get(moves), begins) else {
+            return Ok(None);
+        };
+        let after = &rest[moves + 1..];
+        // A body that was written so is not handed to a runtime by its last statement.
+        let after_text: TokenStream = after.iter().cloned().collect();
+        if !after_text.to_string().contains("block_on") {
+            return Ok(None);
+        }
+        let inside = braces(self.of_async(inner.stream())?, inner.span());
+        let before = &body[..4 + moves];
+        let mut tokens: TokenStream = before.iter().cloned().collect();
+        tokens.extend(inside);
+        tokens.extend(after_text);
+        Ok(Some(tokens))
+    }
+
+    /// Refuses a value that is a future, by its type.
+    fn refusal(&self) -> TokenStream {
+        let (Returns::Named(returns) | Returns::BoxedFuture(returns)) = &self.function.returns
+        else {
+            return TokenStream::new();
+        };
+        self.code_at(
+            self.function.returns_span,
+            "{
+                use #krate::__budget::{IsFuture as _, IsValue as _};
+                #krate::__budget::measured((&#krate::__budget::Returned::<#returns>::NEW).kind());
+            }",
+            [("returns", returns.clone())],
+        )
+    }
+
+    fn braced(&self) -> TokenStream {
+        braces(self.function.body.clone(), self.function.body_span)
+    }
+
+    fn code<const N: usize>(&self, code: &str, holes: [Hole; N]) -> TokenStream {
+        self.code_at(Span::call_site(), code, holes)
+    }
+
+    fn code_at<const N: usize>(&self, at: Span, code: &str, holes: [Hole; N]) -> TokenStream {
+        let mut all = vec![
+            ("krate", self.krate.clone()),
+            ("budget", self.budget.clone()),
+        ];
+        all.extend(holes);
+        fill_at(at, code, &all)
+    }
 }
 
-fn parenthesized(tokens: TokenStream) -> TokenTree {
-    Group::new(Delimiter::Parenthesis, tokens).into()
-}
-
-/// Code that is known when this is compiled.
-fn parse(code: &str) -> TokenStream {
-    match code.parse() {
-        Ok(tokens) => tokens,
-        Err(error) => unreachable!("{code}: {error}"),
+/// A body that is a future and nothing else: `async { .. }`, or `Box::pin(async { .. })`, of which the
+/// first part is what pins it.
+fn future_alone(body: &[TokenTree]) -> Option<(Option<TokenStream>, TokenStream)> {
+    let is_async = |tokens: &[TokenTree]| match tokens {
+        [word, block] => is_word(word, "async") && is_group(block, Delimiter::Brace),
+        [word, moves, block] => {
+            is_word(word, "async") && is_word(moves, "move") && is_group(block, Delimiter::Brace)
+        }
+        _ => false,
+    };
+    if is_async(body) {
+        return Some((None, body.iter().cloned().collect()));
     }
+    let [pin @ .., TokenTree::Group(argument)] = body else {
+        return None;
+    };
+    let is_path = |token: &TokenTree| matches!(token, TokenTree::Ident(_)) || is_punct(token, ':');
+    let is_pin = matches!(pin, [.., b, _, _, p] if is_word(b, "Box") && is_word(p, "pin"))
+        && pin.iter().all(is_path)
+        && argument.delimiter() == Delimiter::Parenthesis;
+    let mut argument: Vec<TokenTree> = flat(argument.stream());
+    argument.pop_if(|last| is_punct(last, ','));
+    (is_pin && is_async(&argument)).then(|| {
+        let pin = pin.iter().cloned().collect();
+        (Some(pin), argument.into_iter().collect())
+    })
 }

@@ -1,7 +1,10 @@
-//! The arguments: `allocs = 3, alloc_bytes = "4 KiB", ..`.
+//! The limits: `allocs = 3, alloc_bytes = "4 KiB", ..`, with `<=` in `assert_budget!`.
 
-use crate::{Error, path};
-use proc_macro::{Delimiter, Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
+use crate::Error;
+use crate::template::fill;
+use crate::tokens::{flat, is_punct, is_word, up_to_comma};
+use proc_macro::{Ident, Literal, Span, TokenStream, TokenTree};
+use std::iter::Peekable;
 
 const KEYS: [&str; 8] = [
     "allocs",
@@ -14,51 +17,150 @@ const KEYS: [&str; 8] = [
     "live_blocks",
 ];
 
-/// Turns the arguments into an expression, `::alloc_tracker::Budget::new().allocs(3)..`.
-pub(crate) fn parse(arguments: TokenStream) -> Result<TokenStream, Error> {
-    let mut budget = path(&["alloc_tracker", "Budget", "new"], Span::call_site());
-    budget.extend([TokenTree::from(Group::new(
-        Delimiter::Parenthesis,
-        TokenStream::new(),
-    ))]);
-    let mut seen: Vec<String> = Vec::new();
-    let mut tokens = arguments.into_iter().peekable();
-    while let Some(token) = tokens.next() {
-        let key = key(token)?;
-        let name = key.to_string();
-        if seen.contains(&name) {
-            return Err(Error::new(key.span(), format!("`{name}` is limited twice")));
-        }
-        match tokens.next() {
-            Some(TokenTree::Punct(punct)) if punct.as_char() == '=' => {}
-            other => {
-                let span = other.map_or(key.span(), |token| token.span());
-                return Err(Error::new(span, format!("expected `{name} = ..`")));
-            }
-        }
-        let mut value = Vec::new();
-        while tokens.peek().is_some_and(|token| !is_comma(token)) {
-            value.extend(tokens.next());
-        }
-        tokens.next();
-        let limit = limit(&key, value)?;
-        budget.extend([
-            TokenTree::from(Punct::new('.', Spacing::Alone)),
-            key.into(),
-            Group::new(Delimiter::Parenthesis, limit).into(),
-        ]);
-        seen.push(name);
-    }
-    if seen.is_empty() {
-        let all = KEYS.join("`, `");
-        let message = format!("a budget limits something: one or more of `{all}`");
-        return Err(Error::new(Span::call_site(), message));
-    }
-    Ok(budget)
+/// What a budget says before its work.
+pub(crate) struct Limits {
+    /// Of all threads.
+    process: bool,
+    /// The path that was given for the crate.
+    krate: Option<TokenStream>,
+    limits: Vec<(Ident, TokenStream)>,
 }
 
-fn is_comma(token: &TokenTree) -> bool {
-    matches!(token, TokenTree::Punct(punct) if punct.as_char() == ',')
+impl Limits {
+    fn new() -> Self {
+        Limits {
+            process: false,
+            krate: None,
+            limits: Vec::new(),
+        }
+    }
+
+    /// The arguments of the attribute.
+    pub(crate) fn of_attribute(arguments: TokenStream) -> Result<Self, Error> {
+        let mut limits = Limits::new();
+        let mut tokens = arguments.into_iter().peekable();
+        while let Some(token) = tokens.peek().cloned() {
+            if limits.take_process(&mut tokens) {
+                continue;
+            }
+            tokens.next();
+            let equals = |token: &TokenTree| is_punct(token, '=');
+            if is_word(&token, "crate") {
+                let given = tokens.next_if(equals).is_some();
+                let path: TokenStream = up_to_comma(&mut tokens).into_iter().collect();
+                if !given || path.is_empty() {
+                    return Err(Error::new(token.span(), "expected `crate = path`"));
+                }
+                limits.krate = Some(path);
+                continue;
+            }
+            let key = key(token)?;
+            if tokens.next_if(equals).is_none() {
+                let span = tokens.peek().map_or(key.span(), TokenTree::span);
+                return Err(Error::new(span, format!("expected `{key} = ..`")));
+            }
+            limits.add(key, up_to_comma(&mut tokens))?;
+        }
+        limits.check()?;
+        limits.check_for_repetition()?;
+        Ok(limits)
+    }
+
+    /// What stands before the work in `assert_budget!`.
+    pub(crate) fn of_block(
+        tokens: &mut Peekable<impl Iterator<Item = TokenTree> + Clone>,
+    ) -> Result<Self, Error> {
+        let mut limits = Limits::new();
+        loop {
+            if limits.take_process(tokens) {
+                continue;
+            }
+            let mut ahead = tokens.clone();
+            let (Some(TokenTree::Ident(word)), Some(less), Some(equal)) =
+                (ahead.next(), ahead.next(), ahead.next())
+            else {
+                break;
+            };
+            if !is_punct(&less, '<') || !is_punct(&equal, '=') {
+                break;
+            }
+            let value = up_to_comma(&mut ahead);
+            // What is compared last is the work.
+            if ahead.peek().is_none() && !KEYS.contains(&word.to_string().as_str()) {
+                break;
+            }
+            limits.add(key(word.into())?, value)?;
+            *tokens = ahead;
+        }
+        limits.check()?;
+        Ok(limits)
+    }
+
+    fn take_process(
+        &mut self,
+        tokens: &mut Peekable<impl Iterator<Item = TokenTree> + Clone>,
+    ) -> bool {
+        let mut ahead = tokens.clone();
+        let is = ahead.next().is_some_and(|word| is_word(&word, "process"))
+            && ahead.next().is_none_or(|comma| is_punct(&comma, ','));
+        if is {
+            self.process = true;
+            *tokens = ahead;
+        }
+        is
+    }
+
+    fn add(&mut self, key: Ident, value: Vec<TokenTree>) -> Result<(), Error> {
+        let limit = limit(&key, value)?;
+        self.limits.push((key, limit));
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.limits.is_empty() {
+            let all = KEYS.join("`, `");
+            let message = format!("a budget limits something: one or more of `{all}`");
+            return Err(Error::new(Span::call_site(), message));
+        }
+        let peak = self
+            .limits
+            .iter()
+            .find(|(key, _)| key.to_string() == "peak_bytes");
+        match peak {
+            Some((key, _)) if self.process => Err(Error::new(
+                key.span(),
+                "no counter follows the peak of a process: limit `live_bytes`, or leave out `process`",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Of the attribute: a macro may be given a second limit on a figure by another one, and both hold.
+    fn check_for_repetition(&self) -> Result<(), Error> {
+        for (at, (key, _)) in self.limits.iter().enumerate() {
+            let name = key.to_string();
+            if self.limits[..at].iter().any(|(k, _)| k.to_string() == name) {
+                return Err(Error::new(key.span(), format!("`{name}` is limited twice")));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn krate(&self) -> Option<&TokenStream> {
+        self.krate.as_ref()
+    }
+
+    /// Arguments: `::alloc_tracker::Budget::new().allocs(3).., false`.
+    pub(crate) fn budget(&self, krate: &TokenStream) -> TokenStream {
+        let mut budget = fill("#krate::Budget::new()", &[("krate", krate.clone())]);
+        for (key, limit) in &self.limits {
+            let key = TokenStream::from(TokenTree::from(key.clone()));
+            let holes = [("key", key), ("limit", limit.clone())];
+            budget.extend(fill(".#key(#limit)", &holes));
+        }
+        budget.extend(fill(if self.process { ", true" } else { ", false" }, &[]));
+        budget
+    }
 }
 
 fn key(token: TokenTree) -> Result<Ident, Error> {
@@ -74,7 +176,9 @@ fn key(token: TokenTree) -> Result<Ident, Error> {
 
 /// A size in a text is a number of bytes; everything else is an expression of the user's.
 fn limit(key: &Ident, value: Vec<TokenTree>) -> Result<TokenStream, Error> {
-    let literal = match value.as_slice() {
+    // Not as it was given: of a macro's `$limit:expr` this looks inside.
+    let looked_at = flat(value.iter().cloned());
+    let literal = match looked_at.as_slice() {
         [] => return Err(Error::new(key.span(), format!("`{key}` has no limit"))),
         [TokenTree::Literal(literal)] => literal,
         _ => return Ok(value.into_iter().collect()),

@@ -4,7 +4,7 @@
 //! [`profile`], which hands it to the inner allocator, and count and look.
 
 use super::block::{Block, take_left, with};
-use super::{follow, profile, sizes};
+use super::{follow, meanwhile, profile, sizes};
 use std::alloc::{GlobalAlloc, Layout};
 
 /// What a new block is filled with.
@@ -117,6 +117,7 @@ fn look_closely(address: *mut u8, size: usize) {
     with(|block| {
         follow::allocated(address.addr(), size);
         sizes::record(size, block.thread());
+        meanwhile::allocated(size);
         block.attend();
     });
 }
@@ -190,6 +191,7 @@ unsafe fn look_closely_and_realloc<A: GlobalAlloc>(
         let grown = new_size as i64 - layout.size() as i64;
         follow::put_down(followed, moved.addr(), grown);
         sizes::record(new_size, own.thread());
+        meanwhile::allocated(new_size.saturating_sub(layout.size()));
         own.attend();
     });
     moved

@@ -17,6 +17,7 @@
 //! * [`unit_cell`], [`unit_pool`]: the shared sums of units, in memory that is only ever reused
 //!   for units; [`free_stack`]: what is free of it.
 //! * [`follow`], by [`block_table`]: blocks that are followed to their free.
+//! * [`meanwhile`]: what is allocated outside of every unit while a budget is open.
 //! * [`sizes`]: the sizes that are asked for.
 //!
 //! `alloc-tracker/loom` holds [`slot`], [`published`], [`unit_cell`], [`block_table`] and [`free_stack`] against
@@ -28,6 +29,7 @@ mod counts;
 mod follow;
 mod free_stack;
 mod hooks;
+mod meanwhile;
 mod peaks;
 #[cfg(feature = "profile")]
 pub(crate) mod profile;
@@ -51,6 +53,7 @@ pub(crate) use hooks::{
     Fill, alloc_and_look, is_due, is_realloc_due, look_and_dealloc, look_and_realloc, on_alloc,
     on_dealloc, on_realloc,
 };
+pub(crate) use meanwhile::{Here, Meanwhile};
 pub(crate) use registry::process_usage;
 pub(crate) use segments::{Excluded, Segment, close, open, read};
 pub(crate) use sites::{ActiveSites, Sites};
@@ -61,10 +64,14 @@ pub(crate) use work::{UnitSegment, abandon_for_unit, close_for_unit};
 use std::alloc::Layout;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-/// See [`crate::raw::be_no_sample`].
-pub(crate) fn be_no_sample() {
-    #[cfg(feature = "profile")]
-    std::mem::forget(profile::Busy::start());
+/// See [`crate::raw::be_a_tools_own`].
+pub(crate) fn be_a_tools_own() {
+    sites::suspend();
+}
+
+/// See [`crate::raw::tools_usage`].
+pub(crate) fn tools_usage() -> crate::Usage {
+    sites::tools_counts().usage(0, true)
 }
 
 /// The number that a name of units has in heap profiles.

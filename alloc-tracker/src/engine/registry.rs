@@ -132,15 +132,19 @@ pub(super) fn overflow(counts: Counts) {
     OVERFLOW.add(counts);
 }
 
+/// What all threads have counted, those that ended, too.
+pub(super) fn totals() -> Counts {
+    slots().fold(OVERFLOW.load(), |sum, slot| sum.plus(slot.read()))
+}
+
 pub(crate) fn process_usage() -> Usage {
     static HIGHEST_SEEN: AtomicI64 = AtomicI64::new(0);
     if !super::is_installed() {
         return Usage::untracked();
     }
-    let all = || slots().fold(OVERFLOW.load(), |sum, slot| sum.plus(slot.read()));
     // Allocations first, frees after that: a block that is handed from thread to thread meanwhile
     // may be missed, but never counted as live twice.
-    let (allocated, freed) = (all(), all());
+    let (allocated, freed) = (totals(), totals());
     let counts = Counts {
         frees: freed.frees,
         freed_bytes: freed.freed_bytes,

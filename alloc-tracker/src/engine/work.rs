@@ -198,6 +198,11 @@ pub(super) fn unit_name() -> u32 {
     named.unwrap_or(0)
 }
 
+/// Whether the thread works for a unit.
+pub(super) fn any() -> bool {
+    with_stack(|stack| Some(!stack.all().is_empty())).unwrap_or(false)
+}
+
 /// The innermost unit that follows its blocks and that this thread's allocations are for.
 pub(super) fn followed() -> Option<UnitRef> {
     let mut innermost = None;

@@ -2,8 +2,11 @@
 
 use super::figures::Figures;
 use super::formats::{self, Entry, Frame, human, unseen};
+
 use super::profile::{Info, Profile, Row};
 use super::{Figure, ProfileError, pprof};
+use crate::escape::escaped;
+use crate::symbols::{Lack, Symbols};
 use serde_json::json;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
@@ -18,7 +21,9 @@ use std::time::{Duration, SystemTime};
 #[derive(Debug)]
 pub struct Difference {
     rows: Vec<Row>,
-    entries: Vec<Entry>,
+    /// The rows that say something, that which grew most first.
+    order: Vec<usize>,
+    symbols: Symbols,
     over: Duration,
     info: Info,
     taken: SystemTime,
@@ -63,7 +68,8 @@ impl Profile {
                 })
                 .collect();
             Difference {
-                entries: formats::report(&rows, Figure::InuseSpace),
+                order: formats::order(&rows, Figure::InuseSpace),
+                symbols: formats::symbols(&rows),
                 rows,
                 over: self.taken.duration_since(earlier.taken).unwrap_or_default(),
                 info: self.info(),
@@ -76,7 +82,7 @@ impl Profile {
 impl Difference {
     /// What changed, the most growth in use first; what shrank comes last.
     pub fn growth(&self) -> impl Iterator<Item = Growth> {
-        self.entries.iter().map(Growth::of)
+        self.entries().map(|entry| Growth::of(&entry))
     }
 
     /// What changed by unit and site, whatever called it: the stack is that of the largest change. The
@@ -115,7 +121,7 @@ impl Difference {
     ///
     /// [`ProfileError`]: `to` has failed.
     pub fn write_pprof(&self, to: impl Write) -> Result<(), ProfileError> {
-        unseen(|| pprof::write(&self.rows, self.info, self.taken, to))
+        unseen(|| pprof::write(&self.rows, &self.symbols, self.info, self.taken, to))
             .map_err(|error| ProfileError::new("pprof profile", error))
     }
 
@@ -127,7 +133,8 @@ impl Difference {
     pub fn write_flamegraph(&self, figure: Figure, to: impl Write) -> Result<(), ProfileError> {
         unseen(|| {
             let title = format!("growth of {figure} in {:.0?}", self.over);
-            formats::flamegraph(formats::collapsed(&self.rows, figure), &title, figure, to)
+            let lines = formats::collapsed(&self.rows, &self.symbols, figure);
+            formats::flamegraph(lines, &title, figure, to)
         })
     }
 
@@ -139,38 +146,45 @@ impl Difference {
     /// [`ProfileError`]: `to` has failed.
     pub fn write_json(&self, to: impl Write) -> Result<(), ProfileError> {
         unseen(|| {
-            let document = json!({
-                "seconds": self.over.as_secs_f64(),
-                "growth": self.told().map(Entry::json).collect::<Vec<_>>(),
-            });
-            formats::write_document(&document, to)
+            let document = json!({ "seconds": self.over.as_secs_f64() });
+            let told = self.told().map(|row| Entry::of(row, &self.symbols));
+            formats::write_document(&document, "growth", told, to)
         })
     }
 }
 
 impl Difference {
-    fn told(&self) -> impl Iterator<Item = &Entry> {
-        let mut allocated: Vec<f64> = (self.entries.iter())
-            .map(|entry| entry.figures.get(Figure::AllocSpace))
+    fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.order.iter().map(|&index| &self.rows[index])
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.rows().map(|row| Entry::of(row, &self.symbols))
+    }
+
+    fn told(&self) -> impl Iterator<Item = &Row> {
+        let mut allocated: Vec<f64> = (self.rows())
+            .map(|row| row.figures.get(Figure::AllocSpace))
             .collect();
         allocated.sort_by(|a, b| b.total_cmp(a));
         let much = allocated.get(50).copied().unwrap_or(0.0);
-        let changed = |entry: &&Entry| entry.figures.get(Figure::InuseSpace).abs() >= 1.0;
-        (self.entries.iter())
-            .filter(move |e| changed(e) || e.figures.get(Figure::AllocSpace) > much)
+        let changed = |row: &&Row| row.figures.get(Figure::InuseSpace).abs() >= 1.0;
+        self.rows()
+            .filter(move |row| changed(row) || row.figures.get(Figure::AllocSpace) > much)
     }
 }
 
 impl Growth {
-    fn of(entry: &Entry) -> Self {
-        let site = entry.frames.get(entry.site());
+    fn of(entry: &Entry<'_>) -> Self {
+        let (from, site) = match entry.site() {
+            // The frames inside of it are the same wherever memory is allocated.
+            Ok(index) => (index, entry.frames[index].to_string()),
+            Err(lack) => (0, unknown(lack)),
+        };
         Growth {
             unit: entry.unit,
-            // The frames inside of it are the same wherever memory is allocated.
-            stack: (entry.frames[entry.site()..].iter())
-                .map(Frame::to_string)
-                .collect(),
-            site: site.map_or_else(|| "unknown".to_owned(), Frame::to_string),
+            stack: entry.frames[from..].iter().map(Frame::to_string).collect(),
+            site,
             inuse_bytes: entry.figures.get(Figure::InuseSpace),
             inuse_objects: entry.figures.get(Figure::InuseObjects),
             alloc_bytes: entry.figures.get(Figure::AllocSpace),
@@ -179,13 +193,20 @@ impl Growth {
     }
 }
 
-impl fmt::Display for Frame {
+fn unknown(lack: Option<Lack>) -> String {
+    match lack {
+        Some(lack) => format!("unknown: {}", lack.describe()),
+        None => "unknown".to_owned(),
+    }
+}
+
+impl fmt::Display for Frame<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.function)?;
-        if !self.place.is_empty() {
-            write!(f, " ({})", self.place)?;
+        write!(f, "{}", escaped(&self.function))?;
+        match self.place() {
+            Some(place) => write!(f, " ({})", escaped(&place)),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -195,23 +216,26 @@ impl fmt::Display for Difference {
         const SHOWN: usize = 10;
         const FRAMES: usize = 5;
         writeln!(f, "In use, more than {:.1?} before:", self.over)?;
-        let grew = |entry: &&Entry| entry.figures.get(Figure::InuseSpace) >= 1.0;
-        let grown = self.entries.iter().filter(grew);
-        let more = grown.clone().count().saturating_sub(SHOWN);
-        if grown.clone().next().is_none() {
+        let grew = |row: &&Row| row.figures.get(Figure::InuseSpace) >= 1.0;
+        let grown = self.rows().filter(grew).count();
+        let more = grown.saturating_sub(SHOWN);
+        if grown == 0 {
             return writeln!(f, "  nothing");
         }
-        for entry in grown.take(SHOWN) {
+        for entry in self.entries().take(grown.min(SHOWN)) {
             let figure = |figure| human(figure, entry.figures.get(figure));
             writeln!(
                 f,
                 "  {:>10} in {} blocks, unit {}",
                 figure(Figure::InuseSpace),
                 figure(Figure::InuseObjects),
-                entry.unit.unwrap_or("-"),
+                escaped(entry.unit.unwrap_or("-")),
             )?;
+            if let Err(lack) = entry.site() {
+                writeln!(f, "               {}", unknown(lack))?;
+            }
             let users = entry.frames.iter().filter(|frame| frame.is_users());
-            let shown: Vec<&Frame> = match users.clone().next() {
+            let shown: Vec<&Frame<'_>> = match users.clone().next() {
                 Some(_) => users.take(FRAMES).collect(),
                 None => entry.frames.iter().take(FRAMES).collect(),
             };

@@ -2,15 +2,17 @@
 
 use super::figures::Figures;
 use super::profile::{Profile, Row};
-use super::symbols::{self, Symbols};
+use super::start::start;
 use super::{Figure, pprof};
-use crate::call_site::Origin;
 use crate::engine::profile::Busy;
+use crate::escape::escaped;
+use crate::symbols::{Lack, Symbols, Whose};
 use serde_json::json;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 /// A profile could not be written.
 #[derive(Debug)]
@@ -57,8 +59,16 @@ impl Profile {
     ///
     /// [`ProfileError`]: `to` has failed.
     pub fn write_pprof(&self, to: impl Write) -> Result<(), ProfileError> {
-        unseen(|| pprof::write(&self.rows, self.info(), self.taken, to))
-            .map_err(|error| ProfileError::new("pprof profile", error))
+        unseen(|| {
+            pprof::write(
+                &self.rows,
+                &symbols(&self.rows),
+                self.info(),
+                self.taken,
+                to,
+            )
+        })
+        .map_err(|error| ProfileError::new("pprof profile", error))
     }
 
     /// Writes the profile in the older text format of gperftools, which its own `pprof` (`google-pprof` in
@@ -101,7 +111,7 @@ impl Profile {
     /// [`ProfileError`]: `to` has failed.
     pub fn write_collapsed(&self, figure: Figure, mut to: impl Write) -> Result<(), ProfileError> {
         unseen(|| {
-            for line in collapsed(&self.rows, figure) {
+            for line in collapsed(&self.rows, &symbols(&self.rows), figure) {
                 writeln!(to, "{line}")?;
             }
             to.flush()
@@ -117,7 +127,8 @@ impl Profile {
     pub fn write_flamegraph(&self, figure: Figure, to: impl Write) -> Result<(), ProfileError> {
         unseen(|| {
             let title = format!("{figure}: {}", human(figure, self.total(figure)));
-            flamegraph(collapsed(&self.rows, figure), &title, figure, to)
+            let lines = collapsed(&self.rows, &symbols(&self.rows), figure);
+            flamegraph(lines, &title, figure, to)
         })
     }
 
@@ -132,10 +143,6 @@ impl Profile {
             let estimate = self.estimate();
             let info = self.info();
             let estimated = |e: super::Estimated| json!({ "value": e.value, "standard_error": e.standard_error });
-            let stacks: Vec<_> = report(&self.rows, Figure::InuseSpace)
-                .iter()
-                .map(Entry::json)
-                .collect();
             let document = json!({
                 "estimate": {
                     "allocs": estimated(estimate.allocs),
@@ -151,9 +158,13 @@ impl Profile {
                 "without_stack": info.without_stack,
                 "too_deep": info.too_deep,
                 "broken": info.broken,
-                "stacks": stacks,
             });
-            write_document(&document, to)
+            let symbols = symbols(&self.rows);
+            let order = order(&self.rows, Figure::InuseSpace);
+            let entries = order
+                .iter()
+                .map(|&index| Entry::of(&self.rows[index], &symbols));
+            write_document(&document, "stacks", entries, to)
         })
     }
 
@@ -162,59 +173,101 @@ impl Profile {
     }
 }
 
-pub(super) fn write_document(
+/// Writes one object, whose last field is a list, one entry after the other: all of them at once would be
+/// large.
+pub(super) fn write_document<'a>(
     document: &serde_json::Value,
+    list: &str,
+    entries: impl Iterator<Item = Entry<'a>>,
     mut to: impl Write,
 ) -> Result<(), ProfileError> {
-    serde_json::to_writer(&mut to, document)
-        .map_err(io::Error::from)
-        .and_then(|()| writeln!(to))
-        .and_then(|()| to.flush())
-        .map_err(|error| ProfileError::new("JSON", error))
+    let write = || {
+        let document = document.to_string();
+        let open = document.strip_suffix('}').unwrap_or(&document);
+        write!(to, "{open},\"{list}\":[")?;
+        for (index, entry) in entries.enumerate() {
+            if index > 0 {
+                to.write_all(b",")?;
+            }
+            serde_json::to_writer(&mut to, &entry.json())?;
+        }
+        writeln!(to, "]}}")?;
+        to.flush()
+    };
+    write().map_err(|error: io::Error| ProfileError::new("JSON", error))
 }
 
 /// A row as a person reads it.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct Entry<'a> {
     pub(super) unit: Option<&'static str>,
     /// The innermost first.
-    pub(super) frames: Vec<Frame>,
+    pub(super) frames: Vec<Frame<'a>>,
     pub(super) figures: Figures,
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct Frame {
-    pub(super) function: String,
-    /// `file:line`, as far as known.
-    pub(super) place: String,
-    pub(super) origin: Origin,
+/// A function on a stack.
+#[derive(Debug)]
+pub(super) struct Frame<'a> {
+    /// Its path or name; of an unknown one, where it is.
+    pub(super) function: Arc<str>,
+    known: Result<(&'a crate::symbols::Function, &'a Symbols), Lack>,
 }
 
-impl Frame {
+impl Frame<'_> {
+    fn whose(&self) -> Whose {
+        self.known
+            .map_or(Whose::Nobody, |(function, _)| function.whose)
+    }
+
     pub(super) fn is_users(&self) -> bool {
-        matches!(self.origin, Origin::User | Origin::Unplaced)
+        self.whose() <= Whose::Unplaced
+    }
+
+    /// `file:line`, as far as known.
+    pub(super) fn place(&self) -> Option<String> {
+        self.known.ok()?.0.at()
+    }
+
+    /// A name that no function at another place has.
+    fn name_of_its_own(&self) -> Arc<str> {
+        match self.known {
+            Ok((function, symbols)) => symbols.name_of_its_own(function),
+            Err(_) => Arc::clone(&self.function),
+        }
     }
 }
 
-impl Entry {
+impl<'a> Entry<'a> {
+    pub(super) fn of(row: &Row, symbols: &'a Symbols) -> Self {
+        Entry {
+            unit: row.unit,
+            frames: frames(row, symbols).collect(),
+            figures: row.figures,
+        }
+    }
+
     /// Where the stack is the user's own, for the first time from within; failing that, a dependency's;
-    /// failing that, its innermost frame.
-    pub(super) fn site(&self) -> usize {
+    /// failing that, the standard library's, unless something else is not known: then why not.
+    pub(super) fn site(&self) -> Result<usize, Option<Lack>> {
         let frames = self.frames.iter().enumerate();
-        frames
-            .min_by_key(|(_, frame)| frame.origin)
-            .map_or(0, |(index, _)| index)
+        let best = frames.min_by_key(|(_, frame)| frame.whose());
+        let hidden = self.frames.iter().find_map(|frame| frame.known.err());
+        match best {
+            Some((index, frame)) if frame.whose() < Whose::Standard => Ok(index),
+            Some((index, frame)) if frame.whose() == Whose::Standard && hidden.is_none() => {
+                Ok(index)
+            }
+            _ => Err(hidden),
+        }
     }
 
     pub(super) fn json(&self) -> serde_json::Value {
         let [alloc_objects, alloc_bytes, inuse_objects, inuse_bytes] = self.figures.rounded();
-        let frames = self
-            .frames
-            .iter()
-            .map(|frame| match frame.place.is_empty() {
-                true => json!({ "function": frame.function }),
-                false => json!({ "function": frame.function, "at": frame.place }),
-            });
+        let frames = self.frames.iter().map(|frame| match frame.place() {
+            None => json!({ "function": &*frame.function }),
+            Some(place) => json!({ "function": &*frame.function, "at": place }),
+        });
         json!({
             "unit": self.unit,
             "alloc_objects": alloc_objects,
@@ -226,57 +279,59 @@ impl Entry {
     }
 }
 
-/// The rows with names, the highest figure first.
-pub(super) fn report(rows: &[Row], by: Figure) -> Vec<Entry> {
+/// What is known of the functions on all stacks.
+pub(super) fn symbols(rows: &[Row]) -> Symbols {
     let rows = rows.iter().filter(|row| !row.figures.is_zero());
-    let symbols = symbols::resolve(rows.clone().flat_map(|row| row.frames.iter().copied()));
-    let mut entries: Vec<Entry> = rows
-        .map(|row| Entry {
-            unit: row.unit,
-            frames: frames(row, &symbols).collect(),
-            figures: row.figures,
-        })
-        .collect();
-    entries.sort_by(|a, b| b.figures.get(by).total_cmp(&a.figures.get(by)));
-    entries
+    Symbols::look_up(rows.flat_map(|row| row.frames.iter().copied()))
 }
 
-fn frames(row: &Row, symbols: &HashMap<usize, Symbols>) -> impl Iterator<Item = Frame> {
-    let start = symbols::start(row.frames, symbols);
+/// The rows that say something, the highest figure first.
+pub(super) fn order(rows: &[Row], by: Figure) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..rows.len())
+        .filter(|&index| !rows[index].figures.is_zero())
+        .collect();
+    let figure = |index: usize| rows[index].figures.get(by);
+    order.sort_by(|&a, &b| figure(b).total_cmp(&figure(a)));
+    order
+}
+
+fn frames<'a>(row: &Row, symbols: &'a Symbols) -> impl Iterator<Item = Frame<'a>> {
+    let start = start(row.frames, symbols);
     let frames = row.frames.iter().enumerate().skip(start.frames);
-    frames.flat_map(move |(index, frame)| {
-        let known = &symbols[frame];
-        let unknown = known.is_empty().then(|| Frame {
-            function: format!("{frame:#x}"),
-            place: String::new(),
-            origin: Origin::Runtime,
+    frames.flat_map(move |(index, &frame)| {
+        let place = symbols.place(frame);
+        let unknown = place.functions.is_empty().then(|| Frame {
+            function: format!("{frame:#x}").into(),
+            known: Err(place.lacks.unwrap_or(Lack::Symbols)),
         });
         let left_out = if index == start.frames {
             start.functions
         } else {
             0
         };
-        let functions = known.iter().skip(left_out);
-        functions.map(symbols::Symbol::frame).chain(unknown)
+        let functions = place.functions.iter().skip(left_out);
+        let known = functions.map(move |function| Frame {
+            function: Arc::clone(&function.name),
+            known: Ok((function, symbols)),
+        });
+        known.chain(unknown)
     })
 }
 
 /// Lines of collapsed stacks, each different one once.
-pub(super) fn collapsed(rows: &[Row], figure: Figure) -> Vec<String> {
+pub(super) fn collapsed(rows: &[Row], symbols: &Symbols, figure: Figure) -> Vec<String> {
     let rows = rows.iter().filter(|row| row.figures.get(figure) >= 0.5);
-    let symbols = symbols::resolve(rows.clone().flat_map(|row| row.frames.iter().copied()));
+    // A semicolon parts the frames, and a line the stacks.
+    let clean = |name: &str| escaped(name).to_string().replace(';', ":");
     let mut lines: BTreeMap<String, f64> = BTreeMap::new();
     for row in rows {
-        let mut names: Vec<String> = frames(row, &symbols)
-            // A semicolon parts the frames, and a line the stacks.
-            .map(|frame| frame.function.replace(';', ":").replace('\n', " "))
+        let mut names: Vec<String> = frames(row, symbols)
+            .map(|frame| clean(&frame.name_of_its_own()))
             .collect();
         if names.is_empty() {
             names.push("[unknown]".to_owned());
         }
-        if let Some(unit) = row.unit {
-            names.push(unit.replace(';', ":").replace('\n', " "));
-        }
+        names.extend(row.unit.map(clean));
         names.reverse();
         *lines.entry(names.join(";")).or_default() += row.figures.get(figure);
     }

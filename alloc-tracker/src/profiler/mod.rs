@@ -30,8 +30,9 @@
 //! * Compiled in and never started, or stopped: one instruction more for each free than the counters
 //!   take.
 //! * Running: the same. A sample costs some 150 ns by frame pointers, 3 to 4 µs without.
-//! * A live sample lies at a multiple of 8 KiB, by which its free is told from others: it takes 8 KiB of
-//!   address space, of which as much is touched as the block is long, by pages.
+//! * A live sample begins at a page, by which its free is told from others: a block of the inner
+//!   allocator's, aligned so, which leaves up to a page beside it free for other blocks. C code may do with
+//!   it what it may do with other blocks of that allocator; see [`Config::slots`] for another way.
 //! * 32 bytes for each live sample in a table that is at least a quarter full, and 64 bytes and 8 for each
 //!   frame for each different stack; all of it bounded ([`Info::bytes`], [`Info::slot_bytes`]) and kept
 //!   for the life of the process.
@@ -41,15 +42,19 @@
 //! * What is allocated while the profiler is stopped is unknown to it, and so is its free.
 //! * Stacks have at most 128 frames, at most 32,768 are kept apart, and [`Config::max_live`] samples
 //!   are live at once; what did not fit is counted in [`Profile::info`], and the sums stay right.
-//! * A large sampled block that is resized may be copied where the system would have moved its pages.
+//! * A sampled block that is resized may be copied where it would have stayed: not a large one that the
+//!   inner allocator maps 0 or 16 bytes after a page's begin, as the C library, mimalloc and the system
+//!   do.
+//! * What C code frees is not seen: it counts as in use until its memory is used again
+//!   ([`Info::freed_elsewhere`]).
 
 mod difference;
 mod figures;
 mod formats;
-mod modules;
+
 mod pprof;
 mod profile;
-mod symbols;
+mod start;
 
 pub use difference::{Difference, Growth};
 pub use figures::{Estimate, Estimated, Figure};
@@ -75,6 +80,7 @@ pub const MAX_MEAN_BYTES: u64 = 1 << 40;
 pub struct Config {
     mean_bytes: u64,
     max_live: usize,
+    slots: bool,
     stop_after: Option<Duration>,
     seed: Option<u64>,
 }
@@ -85,6 +91,7 @@ impl Default for Config {
         Config {
             mean_bytes: DEFAULT_MEAN_BYTES,
             max_live: 1 << 20,
+            slots: false,
             stop_after: None,
             seed: None,
         }
@@ -98,11 +105,22 @@ impl Config {
         self
     }
 
-    /// Samples that may be live at once; a million by default. What comes while there are as many is in
+    /// Samples that may be live at once; a million by default, 16 million at the most. What comes while there are as many is in
     /// the sums of what was allocated, but not of what is in use, and is counted
     /// ([`Info::not_kept_live`]).
     pub fn max_live(mut self, max: usize) -> Self {
         self.max_live = max;
+        self
+    }
+
+    /// Has samples lie in memory of the profiler's own, instead of in blocks that the inner allocator
+    /// gave for them. Default: no.
+    ///
+    /// A sample then costs the inner allocator nothing but, now and then, a large block. But C code must
+    /// not touch a block that may be a sample with functions of the C library: `malloc_usable_size` says
+    /// nonsense of it, and `free` aborts, while the profiler runs and as long as samples live on after.
+    pub fn slots(mut self, slots: bool) -> Self {
+        self.slots = slots;
         self
     }
 
@@ -207,6 +225,7 @@ pub fn start(config: Config) -> Result<Session, StartError> {
     hooks::start(
         config.mean_bytes,
         config.max_live,
+        config.slots,
         Some(seed).filter(|&seed| seed != 0),
     );
     Ok(Session { number: *last })

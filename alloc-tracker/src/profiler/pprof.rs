@@ -3,9 +3,10 @@
 //! The messages are those of `profile.proto` in github.com/google/pprof.
 
 use super::Figure;
-use super::modules::{self, Module};
 use super::profile::{Info, Row};
-use super::symbols::{self, Symbols};
+use super::start::start;
+use crate::symbols::Symbols;
+use crate::symbols::modules::{self, Module};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use prost::Message;
@@ -121,8 +122,14 @@ struct Function {
     filename: i64,
 }
 
-pub(super) fn write(rows: &[Row], info: Info, taken: SystemTime, to: impl Write) -> io::Result<()> {
-    let document = Builder::new().build(rows, info, taken);
+pub(super) fn write(
+    rows: &[Row],
+    symbols: &Symbols,
+    info: Info,
+    taken: SystemTime,
+    to: impl Write,
+) -> io::Result<()> {
+    let document = Builder::new().build(rows, symbols, info, taken);
     let mut gzip = GzEncoder::new(to, Compression::default());
     gzip.write_all(&document.encode_to_vec())?;
     gzip.finish()?.flush()
@@ -151,15 +158,13 @@ impl Builder {
         builder
     }
 
-    fn build(mut self, rows: &[Row], info: Info, taken: SystemTime) -> Document {
+    fn build(mut self, rows: &[Row], symbols: &Symbols, info: Info, taken: SystemTime) -> Document {
         let rows = rows.iter().filter(|row| !row.figures.is_zero());
-        let frames = rows.clone().flat_map(|row| row.frames.iter().copied());
-        let symbols = symbols::resolve(frames);
         self.document.sample_type = Figure::ALL
             .map(|figure| self.value_type(figure.name(), figure.unit()))
             .into();
         for row in rows {
-            self.sample(row, &symbols);
+            self.sample(row, symbols);
         }
         self.mappings();
         self.document.period_type = Some(self.value_type("space", "bytes"));
@@ -198,8 +203,8 @@ impl Builder {
         }
     }
 
-    fn sample(&mut self, row: &Row, symbols: &HashMap<usize, Symbols>) {
-        let start = symbols::start(row.frames, symbols);
+    fn sample(&mut self, row: &Row, symbols: &Symbols) {
+        let start = start(row.frames, symbols);
         let frames = row.frames.iter().enumerate().skip(start.frames);
         let location_id = frames
             .map(|(index, &frame)| {
@@ -208,7 +213,7 @@ impl Builder {
                 } else {
                     0
                 };
-                self.location(frame, &symbols[&frame], left_out)
+                self.location(frame, symbols, left_out)
             })
             .collect();
         let label = row.unit.map(|unit| Label {
@@ -232,18 +237,22 @@ impl Builder {
         // Inside the call, not after it, which may be another line.
         let address = (frame as u64).saturating_sub(1);
         let module = modules::index_of(&self.modules, address);
-        let line = symbols
-            .iter()
-            .skip(left_out)
-            .map(|symbol| {
-                let name = self.string(&symbol.function);
-                // Tools leave a name alone that is not the linker's.
-                let system_name = self.string(&symbol.mangled);
-                let file = symbol.file.as_deref().unwrap_or("".as_ref());
-                let file = self.string(&file.to_string_lossy());
+        let functions = symbols.place(frame).functions.iter().skip(left_out);
+        let line = functions
+            .map(|function| {
+                // Tools take those that have the same name for one function.
+                let name = self.string(&symbols.name_of_its_own(function));
+                // They leave a name alone that is not the linker's.
+                let system_name = match function.has_path() {
+                    true => self.string(&function.mangled),
+                    false => name,
+                };
+                let source = function.source.as_ref();
+                let file = source.map(|source| source.full.to_string_lossy());
+                let file = self.string(&file.unwrap_or_default());
                 Line {
                     function_id: self.function([name, system_name, file]),
-                    line: i64::from(symbol.line),
+                    line: i64::from(function.line.unwrap_or(0)),
                 }
             })
             .collect();

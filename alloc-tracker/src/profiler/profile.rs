@@ -72,9 +72,12 @@ pub struct Info {
     /// Memory that the stacks and the table of live samples take, as far as it was ever used: the table
     /// grows by chunks, and is kept. Fixed tables take a mebibyte more.
     pub bytes: u64,
-    /// Memory in which small samples lie, 8 KiB each; kept for further ones. Pages that no sample used
-    /// are address space only.
+    /// Memory in which small samples lie, 8 KiB each, if there were [`slots`](super::Config::slots) for
+    /// them; kept for further ones. Pages that no sample used are address space only.
     pub slot_bytes: u64,
+    /// Samples that somebody else than Rust has freed, as far as that is known by now: their memory was
+    /// used again. Until then they count as live.
+    pub freed_elsewhere: u64,
     /// Samples whose free is not seen, as there were [`max_live`](super::Config::max_live) or no
     /// memory: estimates of what is in use lack them.
     pub not_kept_live: u64,
@@ -104,6 +107,7 @@ impl Info {
             stacks: stacks as u64,
             bytes: stack_bytes as u64 + tally.table_bytes,
             slot_bytes: tally.slot_bytes,
+            freed_elsewhere: tally.freed_elsewhere,
             not_kept_live: tally.not_kept_live,
             without_stack: tally.without_stack,
             too_deep: tally.too_deep,

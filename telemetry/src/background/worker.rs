@@ -58,7 +58,7 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         frames::be_silent();
-        alloc_tracker::raw::be_no_sample();
+        alloc_tracker::raw::be_a_tools_own();
         // However this thread ends, nobody waits for it any more.
         let _stopped = ReportStopped(Arc::clone(&self.core));
         let mut flushed = 0;

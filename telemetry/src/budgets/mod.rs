@@ -6,7 +6,7 @@ pub(crate) mod quantity;
 
 pub(crate) use limit::{Limit, Over};
 
-use crate::escape::escaped;
+use alloc_tracker::raw::escaped;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;

@@ -108,7 +108,7 @@ impl Core {
             counters: Counters::default(),
             background: Background::new(),
             incidents: Incidents::new(setup.incidents),
-            cpu_reading: setup.sampling.asks().then(system::calibrate).flatten(),
+            cpu_reading: (!setup.sampling.is_off()).then(system::calibrate).flatten(),
             // Nobody would read it.
             detail_words: if setup.has_exporters {
                 bounds.detail / 8

@@ -1,7 +1,7 @@
 //! JSON lines: one object a line.
 
 use super::{Exporter, Record};
-use crate::escape::escaped;
+use alloc_tracker::raw::escaped;
 use std::error::Error;
 use std::fmt;
 use std::fs::{File, OpenOptions};

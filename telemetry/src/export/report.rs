@@ -1,7 +1,7 @@
 //! What became of an incident, as a person reads it.
 
 use super::{Culprit, HeapReport, IncidentEnd, IncidentRecord};
-use crate::escape::escaped;
+use alloc_tracker::raw::escaped;
 use std::fmt;
 
 /// Frames of a stack that are shown; the record has more.

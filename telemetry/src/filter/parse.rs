@@ -5,7 +5,7 @@
 //! refused otherwise.
 
 use super::target;
-use crate::escape::escaped;
+use alloc_tracker::raw::escaped;
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;

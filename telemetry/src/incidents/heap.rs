@@ -29,7 +29,7 @@ impl Heap {
             return Ok(());
         };
         if self.session.is_none() {
-            // Small samples take a place of 8 KiB each: no more than 256 MiB of them.
+            // Small samples leave up to a page beside them to other blocks: no more than 128 MiB.
             let config = Config::default().mean_bytes(mean).max_live(MAX_LIVE);
             let config = config.stop_after(for_);
             self.session = Some(profiler::start(config).map_err(|error| error.to_string())?);

@@ -1,8 +1,8 @@
 //! What an incident asks for.
 
-use crate::escape::escaped;
 use crate::filter::target;
 use crate::names;
+use alloc_tracker::raw::escaped;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;

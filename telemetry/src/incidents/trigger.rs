@@ -2,9 +2,9 @@
 
 use super::spec::Incident;
 use crate::budgets::Budgets;
-use crate::escape::escaped;
 use crate::names;
 use crate::snapshot::UnitSnapshot;
+use alloc_tracker::raw::escaped;
 use std::time::Duration;
 
 /// A condition on live figures, looked at at each flush, so only while units end or are worked for, or
@@ -191,7 +191,9 @@ impl Watch {
                 }
             }
             Condition::LiveBytes { growth } => {
-                let now = alloc_tracker::process_usage().live_bytes();
+                // Those of the program: an incident's own report is no reason for another one.
+                let own = alloc_tracker::raw::tools_usage().live_bytes();
+                let now = alloc_tracker::process_usage().live_bytes() - own;
                 let Some(before) = self.live_bytes.replace(now) else {
                     return Look::Nothing;
                 };

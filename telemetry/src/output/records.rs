@@ -5,7 +5,6 @@ use crate::calendar::timestamp;
 use crate::callsites::SiteId;
 use crate::core::{Broken, Core};
 use crate::details::Fields;
-use crate::escape::escaped;
 use crate::events::SuppressedSite;
 use crate::export::{
     BoundaryCost, BrokenBudget, EventRecord, ExemplarRecord, FindingRecord, Record,
@@ -13,6 +12,7 @@ use crate::export::{
 };
 use crate::snapshot::{BudgetSnapshot, UnitSnapshot};
 use crate::{events, exemplars};
+use alloc_tracker::raw::escaped;
 use std::io;
 use std::time::{Duration, SystemTime};
 use tracing::Metadata;

@@ -3,7 +3,6 @@
 
 use super::super::block::with;
 use super::super::hooks::Fill;
-use super::super::published::PLACED_ALIGN;
 use super::super::{sites, work};
 use super::countdown::{Draw, mean};
 use super::live::{self, Held};
@@ -82,7 +81,7 @@ unsafe fn alloc_sample<A: GlobalAlloc>(
 /// As for `inner.dealloc`.
 #[inline]
 pub(in super::super) unsafe fn dealloc<A: GlobalAlloc>(block: *mut u8, layout: Layout, inner: &A) {
-    match live::take(block) {
+    match live::take(block, layout.size()) {
         // SAFETY: the caller's contract.
         None => unsafe { inner.dealloc(block, layout) },
         Some(held) => {
@@ -104,7 +103,7 @@ pub(in super::super) unsafe fn realloc<A: GlobalAlloc>(
     new_size: usize,
     inner: &A,
 ) -> *mut u8 {
-    let held = live::take(block);
+    let held = live::take(block, layout.size());
     let draw = with(|block| block.countdown.draw(block, new_size as u64));
     if held.is_none() && draw.is_none() {
         // SAFETY: the caller's contract.
@@ -131,105 +130,78 @@ unsafe fn realloc_sample<A: GlobalAlloc>(
 ) -> *mut u8 {
     let (old, new) = (layout.size() as u64, new_size as u64);
     let grown = new.saturating_sub(old);
-    if let (Some(held), Some(draw)) = (held, draw) {
+    // One that is resized while nobody samples stays a sample, of what it was.
+    let stays = draw.is_some() || mean() == 0;
+    if stays && (held.is_some() || live::reserve()) {
+        let place = held.map_or(Place::Natural, |held| held.place);
         // SAFETY: the caller's contract.
-        let moved = unsafe { place::grow(block, layout, held.place, new_size, inner) };
-        if let Some((moved, place)) = moved {
-            live::put(moved, note(draw, new, grown, place));
+        let resized = unsafe { place::resize(block, layout, place, new_size, inner) };
+        let sample = |place| match (draw, held) {
+            (Some(draw), _) => Some(note(draw, new, grown, place)),
+            (None, held) => held.map(|held| held.resized(new, place)),
+        };
+        if let Some((moved, place)) = resized {
+            match (place, sample(place.unwrap_or(Place::Natural))) {
+                (Some(_), Some(sample)) => live::put(moved, sample),
+                _ => {
+                    live::release();
+                    NOT_KEPT_LIVE.fetch_add(1, Relaxed);
+                }
+            }
             return moved;
         }
-    }
-    let Ok(new_layout) = Layout::from_size_align(new_size, layout.align()) else {
-        live::put_back(held, block);
-        return ptr::null_mut();
-    };
-    if let Some(held) = held
-        && draw.is_none()
-        && mean() == 0
-    {
-        // SAFETY: the caller's contract.
-        let moved = unsafe { resize_while_stopped(block, layout, new_layout, held, inner) };
-        if let Some(moved) = moved {
-            return moved;
-        }
-    }
-    let mut placed = None;
-    if draw.is_some() && live::reserve() {
-        // SAFETY: the new size is not zero by the caller's contract.
-        placed = unsafe { place::alloc(new_layout, inner, Fill::None) };
-        if placed.is_none() {
+        if held.is_none() {
             live::release();
         }
     }
-    let (moved, place) = match (placed, held) {
-        (Some((moved, place)), _) => (moved, Some(place)),
-        // SAFETY: the caller's contract.
-        (None, None) => (unsafe { inner.realloc(block, layout, new_size) }, None),
-        // SAFETY: as for `place::alloc` above.
-        (None, Some(_)) => (unsafe { inner.alloc(new_layout) }, None),
-    };
+    // SAFETY: the caller's contract.
+    let moved = unsafe { resize_to_no_sample(block, layout, new_size, held, inner) };
     if moved.is_null() {
-        live::put_back(held, block);
+        if let Some(held) = held {
+            live::put(block, held);
+        }
         return moved;
+    }
+    if held.is_some() {
+        live::release();
     }
     if let Some(draw) = draw {
-        let sample = note(draw, new, grown, place.unwrap_or(Place::Natural));
-        match place {
-            Some(_) => live::put(moved, sample),
-            None => drop(NOT_KEPT_LIVE.fetch_add(1, Relaxed)),
-        }
-    }
-    if place.is_none() && held.is_none() {
-        // `inner.realloc` has done all.
-        return moved;
-    }
-    // SAFETY: both blocks are at least so long, and `moved` is fresh memory. The old one lies as
-    // `held` says, or as its layout does.
-    unsafe {
-        ptr::copy_nonoverlapping(block, moved, layout.size().min(new_size));
-        match held {
-            None => inner.dealloc(block, layout),
-            Some(held) => {
-                live::release();
-                place::dealloc(block, layout, held.place, inner);
-            }
-        }
+        note(draw, new, grown, Place::Natural);
+        NOT_KEPT_LIVE.fetch_add(1, Relaxed);
     }
     moved
 }
 
-/// A sample that is resized while nobody samples stays one, of what it was. `None`: there is no memory, and
-/// the block is as it was, but not in the table.
+/// Null: there is no memory, and the block is as it was.
 ///
 /// # Safety
 ///
 /// As for [`realloc_sample`].
-unsafe fn resize_while_stopped<A: GlobalAlloc>(
+unsafe fn resize_to_no_sample<A: GlobalAlloc>(
     block: *mut u8,
     layout: Layout,
-    new: Layout,
-    held: Held,
+    new_size: usize,
+    held: Option<Held>,
     inner: &A,
-) -> Option<*mut u8> {
-    if matches!(held.place, Place::Slot(_)) && new.size() <= PLACED_ALIGN {
-        live::put(block, held);
-        return Some(block);
+) -> *mut u8 {
+    let place = held.map_or(Place::Natural, |held| held.place);
+    if place == Place::Natural {
+        // SAFETY: the caller's contract: it is the inner allocator's block, with this layout.
+        return unsafe { inner.realloc(block, layout, new_size) };
     }
-    // SAFETY: the caller's contract.
-    let grown = unsafe { place::grow(block, layout, held.place, new.size(), inner) };
-    if let Some((moved, place)) = grown {
-        live::put(moved, Held { place, ..held });
-        return Some(moved);
-    }
+    let Ok(new_layout) = Layout::from_size_align(new_size, layout.align()) else {
+        return ptr::null_mut();
+    };
     // SAFETY: the new size is not zero by the caller's contract.
-    let (moved, place) = unsafe { place::alloc(new, inner, Fill::None) }?;
-    // SAFETY: both blocks are at least so long, and one is fresh; the old one lies as `held` says.
-    unsafe {
-        ptr::copy_nonoverlapping(block, moved, layout.size().min(new.size()));
-        place::dealloc(block, layout, held.place, inner);
+    let moved = unsafe { inner.alloc(new_layout) };
+    if !moved.is_null() {
+        // SAFETY: both blocks are at least so long, and one is fresh; the old one lies as `place` says.
+        unsafe {
+            ptr::copy_nonoverlapping(block, moved, layout.size().min(new_size));
+            place::dealloc(block, layout, place, inner);
+        }
     }
-    live::put(moved, Held { place, ..held });
-    Some(moved)
+    moved
 }
 
 /// Adds a sample of `size` bytes, of which `grown` are new, to the sums of its stack and unit.
@@ -259,11 +231,5 @@ fn note(draw: Draw, size: u64, grown: u64, place: Place) -> Held {
     SAMPLES.fetch_add(1, Relaxed);
     stacks::site(site).add(size, grown, draw.mean);
     NANOSECONDS.fetch_add(started.elapsed().as_nanos() as u64, Relaxed);
-    Held {
-        site,
-        thread,
-        size,
-        mean: draw.mean,
-        place,
-    }
+    Held::new(site, thread, size, draw.mean, place)
 }

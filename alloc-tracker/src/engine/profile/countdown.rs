@@ -1,6 +1,7 @@
 //! Which allocations of a thread are samples.
 
 use super::super::block::Block;
+use super::super::sites;
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{
@@ -160,7 +161,9 @@ impl Countdown {
     }
 
     fn unless_busy(&self, mean: u64) -> Option<Draw> {
-        (!self.busy.get()).then_some(Draw { mean })
+        // What is charged to nobody is a tool's own, and no sample either.
+        let counts = !self.busy.get() && sites::suspended() == 0;
+        counts.then_some(Draw { mean })
     }
 
     fn restart(&self, block: &Block, from: u64) {

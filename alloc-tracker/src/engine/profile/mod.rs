@@ -54,6 +54,8 @@ pub(crate) struct Tally {
     pub(crate) live: u64,
     /// Of the table of live samples.
     pub(crate) table_bytes: u64,
+    /// Samples whose memory was used again though no free of theirs was seen.
+    pub(crate) freed_elsewhere: u64,
     /// Of the places for small samples.
     pub(crate) slot_bytes: u64,
 }
@@ -69,14 +71,16 @@ pub(crate) fn tally() -> Tally {
         nanoseconds: NANOSECONDS.load(Relaxed),
         live,
         table_bytes,
+        freed_elsewhere: live::freed_elsewhere(),
         slot_bytes: slots::bytes() as u64,
     }
 }
 
 /// Samples from here on, on all threads. `seed`: where the calling thread, and threads that have not
 /// drawn yet, take their random numbers from.
-pub(crate) fn start(mean: u64, live_limit: usize, seed: Option<u64>) {
+pub(crate) fn start(mean: u64, live_limit: usize, in_slots: bool, seed: Option<u64>) {
     live::set_limit(live_limit);
+    place::set_in_slots(in_slots);
     if let Some(seed) = seed {
         countdown::set_seed(seed);
         with(|block| block.countdown.reseed());

@@ -1,12 +1,11 @@
 //! Places for small samples, a multiple of [`SLOT`] each: cut from large blocks of the inner allocator,
 //! taken and given back without a lock, and kept.
 //!
-//! PERF: not one over-aligned block each. For that the inner allocator splits a larger one, which it
-//! merges again when it is freed: glibc empties its lists of small free blocks then, and what follows is
-//! slower than the sample was.
+//! PERF: for one over-aligned block each the inner allocator splits a larger one, which it merges again
+//! when it is freed.
 
 use super::super::free_stack::FreeStack;
-use super::super::published::PLACED_ALIGN as SLOT;
+use super::super::published::PLACED_ALIGN;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 use std::sync::atomic::{
@@ -14,6 +13,8 @@ use std::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed},
 };
 
+/// Bytes of a slot.
+pub(super) const SLOT: usize = 2 * PLACED_ALIGN;
 /// Slots in a chunk.
 const SLOTS: usize = 32;
 /// Two million slots at the most.

@@ -3,25 +3,30 @@
 
 /// A part of a mapped file that holds code.
 #[derive(Debug)]
-pub(super) struct Module {
-    pub(super) start: u64,
-    pub(super) end: u64,
+pub(crate) struct Module {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// What the loader has added to the addresses in the file.
+    pub(crate) base: u64,
     /// Where `start` is in the file.
-    pub(super) offset: u64,
-    pub(super) file: String,
+    #[cfg_attr(not(feature = "profile"), allow(dead_code))] // of the pprof format
+    pub(crate) offset: u64,
+    /// It is the program itself.
+    pub(crate) is_program: bool,
+    pub(crate) file: String,
     /// In hexadecimal digits; empty if the file has none.
-    pub(super) build_id: String,
+    pub(crate) build_id: String,
 }
 
 /// What is mapped now, in the order of addresses.
-pub(super) fn mapped() -> Vec<Module> {
+pub(crate) fn mapped() -> Vec<Module> {
     let mut modules = elf::mapped();
     modules.sort_by_key(|module| module.start);
     modules
 }
 
 /// The number of the module that an address is in.
-pub(super) fn index_of(modules: &[Module], address: u64) -> Option<usize> {
+pub(crate) fn index_of(modules: &[Module], address: u64) -> Option<usize> {
     let after = modules.partition_point(|module| module.start <= address);
     let index = after.checked_sub(1)?;
     (address < modules[index].end).then_some(index)
@@ -33,7 +38,7 @@ mod elf {
     use std::ffi::{CStr, c_int, c_void};
     use std::fmt::Write;
 
-    pub(super) fn mapped() -> Vec<Module> {
+    pub(crate) fn mapped() -> Vec<Module> {
         let mut modules: Vec<Module> = Vec::new();
         // SAFETY: `each` has the right signature and takes the address of such a vector, which
         // outlives the call.
@@ -72,7 +77,8 @@ mod elf {
             let name = unsafe { CStr::from_ptr(info.dlpi_name) };
             name.to_string_lossy().into_owned()
         };
-        let file = match file.is_empty() {
+        let is_program = file.is_empty();
+        let file = match is_program {
             // The executable has no name here.
             true => std::env::current_exe()
                 .map(|path| path.to_string_lossy().into_owned())
@@ -86,6 +92,8 @@ mod elf {
             modules.push(Module {
                 start,
                 end: start.wrapping_add(segment.p_memsz),
+                base,
+                is_program,
                 offset: segment.p_offset,
                 file: file.clone(),
                 build_id: build_id.clone().unwrap_or_default(),
@@ -152,7 +160,7 @@ mod elf {
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 mod elf {
-    pub(super) fn mapped() -> Vec<super::Module> {
+    pub(crate) fn mapped() -> Vec<super::Module> {
         Vec::new()
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 /// The text, with its control characters as `char::escape_default` writes them. Everything else is as it
 /// was: names are in all languages.
-pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_control) {
         return Cow::Borrowed(text);
     }

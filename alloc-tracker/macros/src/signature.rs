@@ -1,0 +1,268 @@
+//! What the attribute must know of a function.
+
+use crate::Error;
+use crate::tokens::{flat, is_group, is_punct, is_word, peel};
+use proc_macro::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
+
+/// A function with a body.
+pub(crate) struct Function {
+    /// Everything before the body.
+    pub(crate) head: TokenStream,
+    pub(crate) is_async: bool,
+    pub(crate) returns: Returns,
+    pub(crate) returns_span: Span,
+    /// The `#![..]` at the top of the body.
+    pub(crate) inner_attributes: TokenStream,
+    /// What is in the braces, but for those.
+    pub(crate) body: TokenStream,
+    pub(crate) body_span: Span,
+}
+
+/// The type of the value.
+pub(crate) enum Returns {
+    Nothing,
+    Never,
+    Named(TokenStream),
+    /// `Pin<Box<dyn Future<..>>>`, or an alias of it that everybody knows.
+    BoxedFuture(TokenStream),
+    /// `impl Future<..>`
+    ImplFuture,
+    /// With an `impl` in it, for which `_` stands here.
+    Unnamed(TokenStream),
+}
+
+impl Function {
+    pub(crate) fn parse(item: TokenStream) -> Result<Self, Error> {
+        let mut tokens = peel(item.into_iter().collect());
+        let end = tokens.last().map_or(Span::call_site(), TokenTree::span);
+        let Some(body) = tokens.pop_if(|last| body_of(last).is_some()) else {
+            return Err(Error::new(end, "a budget is for a function with a body"));
+        };
+        let is_fn = |pair: &[TokenTree]| {
+            is_word(&pair[0], "fn") && matches!(flat(pair[1..].to_vec())[..], [TokenTree::Ident(_)])
+        };
+        let Some(keyword) = tokens.windows(2).position(is_fn) else {
+            let span = tokens.first().map_or(Span::call_site(), TokenTree::span);
+            return Err(Error::new(span, "a budget is for a function"));
+        };
+        let (before, signature) = tokens.split_at(keyword);
+        if let Some(word) = before.iter().find(|token| is_word(token, "const")) {
+            let message = "a `const fn` cannot have a budget: it may run in the compiler";
+            return Err(Error::new(word.span(), message));
+        }
+        let body = body_of(&body).unwrap_or_else(|| Group::new(Delimiter::Brace, item_of(&[])));
+        let content: Vec<TokenTree> = body.stream().into_iter().collect();
+        refuse_what_makes_more_than_the_body(signature, &content)?;
+        let attributes = inner_attributes(&content);
+        let returns = return_type(signature);
+        Ok(Function {
+            is_async: before.iter().any(|token| is_word(token, "async")),
+            returns: Returns::of(returns)?,
+            returns_span: returns.first().map_or(Span::call_site(), TokenTree::span),
+            inner_attributes: item_of(&content[..attributes]),
+            body: item_of(&content[attributes..]),
+            body_span: body.span(),
+            head: tokens.into_iter().collect(),
+        })
+    }
+}
+
+fn item_of(tokens: &[TokenTree]) -> TokenStream {
+    tokens.iter().cloned().collect()
+}
+
+/// A macro's `$body:block` is in an invisible group.
+fn body_of(token: &TokenTree) -> Option<Group> {
+    match peel(vec![token.clone()]).as_slice() {
+        [TokenTree::Group(group)] if group.delimiter() == Delimiter::Brace => Some(group.clone()),
+        _ => None,
+    }
+}
+
+/// Test frameworks that make another function of the user's: fixtures, runs of it.
+fn refuse_what_makes_more_than_the_body(
+    signature: &[TokenTree],
+    body: &[TokenTree],
+) -> Result<(), Error> {
+    // What the keyword was written by: where an attribute made the function, the attribute.
+    let keyword = signature[0].span().source_text();
+    let made_by = match &keyword {
+        Some(text) if text.starts_with('#') => text,
+        Some(_) => "",
+        None => "#",
+    };
+    let contains_itself = body
+        .windows(2)
+        .take(4)
+        .any(|pair| is_word(&pair[0], "fn") && pair[1].to_string() == signature[1].to_string());
+    if made_by.contains("rstest") || !made_by.is_empty() && contains_itself {
+        let message = "`#[rstest]` has its fixtures made in this function, which would be counted: \
+                       write the budget above `#[rstest]`";
+        return Err(Error::new(Span::call_site(), message));
+    }
+    if flat(body.to_vec())
+        .iter()
+        .any(|token| is_word(token, "proptest_helper"))
+    {
+        let message = "`proptest!` runs its body many times in this function, and what it does itself \
+                       would be counted: write `assert_budget!` in the body";
+        return Err(Error::new(Span::call_site(), message));
+    }
+    Ok(())
+}
+
+/// How many tokens the leading `#![..]` are.
+fn inner_attributes(body: &[TokenTree]) -> usize {
+    let is_attribute = |tokens: &&[TokenTree]| {
+        matches!(tokens, [hash, not, list] if is_punct(hash, '#') && is_punct(not, '!')
+            && is_group(list, Delimiter::Bracket))
+    };
+    3 * body.chunks(3).take_while(is_attribute).count()
+}
+
+/// What stands between the `->` after the parameters and `where` or the end.
+fn return_type(signature: &[TokenTree]) -> &[TokenTree] {
+    let mut depth = Depth::default();
+    let parameters = signature.iter().position(|token| {
+        depth.pass(token);
+        depth.open == 0 && is_group(token, Delimiter::Parenthesis)
+    });
+    let rest = parameters.map_or(&[][..], |at| &signature[at + 1..]);
+    let [minus, greater, returns @ ..] = rest else {
+        return &[];
+    };
+    if !is_punct(minus, '-') || !is_punct(greater, '>') {
+        return &[];
+    }
+    let end = returns.iter().position(|token| is_word(token, "where"));
+    &returns[..end.unwrap_or(returns.len())]
+}
+
+/// How many angle brackets are open; the `>` of an arrow closes none.
+#[derive(Default)]
+struct Depth {
+    open: i32,
+    after_minus: bool,
+}
+
+impl Depth {
+    fn pass(&mut self, token: &TokenTree) {
+        if is_punct(token, '<') {
+            self.open += 1;
+        } else if is_punct(token, '>') && !self.after_minus {
+            self.open -= 1;
+        }
+        self.after_minus = is_punct(token, '-');
+    }
+}
+
+impl Returns {
+    fn of(tokens: &[TokenTree]) -> Result<Self, Error> {
+        let seen = flat(tokens.iter().cloned());
+        Ok(match seen.as_slice() {
+            [] => Returns::Nothing,
+            [never] if is_punct(never, '!') => Returns::Never,
+            [word, bounds @ ..] if is_word(word, "impl") => match future_among(bounds) {
+                Some(name) if name == "Future" => Returns::ImplFuture,
+                Some(name) => return Err(unseen_future(&name, word)),
+                None => Returns::Unnamed(without_impl(tokens)),
+            },
+            _ if seen.iter().any(|token| is_word(token, "impl")) => {
+                for (at, word) in seen.iter().enumerate().filter(|(_, t)| is_word(t, "impl")) {
+                    if let Some(name) = future_among(&seen[at + 1..]) {
+                        return Err(unseen_future(&name, word));
+                    }
+                }
+                Returns::Unnamed(without_impl(tokens))
+            }
+            _ if is_boxed_future(&seen) => Returns::BoxedFuture(item_of(tokens)),
+            _ => Returns::Named(item_of(tokens)),
+        })
+    }
+}
+
+/// The first of the traits that is a future's, or looks like it: there are no types here to ask.
+fn future_among(bounds: &[TokenTree]) -> Option<String> {
+    let mut traits = traits(bounds).into_iter();
+    traits.find(|name| name.ends_with("Future"))
+}
+
+fn unseen_future(name: &str, word: &TokenTree) -> Error {
+    let message = format!(
+        "a budget cannot follow this `{name}`: write an `async fn`, or `-> impl Future<Output = ..>`"
+    );
+    Error::new(word.span(), message)
+}
+
+/// The last names of the traits in `A + b::C<D> + 'e`, up to where the brackets around it close.
+fn traits(bounds: &[TokenTree]) -> Vec<String> {
+    let mut names = vec![String::new()];
+    let mut depth = Depth::default();
+    for token in bounds {
+        depth.pass(token);
+        match token {
+            _ if depth.open < 0 => break,
+            TokenTree::Punct(plus) if depth.open == 0 && plus.as_char() == '+' => {
+                names.push(String::new());
+            }
+            TokenTree::Ident(name) if depth.open == 0 => {
+                if let Some(last) = names.last_mut() {
+                    *last = name.to_string();
+                }
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+fn is_boxed_future(seen: &[TokenTree]) -> bool {
+    let is_path = |token: &TokenTree| matches!(token, TokenTree::Ident(_)) || is_punct(token, ':');
+    let path = |from: usize| {
+        let rest = seen.get(from..).unwrap_or_default();
+        let len = rest.iter().take_while(|token| is_path(token)).count();
+        let opens = rest.get(len).is_some_and(|token| is_punct(token, '<'));
+        let name = rest[..len].last().map(ToString::to_string);
+        (name.unwrap_or_default(), opens, from + len + 1)
+    };
+    let (outer, outer_opens, inside) = path(0);
+    if matches!(outer.as_str(), "BoxFuture" | "LocalBoxFuture") {
+        return true;
+    }
+    let (inner, inner_opens, content) = path(inside);
+    let is_dyn = seen.get(content).is_some_and(|token| is_word(token, "dyn"));
+    outer_opens && inner_opens && outer == "Pin" && inner == "Box" && is_dyn && {
+        future_among(&seen[content + 1..]).is_some_and(|name| name == "Future")
+    }
+}
+
+/// The type with `_` for each `impl Trait`.
+fn without_impl(tokens: &[TokenTree]) -> TokenStream {
+    let mut erased = TokenStream::new();
+    let mut tokens = tokens.iter().peekable();
+    while let Some(token) = tokens.next() {
+        if let TokenTree::Group(group) = token {
+            let inside: Vec<TokenTree> = group.stream().into_iter().collect();
+            let mut inside = Group::new(group.delimiter(), without_impl(&inside));
+            inside.set_span(group.span());
+            erased.extend([TokenTree::from(inside)]);
+            continue;
+        }
+        if !is_word(token, "impl") {
+            erased.extend([token.clone()]);
+            continue;
+        }
+        erased.extend([TokenTree::from(Ident::new("_", token.span()))]);
+        let mut depth = Depth::default();
+        while let Some(next) = tokens.peek() {
+            let ends = depth.open == 0
+                && (is_punct(next, ',') || is_punct(next, '>') && !depth.after_minus);
+            if ends {
+                break;
+            }
+            depth.pass(next);
+            tokens.next();
+        }
+    }
+    erased
+}

@@ -1,0 +1,96 @@
+//! Budgets enforced: measure a piece of work, compare, and panic with the lines to look at.
+//!
+//! * [`thread`]: a block on one thread; [`task`]: a future; [`awaiting`]: a block that awaits.
+//! * [`verdict`]: what was measured against the limits, and what is said of it.
+//! * [`returned`]: values by which a budget would be evaded.
+//! * [`macros`]: `assert_budget!` and its kin.
+
+#[allow(missing_docs)] // what macros expand to is not for users
+mod awaiting;
+mod macros;
+#[allow(missing_docs)]
+mod returned;
+#[allow(missing_docs)]
+mod task;
+#[allow(missing_docs)]
+mod thread;
+mod verdict;
+
+pub(crate) use verdict::say_outside;
+pub use verdict::{BudgetReport, Outside};
+
+use self::returned::IsNoFuture;
+use crate::Budget;
+use std::future::Future;
+
+/// What the macros are made of. Not for users.
+#[doc(hidden)]
+pub mod parts {
+    pub use super::awaiting::{InBudget, TaskGuard};
+    pub use super::returned::{
+        IsFuture, IsNoFuture, IsValue, Measured, Returned, Returning, awaited, measured, never,
+    };
+    pub use super::task::{boxed, future, held, made, settled};
+    pub use super::thread::ThreadGuard;
+    pub use alloc_tracker_macros::__assert_budget;
+}
+
+impl Budget {
+    /// Runs `work` on this thread and returns its value if it kept within the budget. The value must
+    /// not be a future, whose cost is yet to come.
+    ///
+    /// # Panics
+    ///
+    /// After `work` has ended, if a limit is broken or the tracker is not installed.
+    #[track_caller]
+    pub fn run<T: IsNoFuture<Proof>, Proof>(&self, work: impl FnOnce() -> T) -> T {
+        let (value, report) = self.report(work);
+        report.or_panic();
+        value
+    }
+
+    /// Runs `work` on this thread, and returns its value and what it cost, kept or broken.
+    ///
+    /// The report of a budget that holds says what was allocated outside of it meanwhile: work that
+    /// was handed to a thread or a task of its own, and that the budget therefore did not see.
+    ///
+    /// ```
+    /// # #[global_allocator]
+    /// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+    /// use alloc_tracker::Budget;
+    ///
+    /// let budget = Budget::new().allocs(200);
+    /// let (_, report) = budget.report(|| {
+    ///     std::thread::scope(|threads| threads.spawn(|| vec![0u8; 4096]).join())
+    /// });
+    /// # #[cfg(feature = "track")] {
+    /// assert!(report.result().is_ok());
+    /// assert!(report.outside().bytes >= 4096); // by the thread, for no unit
+    /// println!("{report}");
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Only if `work` does.
+    pub fn report<T: IsNoFuture<Proof>, Proof>(
+        &self,
+        work: impl FnOnce() -> T,
+    ) -> (T, BudgetReport) {
+        let guard = thread::ThreadGuard::enter(*self, false);
+        let value = work();
+        (value, guard.finish())
+    }
+
+    /// The same for a future, of which its own polls count, on whatever threads they happen.
+    ///
+    /// # Panics
+    ///
+    /// Only if the future does.
+    pub async fn report_future<F, Proof>(&self, future: F) -> (F::Output, BudgetReport)
+    where
+        F: Future<Output: IsNoFuture<Proof>>,
+    {
+        task::reported(*self, false, future).await
+    }
+}

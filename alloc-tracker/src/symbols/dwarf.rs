@@ -1,0 +1,468 @@
+//! Debug information, read once from its begin to its end: of a unit that has none of the addresses, no
+//! more than its ranges; of another one its functions and its lines, of which nothing is kept but what
+//! was asked for.
+
+use super::file::{Binary, Mapped, Reader};
+use super::{Kept, Source};
+use gimli::{
+    AbbreviationsCacheStrategy, Attribute, AttributeValue, DW_AT_abstract_origin, DW_AT_call_file,
+    DW_AT_call_line, DW_AT_high_pc, DW_AT_language, DW_AT_linkage_name, DW_AT_low_pc, DW_AT_name,
+    DW_AT_ranges, DW_AT_specification, DW_LANG_Rust, DW_TAG_inlined_subroutine, DW_TAG_subprogram,
+    DebugInfoOffset, Dwarf, DwarfPackage, EndianSlice, NativeEndian, Range, SectionId, UnitOffset,
+};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+type Unit<'a> = gimli::Unit<Reader<'a>>;
+type Value<'a> = AttributeValue<Reader<'a>>;
+
+/// Bytes of debug information after whose reading the system may forget the file's pages.
+const RELEASE_EVERY: usize = 1 << 20;
+
+/// What was found of an address.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The outermost first.
+    pub(super) functions: Vec<Names>,
+    /// The line of the innermost.
+    pub(super) row: Option<(Arc<Source>, u32)>,
+    /// There is debug information of it.
+    pub(super) has_unit: bool,
+    /// Whether rustc compiled it, as far as that is said.
+    pub(super) is_rust: Option<bool>,
+    /// The functions are in another file, which is not there.
+    pub(super) is_split: bool,
+}
+
+/// A function at an address.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) mangled: Option<Arc<str>>,
+    pub(super) name: Option<Arc<str>>,
+    /// Where the function around it calls it, if it was inlined.
+    pub(super) called_at: Option<(Arc<Source>, u32)>,
+}
+
+/// A file's debug information.
+pub(super) struct Program<'a> {
+    dwarf: Dwarf<Reader<'a>>,
+    packed: Option<DwarfPackage<Reader<'a>>>,
+    binary: &'a Binary<'a>,
+    kept: &'a Kept,
+    /// Where units begin.
+    units: Vec<DebugInfoOffset>,
+}
+
+impl<'a> Program<'a> {
+    pub(super) fn new(
+        binary: &'a Binary<'a>,
+        packed: Option<&'a Binary<'a>>,
+        kept: &'a Kept,
+    ) -> gimli::Result<Self> {
+        let section = |id| Ok::<_, gimli::Error>(binary.section(id, false));
+        let mut dwarf = Dwarf::load(section)?;
+        dwarf.populate_abbreviations_cache(AbbreviationsCacheStrategy::Duplicates);
+        let packed = packed.and_then(|packed| {
+            let section = |id: SectionId| Ok::<_, gimli::Error>(packed.section(id, true));
+            DwarfPackage::load(section, EndianSlice::new(&[], NativeEndian)).ok()
+        });
+        let mut units = Vec::new();
+        let mut headers = dwarf.units();
+        while let Ok(Some(header)) = headers.next() {
+            units.extend(header.debug_info_offset());
+        }
+        Ok(Program {
+            dwarf,
+            packed,
+            binary,
+            kept,
+            units,
+        })
+    }
+
+    /// The unit that an offset lies in, and the offset there.
+    fn unit_at(&self, offset: DebugInfoOffset) -> gimli::Result<(Unit<'a>, UnitOffset)> {
+        let after = self.units.partition_point(|unit| unit.0 <= offset.0);
+        let start = after.checked_sub(1).map(|index| self.units[index]);
+        let start = start.ok_or(gimli::Error::MissingUnitDie)?;
+        let unit = self.dwarf.unit(self.dwarf.unit_header(start)?)?;
+        let offset = offset.to_unit_offset(&unit.header);
+        Ok((unit, offset.ok_or(gimli::Error::MissingUnitDie)?))
+    }
+
+    /// Finds sorted addresses.
+    pub(super) fn search(&self, addresses: &[u64], found: &mut [Found]) {
+        let mut released_at = 0;
+        for &start in &self.units {
+            if start.0 - released_at > RELEASE_EVERY {
+                self.binary.release();
+                released_at = start.0;
+            }
+            let header = self.dwarf.unit_header(start);
+            let Ok(unit) = header.and_then(|header| self.dwarf.unit(header)) else {
+                continue;
+            };
+            let Ok(mut ranges) = self.dwarf.unit_ranges(&unit) else {
+                continue;
+            };
+            let mut here = Vec::new();
+            while let Ok(Some(range)) = ranges.next() {
+                here.extend(inside(range, addresses));
+            }
+            // Those that another unit has, too, were merged by the linker: the first will do.
+            here.retain(|&index| !found[index].has_unit);
+            if here.is_empty() {
+                continue;
+            }
+            here.sort_unstable();
+            here.dedup();
+            let wanted: Vec<u64> = here.iter().map(|&index| addresses[index]).collect();
+            let mut found_here: Vec<Found> = Vec::new();
+            found_here.resize_with(here.len(), Found::default);
+            // Of a unit that cannot be read to its end, there is what was read.
+            let _ = self.search_unit(&unit, &wanted, &mut found_here);
+            for (index, result) in here.into_iter().zip(found_here) {
+                found[index] = result;
+            }
+            self.binary.release();
+        }
+    }
+
+    fn search_unit(
+        &self,
+        unit: &Unit<'a>,
+        addresses: &[u64],
+        found: &mut [Found],
+    ) -> gimli::Result<()> {
+        let language = is_rust(unit);
+        for found in &mut *found {
+            (found.has_unit, found.is_rust) = (true, language);
+        }
+        let files = Files {
+            dwarf: &self.dwarf,
+            unit,
+            kept: self.kept,
+            sources: RefCell::default(),
+        };
+        files.rows(addresses, found)?;
+        let Some(name) = unit.dwo_name()? else {
+            return functions(Some(self), &self.dwarf, unit, &files, addresses, found);
+        };
+        let name = self.dwarf.attr_string(unit, name)?;
+        let is_there = self.split_functions(unit, &name, &files, addresses, found)?;
+        found
+            .iter_mut()
+            .for_each(|found| found.is_split = !is_there);
+        Ok(())
+    }
+
+    /// The functions of a unit lie in another file. False: it is not there.
+    fn split_functions(
+        &self,
+        skeleton: &Unit<'a>,
+        name: &[u8],
+        files: &Files<'_, 'a>,
+        addresses: &[u64],
+        found: &mut [Found],
+    ) -> gimli::Result<bool> {
+        let Some(id) = skeleton.dwo_id else {
+            return Ok(false);
+        };
+        if let Some(packed) = &self.packed
+            && let Some(dwarf) = packed.find_cu(id, &self.dwarf)?
+        {
+            return functions_of_split(&dwarf, skeleton, files, addresses, found);
+        }
+        let directory = skeleton
+            .comp_dir
+            .map_or(Path::new(""), |dir| path(dir.slice()));
+        let Ok(mapped) = Mapped::open(&directory.join(path(name))) else {
+            return Ok(false);
+        };
+        let (Some(split), Some(offset)) = (Binary::new(&mapped), skeleton.debug_info_offset())
+        else {
+            return Ok(false);
+        };
+        functions_of_file(&split, self.binary, offset, self.kept, addresses, found)
+    }
+}
+
+/// The functions of the unit at `skeleton` in `whole`, which lie in a file of their own.
+fn functions_of_file<'a>(
+    split: &'a Binary<'a>,
+    whole: &'a Binary<'a>,
+    skeleton: DebugInfoOffset,
+    kept: &Kept,
+    addresses: &[u64],
+    found: &mut [Found],
+) -> gimli::Result<bool> {
+    let whole = Dwarf::load(|id| Ok::<_, gimli::Error>(whole.section(id, false)))?;
+    let skeleton = whole.unit(whole.unit_header(skeleton)?)?;
+    let mut dwarf = Dwarf::load(|id| Ok::<_, gimli::Error>(split.section(id, true)))?;
+    dwarf.make_dwo(&whole);
+    let files = Files {
+        dwarf: &whole,
+        unit: &skeleton,
+        kept,
+        sources: RefCell::default(),
+    };
+    functions_of_split(&dwarf, &skeleton, &files, addresses, found)
+}
+
+fn functions_of_split<'a>(
+    dwarf: &Dwarf<Reader<'a>>,
+    skeleton: &Unit<'a>,
+    files: &Files<'_, 'a>,
+    addresses: &[u64],
+    found: &mut [Found],
+) -> gimli::Result<bool> {
+    let Some(header) = dwarf.units().next()? else {
+        return Ok(false);
+    };
+    let mut unit = dwarf.unit(header)?;
+    if unit.dwo_id != skeleton.dwo_id {
+        return Ok(false);
+    }
+    unit.copy_relocated_attributes(skeleton);
+    let language = is_rust(&unit);
+    found.iter_mut().for_each(|found| found.is_rust = language);
+    functions(None, dwarf, &unit, files, addresses, found)?;
+    Ok(true)
+}
+
+/// Notes the functions that contain addresses, the outer before the inner ones, as they come.
+fn functions<'a>(
+    program: Option<&Program<'a>>,
+    dwarf: &Dwarf<Reader<'a>>,
+    unit: &Unit<'a>,
+    files: &Files<'_, 'a>,
+    addresses: &[u64],
+    found: &mut [Found],
+) -> gimli::Result<()> {
+    let mut entries = unit.entries_raw(None)?;
+    let mut attributes = Vec::new();
+    let mut here = Vec::new();
+    while !entries.is_empty() {
+        let Some(abbreviation) = entries.read_abbreviation()? else {
+            continue;
+        };
+        let tag = abbreviation.tag();
+        if tag != DW_TAG_subprogram && tag != DW_TAG_inlined_subroutine {
+            entries.skip_attributes(abbreviation.attributes())?;
+            continue;
+        }
+        entries.read_attributes(abbreviation.attributes(), &mut attributes)?;
+        let value = |name| {
+            let attribute = attributes.iter().find(|a: &&Attribute<_>| a.name() == name);
+            attribute.map(Attribute::value)
+        };
+        here.clear();
+        if let Some(ranges) = value(DW_AT_ranges) {
+            if let Some(offset) = dwarf.attr_ranges_offset(unit, ranges)? {
+                let mut ranges = dwarf.ranges(unit, offset)?;
+                while let Some(range) = ranges.next()? {
+                    here.extend(inside(range, addresses));
+                }
+            }
+        } else if let (Some(low), Some(high)) = (value(DW_AT_low_pc), value(DW_AT_high_pc))
+            && let Some(begin) = dwarf.attr_address(unit, low)?
+        {
+            let end = match dwarf.attr_address(unit, high.clone())? {
+                Some(end) => end,
+                None => begin.saturating_add(high.udata_value().unwrap_or(0)),
+            };
+            here.extend(inside(Range { begin, end }, addresses));
+        }
+        if here.is_empty() {
+            continue;
+        }
+        let number = |name| value(name).and_then(|value| value.udata_value());
+        let called_at = |file: Value<'_>| {
+            let file = match file {
+                AttributeValue::FileIndex(index) => index,
+                other => other.udata_value()?,
+            };
+            let line = number(DW_AT_call_line).unwrap_or(0);
+            Some((files.source(file)?, line as u32))
+        };
+        for &index in &here {
+            let mut names = Names {
+                called_at: value(DW_AT_call_file).and_then(called_at),
+                ..Names::default()
+            };
+            let wanted = [DW_AT_linkage_name, DW_AT_name];
+            let [mangled, name] = wanted.map(|name| value(name));
+            names.add(files.kept, dwarf, unit, mangled, name);
+            let origin = value(DW_AT_abstract_origin).or_else(|| value(DW_AT_specification));
+            if let Some(origin) = origin {
+                // Without a name it is still a function.
+                let _ = names.follow(files.kept, program, dwarf, unit, origin, 8);
+            }
+            found[index].functions.push(names);
+        }
+    }
+    Ok(())
+}
+
+impl Names {
+    fn add<'a>(
+        &mut self,
+        kept: &Kept,
+        dwarf: &Dwarf<Reader<'a>>,
+        unit: &Unit<'a>,
+        mangled: Option<Value<'a>>,
+        name: Option<Value<'a>>,
+    ) {
+        let text = |value: Value<'a>| {
+            let text = dwarf.attr_string(unit, value).ok()?;
+            Some(kept.name(&String::from_utf8_lossy(text.slice())))
+        };
+        if self.mangled.is_none() {
+            self.mangled = mangled.and_then(text);
+        }
+        if self.name.is_none() {
+            self.name = name.and_then(text);
+        }
+    }
+
+    /// What the entry says that an entry refers to, and those that it refers to, up to so many.
+    fn follow<'a>(
+        &mut self,
+        kept: &Kept,
+        program: Option<&Program<'a>>,
+        dwarf: &Dwarf<Reader<'a>>,
+        unit: &Unit<'a>,
+        entry: Value<'a>,
+        further: u32,
+    ) -> gimli::Result<()> {
+        let other;
+        let (unit, offset) = match (entry, program) {
+            (AttributeValue::UnitRef(offset), _) => (unit, offset),
+            (AttributeValue::DebugInfoRef(offset), Some(program)) => {
+                other = program.unit_at(offset)?;
+                (&other.0, other.1)
+            }
+            _ => return Ok(()),
+        };
+        let entry = unit.entry(offset)?;
+        let value = |name| entry.attr_value(name);
+        self.add(
+            kept,
+            dwarf,
+            unit,
+            value(DW_AT_linkage_name),
+            value(DW_AT_name),
+        );
+        let origin = value(DW_AT_abstract_origin).or_else(|| value(DW_AT_specification));
+        match origin {
+            Some(origin) if further > 0 && self.mangled.is_none() => {
+                self.follow(kept, program, dwarf, unit, origin, further - 1)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The source files of a unit.
+struct Files<'u, 'a> {
+    dwarf: &'u Dwarf<Reader<'a>>,
+    unit: &'u Unit<'a>,
+    kept: &'u Kept,
+    /// Those that were asked for, by their index.
+    sources: RefCell<HashMap<u64, Arc<Source>>>,
+}
+
+impl Files<'_, '_> {
+    fn source(&self, index: u64) -> Option<Arc<Source>> {
+        if let Some(known) = self.sources.borrow().get(&index) {
+            return Some(Arc::clone(known));
+        }
+        let source = self.kept.source(self.read(index)?);
+        self.sources.borrow_mut().insert(index, Arc::clone(&source));
+        Some(source)
+    }
+
+    fn read(&self, index: u64) -> Option<Source> {
+        let header = self.unit.line_program.as_ref()?.header();
+        let file = header.file(index)?;
+        let text = |value| self.dwarf.attr_string(self.unit, value).ok();
+        let name = text(file.path_name())?;
+        let directory = self
+            .unit
+            .comp_dir
+            .map(|directory| path(directory.slice()).to_owned());
+        // The first directory is the one that the compiler ran in.
+        let inside = match file.directory_index() {
+            0 => None,
+            _ => file.directory(header).and_then(text),
+        };
+        let given = match inside {
+            Some(inside) => path(inside.slice()).join(path(name.slice())),
+            None => path(name.slice()).to_owned(),
+        };
+        let given = match &directory {
+            Some(directory) => given
+                .strip_prefix(directory)
+                .map_or(given.clone(), Path::to_owned),
+            None => given,
+        };
+        Some(Source::new(given, directory.as_deref()))
+    }
+
+    /// Notes the lines of addresses.
+    fn rows(&self, addresses: &[u64], found: &mut [Found]) -> gimli::Result<()> {
+        let Some(program) = self.unit.line_program.clone() else {
+            return Ok(());
+        };
+        let mut lines: Vec<Option<(u64, u64)>> = vec![None; addresses.len()];
+        let mut rows = program.rows();
+        let mut last: Option<(u64, u64, u64)> = None;
+        let mut read = || -> gimli::Result<()> {
+            while let Some((_, row)) = rows.next_row()? {
+                if let Some((begin, file, line)) = last {
+                    let end = row.address();
+                    for index in inside(Range { begin, end }, addresses) {
+                        lines[index] = Some((file, line));
+                    }
+                }
+                let line = row.line().map_or(0, |line| line.get());
+                last = (!row.end_sequence()).then(|| (row.address(), row.file_index(), line));
+            }
+            Ok(())
+        };
+        let all = read();
+        for (found, line) in found.iter_mut().zip(lines) {
+            found.row = line.and_then(|(file, line)| Some((self.source(file)?, line as u32)));
+        }
+        all
+    }
+}
+
+/// Whether rustc made the unit, if it says.
+fn is_rust(unit: &Unit<'_>) -> Option<bool> {
+    let mut entries = unit.entries();
+    entries.next_dfs().ok()?;
+    match entries.current()?.attr_value(DW_AT_language)? {
+        AttributeValue::Language(language) => Some(language == DW_LANG_Rust),
+        _ => None,
+    }
+}
+
+/// Which of the sorted addresses a range has.
+fn inside(range: Range, addresses: &[u64]) -> std::ops::Range<usize> {
+    // What the linker has left out begins at 0.
+    if range.begin == 0 || range.begin >= range.end {
+        return 0..0;
+    }
+    let first = addresses.partition_point(|&address| address < range.begin);
+    let end = addresses.partition_point(|&address| address < range.end);
+    first..end
+}
+
+fn path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}

@@ -1,0 +1,180 @@
+//! A file of code: the program, a library, or what holds its debug information.
+
+use super::modules::Module;
+use gimli::{EndianSlice, NativeEndian, SectionId};
+use object::{CompressionFormat, Object, ObjectSection, ObjectSymbol, SymbolKind};
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+pub(super) type Reader<'a> = EndianSlice<'a, NativeEndian>;
+
+/// A file's bytes, mapped for reading.
+pub(super) struct Mapped {
+    start: *mut libc::c_void,
+    len: usize,
+}
+
+impl Mapped {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let file = fs::File::open(path)?;
+        let metadata = file.metadata()?;
+        let len = usize::try_from(metadata.len()).unwrap_or(0);
+        if len == 0 || !metadata.is_file() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        // SAFETY: a new mapping at an address of the system's choice; the descriptor is open, and may be
+        // closed afterwards.
+        let start = unsafe {
+            let fd = file.as_raw_fd();
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ,
+                libc::MAP_PRIVATE,
+                fd,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Mapped { start, len })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: mapped so long for as long as `self` lives. Nobody is to change a program or a library
+        // in its place while it runs: whoever does changes the code that is running, too.
+        unsafe { std::slice::from_raw_parts(self.start.cast(), self.len) }
+    }
+
+    /// The system may forget what was read so far; it comes back from the file if it is read again.
+    fn release(&self) {
+        // SAFETY: our own mapping, of a file, and only ever read.
+        unsafe { libc::madvise(self.start, self.len, libc::MADV_DONTNEED) };
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping; what was borrowed from it is gone.
+        unsafe { libc::munmap(self.start, self.len) };
+    }
+}
+
+/// A mapped file as what it is.
+pub(super) struct Binary<'a> {
+    object: object::File<'a, &'a [u8]>,
+    mapped: &'a Mapped,
+    /// Sections that had to be decompressed.
+    decompressed: HashMap<SectionId, OnceLock<Vec<u8>>>,
+}
+
+impl<'a> Binary<'a> {
+    pub(super) fn new(mapped: &'a Mapped) -> Option<Self> {
+        let object = object::File::parse(mapped.bytes()).ok()?;
+        let sections = [
+            SectionId::DebugAbbrev,
+            SectionId::DebugAddr,
+            SectionId::DebugInfo,
+            SectionId::DebugLine,
+            SectionId::DebugLineStr,
+            SectionId::DebugRanges,
+            SectionId::DebugRngLists,
+            SectionId::DebugStr,
+            SectionId::DebugStrOffsets,
+        ];
+        let decompressed = sections.map(|id| (id, OnceLock::new())).into();
+        Some(Binary {
+            object,
+            mapped,
+            decompressed,
+        })
+    }
+
+    /// The build id in hexadecimal digits; empty: there is none.
+    pub(super) fn build_id(&self) -> String {
+        let id = self.object.build_id().ok().flatten().unwrap_or_default();
+        id.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub(super) fn has_debug_information(&self) -> bool {
+        let has = |name| self.object.section_by_name(name).is_some();
+        has(".debug_info") && has(".debug_line")
+    }
+
+    pub(super) fn has_symbols(&self) -> bool {
+        self.object.symbols().next().is_some()
+    }
+
+    /// The bytes of a section of debug information, or none.
+    pub(super) fn section(&'a self, id: SectionId, in_split: bool) -> Reader<'a> {
+        let name = if in_split {
+            id.dwo_name()
+        } else {
+            Some(id.name())
+        };
+        let bytes = name.and_then(|name| {
+            let section = self.object.section_by_name(name)?;
+            let compressed = section.compressed_data().ok()?;
+            match compressed.format {
+                CompressionFormat::None => Some(compressed.data),
+                CompressionFormat::Zlib => {
+                    let bytes = self.decompressed.get(&id)?.get_or_init(|| {
+                        let limit = usize::try_from(compressed.uncompressed_size).unwrap_or(0);
+                        miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(
+                            compressed.data,
+                            limit,
+                        )
+                        .unwrap_or_default()
+                    });
+                    Some(&bytes[..])
+                }
+                _ => None,
+            }
+        });
+        EndianSlice::new(bytes.unwrap_or_default(), NativeEndian)
+    }
+
+    /// Calls `each` with the functions that contain one of the sorted addresses: its index, and the
+    /// function's name as the linker knows it.
+    pub(super) fn symbols(&self, sorted: &[u64], mut each: impl FnMut(usize, &[u8])) {
+        let all = self.object.symbols().chain(self.object.dynamic_symbols());
+        for symbol in all.filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0) {
+            let end = symbol.address().saturating_add(symbol.size());
+            let first = sorted.partition_point(|&address| address < symbol.address());
+            for (index, _) in (sorted.iter().enumerate().skip(first)).take_while(|(_, a)| **a < end)
+            {
+                if let Ok(name) = symbol.name_bytes() {
+                    each(index, name);
+                }
+            }
+        }
+        self.release();
+    }
+
+    pub(super) fn release(&self) {
+        self.mapped.release();
+    }
+
+    /// Where distributions and `objcopy` put debug information that they part from a program.
+    pub(super) fn separate_files(&self, module: &Module) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        let id = self.build_id();
+        if let (Some(first), Some(rest)) = (id.get(..2), id.get(2..)) {
+            files.push(format!("/usr/lib/debug/.build-id/{first}/{rest}.debug").into());
+        }
+        let directory = Path::new(&module.file).parent();
+        if let (Ok(Some((name, _))), Some(directory)) = (self.object.gnu_debuglink(), directory) {
+            let name = String::from_utf8_lossy(name);
+            files.push(directory.join(&*name));
+            files.push(directory.join(".debug").join(&*name));
+            let inside = directory.strip_prefix("/").unwrap_or(directory);
+            files.push(Path::new("/usr/lib/debug").join(inside).join(&*name));
+        }
+        files
+    }
+}

@@ -1,0 +1,388 @@
+//! Awaits inside of a budget: what its own polls do counts, whatever the thread does between them.
+#![cfg(feature = "track")]
+
+use alloc_tracker::{
+    AllocTracker, Budget, InUnit, Unit, assert_budget, assert_no_alloc, in_current_unit,
+};
+use std::future::Future;
+use std::hint::black_box;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+#[global_allocator]
+static GLOBAL: AllocTracker = AllocTracker::system();
+
+/// What happens meanwhile is looked at: one test after the other.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn allocate(blocks: usize) {
+    for _ in 0..blocks {
+        drop(black_box(vec![1u8; 64]));
+    }
+}
+
+fn message<T>(work: impl FnOnce() -> T) -> String {
+    let Err(panic) = catch_unwind(AssertUnwindSafe(work)) else {
+        return String::from("held");
+    };
+    *panic.downcast::<String>().expect("a formatted message")
+}
+
+async fn pause() {
+    let mut paused = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut paused, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+async fn step(blocks: usize) -> usize {
+    allocate(blocks);
+    pause().await;
+    allocate(blocks);
+    2 * blocks
+}
+
+/// Polls to the end, and allocates between the polls as other tasks do.
+fn block_on_among_others<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    loop {
+        match poll(future.as_mut()) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => allocate(1000),
+        }
+    }
+}
+
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn what_others_do_on_the_thread_between_the_polls_is_not_counted() {
+    let _alone = alone();
+    let counted = block_on_among_others(async {
+        let mut counted = assert_budget!(allocs <= 4, step(2).await);
+        counted += assert_budget!(allocs <= 9, {
+            allocate(1);
+            let first = step(2).await;
+            let second = if first > 1 { step(1).await } else { 0 };
+            allocate(2);
+            first + second
+        });
+        assert_no_alloc!({
+            pause().await;
+            pause().await;
+        });
+        counted
+    });
+    assert_eq!(counted, 10);
+}
+
+#[test]
+fn what_the_polls_do_is_counted_wherever_they_happen() {
+    let _alone = alone();
+    let mut future =
+        Box::pin(async { assert_budget!(allocs <= 2, { step(1).await + step(2).await }) });
+    assert!(poll(future.as_mut()).is_pending());
+    let text = std::thread::spawn(move || message(|| block_on_among_others(future)))
+        .join()
+        .unwrap();
+    assert!(
+        text.contains("allocs: limit 2, actual 6, excess 4"),
+        "{text}"
+    );
+    let noted = text.lines().nth(1).unwrap();
+    assert!(noted.ends_with(": 6 allocs, 384 B"), "{text}");
+}
+
+#[test]
+fn return_question_mark_and_break_keep_their_meaning_over_awaits() {
+    let _alone = alone();
+    async fn returns(n: usize) -> usize {
+        assert_budget!(allocs <= 2, {
+            if step(1).await == n {
+                return n;
+            }
+            pause().await;
+        });
+        0
+    }
+    async fn asks(n: Option<usize>) -> Option<usize> {
+        let n = assert_budget!(allocs <= 2, { n? + step(1).await });
+        Some(n)
+    }
+    async fn breaks(blocks: usize) -> usize {
+        let mut rounds = 0;
+        'rounds: loop {
+            rounds += 1;
+            assert_budget!(allocs <= 2, {
+                if step(blocks).await != 2 {
+                    break 'rounds;
+                }
+                if rounds < 3 {
+                    continue 'rounds;
+                }
+                break;
+            });
+        }
+        rounds
+    }
+    assert_eq!(block_on_among_others(returns(2)), 2);
+    assert_eq!(block_on_among_others(returns(3)), 0);
+    assert_eq!(block_on_among_others(asks(None)), None);
+    assert_eq!(block_on_among_others(asks(Some(1))), Some(3));
+    assert_eq!(block_on_among_others(breaks(1)), 3);
+    let text = message(|| block_on_among_others(breaks(2)));
+    assert!(text.contains("allocs: limit 2, actual 4"), "{text}");
+}
+
+#[test]
+fn awaits_of_well_known_macros_are_the_tasks_too() {
+    let _alone = alone();
+    let (a, b) = block_on_among_others(async {
+        assert_budget!(allocs <= 6, {
+            allocate(2);
+            tokio::join!(step(1), step(1))
+        })
+    });
+    assert_eq!(a + b, 4);
+    let text = message(|| {
+        block_on_among_others(async { assert_budget!(allocs <= 3, tokio::join!(step(1), step(1))) })
+    });
+    assert!(text.contains("allocs: limit 3, actual 4"), "{text}");
+}
+
+#[test]
+fn budgets_nest_over_awaits() {
+    let _alone = alone();
+    let text = message(|| {
+        block_on_among_others(async {
+            assert_budget!(allocs <= 5, {
+                assert_budget!(allocs <= 2, step(1).await);
+                assert_budget!(allocs <= 4, async { step(2).await });
+            });
+        });
+    });
+    assert!(text.contains("allocs: limit 5, actual 6"), "{text}");
+}
+
+#[test]
+fn what_is_kept_over_awaits_is_the_tasks_own() {
+    let _alone = alone();
+    let kept = block_on_among_others(async {
+        assert_budget!(live_bytes <= 64, peak_bytes <= 128, {
+            let first = black_box(vec![1u8; 64]);
+            pause().await;
+            drop(black_box(vec![1u8; 64]));
+            first
+        })
+    });
+    assert_eq!(kept.len(), 64);
+}
+
+#[test]
+fn what_is_spawned_with_one_word_is_in_the_budget() {
+    let _alone = alone();
+    let text = message(|| {
+        block_on_among_others(async {
+            assert_budget!(allocs <= 100, {
+                pause().await;
+                let thread = std::thread::spawn(in_current_unit(|| allocate(1000)));
+                thread.join().unwrap();
+            });
+        });
+    });
+    assert!(text.contains("allocs: limit 100, actual 10"), "{text}");
+}
+
+#[test]
+fn a_cancelled_block_is_held_to_what_it_did() {
+    let _alone = alone();
+    let text = message(|| {
+        let mut future = Box::pin(async {
+            assert_budget!(allocs <= 1, {
+                allocate(3);
+                pause().await;
+                allocate(1000);
+            });
+        });
+        assert!(poll(future.as_mut()).is_pending());
+        drop(future);
+    });
+    assert!(text.contains("allocs: limit 1, actual 3"), "{text}");
+}
+
+#[test]
+fn an_await_that_is_hidden_and_moves_between_threads_is_found_out() {
+    let _alone = alone();
+    macro_rules! hidden {
+        ($future:expr) => {
+            $future.await
+        };
+    }
+    let mut future = Box::pin(async {
+        assert_budget!(allocs <= 1000, {
+            std::future::ready(()).await;
+            hidden!(pause());
+        });
+    });
+    assert!(poll(future.as_mut()).is_pending());
+    let elsewhere = std::thread::spawn(move || message(|| block_on_among_others(future)));
+    let text = elsewhere.join().unwrap();
+    assert!(text.contains("assert_budget!(.., async { .. })"), "{text}");
+}
+
+#[test]
+fn a_broken_budget_says_what_was_allocated_meanwhile_for_nobody() {
+    let _alone = alone();
+    let text = message(|| {
+        assert_budget!(allocs <= 0, {
+            allocate(1);
+            // The thread's own start and end allocate a little.
+            std::thread::spawn(|| allocate(1000)).join().unwrap();
+        });
+    });
+    let line = text
+        .lines()
+        .find(|line| line.contains("outside of every unit"))
+        .expect(&text);
+    let allocs = figure(line);
+    assert!((1000..1100).contains(&allocs), "{text}");
+
+    let tasks = message(|| {
+        block_on_among_others(async {
+            assert_budget!(allocs <= 0, {
+                allocate(1);
+                pause().await;
+            });
+        });
+    });
+    let line = tasks
+        .lines()
+        .find(|line| line.contains("outside of every unit"))
+        .expect(&tasks);
+    assert!((1000..1100).contains(&figure(line)), "{tasks}");
+}
+
+fn figure(line: &str) -> u64 {
+    line.split_whitespace()
+        .find_map(|word| word.parse().ok())
+        .expect("a figure")
+}
+
+#[test]
+fn the_report_of_a_budget_that_holds_says_it_too() {
+    let _alone = alone();
+    let budget = Budget::new().allocs(200);
+    let (value, report) = budget.report(|| {
+        std::thread::scope(|threads| threads.spawn(|| allocate(1000)).join().unwrap());
+        7
+    });
+    assert_eq!((value, report.result()), (7, Ok(())));
+    assert!((1000..1100).contains(&report.outside().allocs), "{report}");
+    assert!(report.outside().bytes >= 64_000, "{report}");
+    assert!(
+        report.to_string().contains("budget held") && report.to_string().contains("meanwhile"),
+        "{report}"
+    );
+
+    let (_, report) = budget.report(|| allocate(3));
+    assert_eq!(
+        (report.usage().allocs, report.outside().allocs),
+        (3, 0),
+        "{report}"
+    );
+
+    let (value, report) = block_on_among_others(budget.report_future(step(2)));
+    assert_eq!((value, report.usage().allocs), (4, 4));
+    assert!((1000..1100).contains(&report.outside().allocs), "{report}");
+
+    let (_, report) = Budget::new().allocs(1).report(|| allocate(3));
+    assert!(
+        report.result().is_err() && report.to_string().contains("budget exceeded"),
+        "{report}"
+    );
+}
+
+#[test]
+fn what_others_do_for_a_unit_is_not_said_to_be_for_nobody() {
+    let _alone = alone();
+    let unit = Unit::new();
+    let (_, report) = Budget::new().allocs(200).report(|| {
+        std::thread::scope(|threads| {
+            let work = || {
+                // From its next free on, a thread is seen to work for a unit.
+                allocate(1);
+                unit.run(|| allocate(1000));
+            };
+            threads.spawn(work).join().unwrap();
+        });
+    });
+    assert!(unit.usage().allocs >= 1000);
+    assert!(report.outside().allocs < 100, "{report}");
+    let (_, report) = block_on_among_others(
+        Budget::new()
+            .allocs(200)
+            .report_future(async { step(1).in_unit(&unit).await }),
+    );
+    assert_eq!(report.usage().allocs, 2, "{report}");
+}
+
+#[test]
+fn a_budget_of_the_process_counts_all_threads() {
+    let _alone = alone();
+    assert_budget!(process, allocs <= 200, live_blocks <= 100, { allocate(1) });
+    let text = message(|| {
+        assert_budget!(process, allocs <= 200, {
+            allocate(1);
+            std::thread::spawn(|| allocate(1000)).join().unwrap();
+        });
+    });
+    assert!(text.contains("allocs: limit 200, actual 10"), "{text}");
+    let elsewhere = text
+        .lines()
+        .find(|line| line.contains("elsewhere"))
+        .expect(&text);
+    assert!((1000..1100).contains(&figure(elsewhere)), "{text}");
+    let text = message(|| {
+        block_on_among_others(async { assert_budget!(process, allocs <= 200, pause().await) });
+    });
+    assert!(text.contains("allocs: limit 200, actual 1000"), "{text}");
+}
+
+#[test]
+fn a_budget_in_a_destructor_that_unwinds_is_still_checked() {
+    struct Checks;
+    impl Drop for Checks {
+        fn drop(&mut self) {
+            // Where it holds it is silent; broken it would be said on standard error, for a panic
+            // here would abort.
+            assert_budget!(allocs <= 1, allocate(1));
+        }
+    }
+    let text = message(|| {
+        let _checks = Checks;
+        std::panic::panic_any(String::from("mine"));
+    });
+    assert_eq!(text, "mine");
+}
+
+#[test]
+fn zeros_that_nobody_counted_are_told_from_counted_ones() {
+    assert_eq!(
+        Budget::new()
+            .allocs(0)
+            .check(&alloc_tracker::Usage::default()),
+        Ok(())
+    );
+}

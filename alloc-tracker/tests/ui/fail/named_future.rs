@@ -1,0 +1,35 @@
+use std::future::{Ready, ready};
+
+#[alloc_tracker::budget(allocs = 1)]
+fn ready_made() -> Ready<u8> {
+    ready(1)
+}
+
+#[alloc_tracker::budget(allocs = 1)]
+fn generic<F: std::future::Future>(future: F) -> F {
+    future
+}
+
+#[alloc_tracker::budget(allocs = 1)]
+async fn a_future_of_a_future() -> Ready<u8> {
+    ready(1)
+}
+
+#[alloc_tracker::budget(allocs = 1)]
+fn in_a_result() -> Result<impl std::future::Future<Output = u8>, ()> {
+    Ok(ready(1))
+}
+
+#[alloc_tracker::budget(allocs = 1)]
+fn to_be_made() -> impl IntoFuture<Output = u8> {
+    ready(1)
+}
+
+type BoxFuture = std::pin::Pin<Box<Ready<u8>>>;
+
+#[alloc_tracker::budget(allocs = 1)]
+fn not_what_it_is_called() -> BoxFuture {
+    Box::pin(ready(1))
+}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[facade::budget(allocs = 1)]
+fn f() {}
+
+fn main() {}
