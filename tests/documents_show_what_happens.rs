@@ -49,6 +49,7 @@ fn proof(command: &str) -> Proof {
         }
         // This is it.
         "cargo test" => Proof::InCi("step cargo test\n"),
+        "cargo nextest" => Proof::InCi("step cargo nextest run"),
         "cargo run --release --example checkout --no-default-features" => {
             Proof::InCi("cargo run --release --example checkout --no-default-features")
         }

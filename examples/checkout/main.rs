@@ -140,12 +140,14 @@ async fn run(options: Options) -> Result<(), Failure> {
         let _ = stopped.await;
     }));
     if options.serve {
+        // Before it says that it is there: who reads that may end it.
+        let time_to_go = time_to_go().map_err(Failure::Runtime)?;
         println!("checkout listens on http://{address}; Ctrl-C or SIGTERM ends it. Try:");
         let json = "content-type: application/json";
         let order = SAMPLE_ORDER;
         println!("  curl -H '{json}' -d '{order}' http://{address}/orders");
         println!("  curl http://{address}/orders/1/invoice");
-        until_signal().await.map_err(Failure::Runtime)?;
+        time_to_go.await.map_err(Failure::Runtime)?;
     } else {
         let load = load::Load {
             address,
@@ -197,18 +199,22 @@ async fn run(options: Options) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn until_signal() -> io::Result<()> {
+/// Listens from now on: the future is ready when it is time to go.
+fn time_to_go() -> io::Result<impl Future<Output = io::Result<()>>> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted,
-            _ = terminate.recv() => Ok(()),
-        }
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => Ok(()),
+                _ = terminate.recv() => Ok(()),
+            }
+        })
     }
     #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+    Ok(tokio::signal::ctrl_c())
 }
 
 /// Why the program ends early.
