@@ -104,7 +104,11 @@ impl Boundary {
             target: None,
             others: Vec::new(),
         };
-        frames::current_units(|core, slot| call.add_target(core, slot));
+        frames::current_units(|core, slot| {
+            // The unit may be in progress for long: what it does is to be written.
+            core.background.something_happened();
+            call.add_target(core, slot);
+        });
         call.add(1, 0, 0);
         call
     }
@@ -163,18 +167,16 @@ impl Call {
         });
     }
 
+    #[inline]
     fn add(&self, calls: u64, sent: u64, received: u64) {
         self.for_units(|unit| unit.cross(self.boundary, calls, sent, received));
     }
 
+    #[inline]
     fn for_units(&self, each: impl Fn(&Slot)) {
         for target in self.target.iter().chain(&self.others) {
             match target.core.slots.get(target.slot) {
-                Some(unit) => {
-                    each(unit);
-                    // The unit may be in progress for long: what it does is to be written.
-                    target.core.background.something_happened();
-                }
+                Some(unit) => each(unit),
                 None => (target.core.counters).could_not_tell(Untold::CallAfterEnd),
             }
         }

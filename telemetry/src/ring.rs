@@ -36,6 +36,7 @@ impl Ring {
     }
 
     /// Called by the producer. False if the ring is full; the record is then not in it.
+    #[inline]
     pub(crate) fn push(&self, unit: &Finished) -> bool {
         self.words.push(MOST_WORDS, |words| {
             let flag = |set: bool, flag: u64| if set { flag } else { 0 };

@@ -64,10 +64,18 @@ impl Background {
         }
     }
 
-    /// Called for every unit: one relaxed load, and a wake-up for the first since a flush.
+    /// Called for every unit, and for work for one: a relaxed load, and a wake-up for the first since a
+    /// flush.
     #[inline]
     pub(crate) fn something_happened(&self) {
-        if !self.dirty.load(Relaxed) && !self.dirty.swap(true, AcqRel) {
+        if !self.dirty.load(Relaxed) {
+            self.ring();
+        }
+    }
+
+    #[cold]
+    fn ring(&self) {
+        if !self.dirty.swap(true, AcqRel) {
             self.wake();
         }
     }

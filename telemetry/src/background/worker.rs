@@ -84,6 +84,10 @@ impl Worker {
             // longer than a store takes to become visible: a unit whose thread still saw `dirty`
             // set is then in this round.
             thread::sleep(STORES_ARE_VISIBLE);
+            if stop && self.core.incidents.due().is_some() {
+                // Their reports take time, and nobody may wait for them: first what there is.
+                self.flush(false);
+            }
             self.attend(stop);
             self.flush(stop);
             flushed = asked;

@@ -52,6 +52,7 @@ impl Drop for Link {
 }
 
 /// Begins a unit at `now`. `None` if too many are in progress.
+#[inline]
 pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membership> {
     // The thread is ending: it has no number, and nothing at hand.
     with(|all| all.begin(core, kind, now)).unwrap_or_else(|| {
@@ -85,6 +86,7 @@ pub(crate) fn ended(core: &Arc<Core>, kind: KindId, slot: Taken) {
 }
 
 /// A unit has ended: puts it into the thread's ring, and drains the ring in time.
+#[inline]
 pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished, slot: Taken) {
     let mut slot = Some(slot);
     let handed_on = with(|all| {

@@ -110,6 +110,7 @@ impl Slots {
 
     /// Ends a unit, and fills in what it cost. The caller, whose alone the end is, keeps its slot at
     /// hand or gives it back. `now` is asked if the unit was never entered.
+    #[inline]
     pub(crate) fn finish(
         &self,
         reference: SlotRef,

@@ -119,6 +119,28 @@ mod tests {
         })
     }
 
+    /// Of a kind of which no unit ended, and some are in progress.
+    fn in_progress() -> Value {
+        let mut unit = unit();
+        for metric in unit["metrics"]
+            .as_object_mut()
+            .expect("it is one")
+            .values_mut()
+        {
+            *metric = Value::Null;
+        }
+        unit["count"] = json!(0);
+        unit["boundaries"] = json!({});
+        unit["in_progress"] = json!({
+            "count": 2,
+            "costs": {
+                "wall": 9, "busy": 5, "wakeups": 3, "retries": 0, "allocs": null, "alloc_bytes": null,
+            },
+            "boundaries": { "redis": { "calls": 1, "bytes_sent": 2, "bytes_received": 3 } },
+        });
+        unit
+    }
+
     fn ledger() -> Value {
         let stream = json!({
             "seen": 7, "kept": 3, "sampled_out": 0, "rate_limited": 1, "dropped": { "full": 3 },
@@ -221,6 +243,7 @@ mod tests {
         unknown.as_object_mut().expect("it is one").remove("budget");
         let records = [
             unit(),
+            in_progress(),
             exemplar(),
             event(),
             suppressed(),
@@ -242,6 +265,24 @@ mod tests {
             ("another version", unit(), "/v", json!(2)),
             ("a local time", unit(), "/ts", json!("2026-11-21 15:32:38")),
             ("no units", unit(), "/count", json!(0)),
+            (
+                "nobody in progress",
+                in_progress(),
+                "/in_progress/count",
+                json!(0),
+            ),
+            (
+                "work of nobody",
+                in_progress(),
+                "/metrics/wall",
+                distribution("ns"),
+            ),
+            (
+                "a text for a cost",
+                in_progress(),
+                "/in_progress/costs/busy",
+                json!("5"),
+            ),
             ("a negative figure", unit(), "/errors", json!(-1)),
             ("an unknown wall time", unit(), "/metrics/wall", Value::Null),
             ("time in bytes", unit(), "/metrics/cpu/unit", json!("bytes")),
