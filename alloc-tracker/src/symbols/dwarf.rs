@@ -11,7 +11,7 @@ use gimli::{
     DebugInfoOffset, Dwarf, DwarfPackage, EndianSlice, NativeEndian, Range, SectionId, UnitOffset,
 };
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -96,8 +96,9 @@ impl<'a> Program<'a> {
 
     /// Finds sorted addresses.
     pub(super) fn search(&self, addresses: &[u64], found: &mut [Found]) {
+        let without = self.units_without(addresses);
         let mut released_at = 0;
-        for &start in &self.units {
+        for &start in self.units.iter().filter(|unit| !without.contains(unit)) {
             if start.0 - released_at > RELEASE_EVERY {
                 self.binary.release();
                 released_at = start.0;
@@ -130,6 +131,24 @@ impl<'a> Program<'a> {
             }
             self.binary.release();
         }
+    }
+
+    /// Units that have none of the addresses, as a table says that the compiler makes of all units' ranges.
+    fn units_without(&self, addresses: &[u64]) -> HashSet<DebugInfoOffset> {
+        let mut without = HashSet::new();
+        let mut with = HashSet::new();
+        let mut headers = self.dwarf.debug_aranges.headers();
+        while let Ok(Some(header)) = headers.next() {
+            let mut entries = header.entries();
+            let mut has = false;
+            while let Ok(Some(entry)) = entries.next() {
+                has |= !inside(entry.range(), addresses).is_empty();
+            }
+            let units = if has { &mut with } else { &mut without };
+            units.insert(header.debug_info_offset());
+        }
+        without.retain(|unit| !with.contains(unit));
+        without
     }
 
     fn search_unit(

@@ -79,6 +79,7 @@ impl<'a> Binary<'a> {
         let sections = [
             SectionId::DebugAbbrev,
             SectionId::DebugAddr,
+            SectionId::DebugAranges,
             SectionId::DebugInfo,
             SectionId::DebugLine,
             SectionId::DebugLineStr,
