@@ -35,6 +35,8 @@ pub fn compile(directory: &Path, source: &str, options: &[&str]) -> PathBuf {
         .parent()
         .unwrap()
         .to_owned();
+    // What the library was compiled with, as for a sanitizer.
+    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     let mut errors = String::new();
     for library in libraries(&dependencies) {
         let output = rustc()
@@ -44,6 +46,7 @@ pub fn compile(directory: &Path, source: &str, options: &[&str]) -> PathBuf {
             .arg(format!("dependency={}", dependencies.display()))
             .arg("--extern")
             .arg(format!("alloc_tracker={}", library.display()))
+            .args(flags.split_whitespace())
             .args(options)
             .current_dir(directory)
             .output()
