@@ -209,10 +209,8 @@ impl Landmarks {
 }
 
 fn folder_has(folder: &Path, source: &Source) -> bool {
-    match folder.is_absolute() {
-        true => source.full.starts_with(folder),
-        false => source.given.starts_with(folder),
-    }
+    // The directory that the compiler ran in may have been mapped to a relative path.
+    source.full.starts_with(folder) || (folder.is_relative() && source.given.starts_with(folder))
 }
 
 /// By the name alone, where there is nothing else. The names of crates are those that types of theirs have.
@@ -531,6 +529,18 @@ mod tests {
                         Dependencys,
                     ),
                     ("shop/src/lib.rs", Users),
+                ],
+            },
+            // Paths that were mapped to relative ones.
+            Build {
+                core: "/rustc/0123abcd/library/core/src/ops/function.rs",
+                hashbrown: "/rust/deps/hashbrown-0.16.1/src/map.rs",
+                own: "lib/alloc-tracker/src/symbols/whose.rs",
+                dependency: "deps/object-0.40.0/src/read/read_ref.rs",
+                files: &[
+                    ("deps/serde-1.0.0/src/lib.rs", Dependencys),
+                    ("lib/alloc-tracker/src/unit.rs", Trackers),
+                    ("src/main.rs", Users),
                 ],
             },
             // Trimmed paths.
