@@ -68,7 +68,10 @@ fn look_up_in(module: &Module, addresses: &[u64], kept: &Kept) -> Vec<Place> {
         if let Some(debug) = Binary::new(&separate) {
             debug.symbols(addresses, &mut note);
             has_symbols = true;
-            search(&debug, module, addresses, kept, &mut found);
+            // The lines of a C library are nobody's, and take a while.
+            if module.is_program {
+                search(&debug, module, addresses, kept, &mut found);
+            }
         }
     }
     (found.into_iter().zip(symbols))
