@@ -26,7 +26,7 @@ fn libraries(dependencies: &Path) -> Vec<PathBuf> {
 
 /// Compiles `source` in `directory` to a program there. It must use the feature `profile`, so that it is
 /// compiled with no library that lacks it.
-pub fn compile(directory: &Path, source: &str, options: &[&str]) -> PathBuf {
+pub(crate) fn compile(directory: &Path, source: &str, options: &[&str]) -> PathBuf {
     std::fs::create_dir_all(directory.join("src")).unwrap();
     std::fs::write(directory.join("src/main.rs"), source).unwrap();
     let program = directory.join("program");
@@ -60,18 +60,10 @@ pub fn compile(directory: &Path, source: &str, options: &[&str]) -> PathBuf {
 }
 
 /// Runs a program where it was compiled.
-pub fn run(program: &Path) -> Output {
+pub(crate) fn run(program: &Path) -> Output {
     Command::new(program)
         .current_dir(program.parent().unwrap())
         .env("RUST_BACKTRACE", "0")
         .output()
         .unwrap()
-}
-
-/// What a program that ends well has written.
-pub fn output(program: &Path) -> String {
-    let output = run(program);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    String::from_utf8(output.stdout).unwrap()
 }
