@@ -79,6 +79,21 @@ fn have_run_then(work: fn(u64), times: u64) {
     counted(work, times);
 }
 
+/// Pairs whose block begins at a page: the memory is that of samples which were freed.
+fn pairs_where_samples_were(times: u64) {
+    have_run();
+    let layout = Layout::new::<[u64; 8]>();
+    let session = profiler::start(Config::default().mean_bytes(1)).expect("it starts");
+    // SAFETY: the size is above zero; freed with the same layout.
+    unsafe {
+        let samples: Vec<*mut u8> = (0..8).map(|_| black_box(alloc(layout))).collect();
+        samples.iter().for_each(|&sample| dealloc(sample, layout));
+    }
+    session.stop();
+    (0..100).for_each(|_| drop(black_box(vec![1u8; 4096])));
+    counted(pairs, times);
+}
+
 fn running(work: fn(u64), times: u64) {
     let session = profiler::start(Config::default().seed(1)).expect("it starts");
     work(100);
@@ -152,6 +167,42 @@ fn cost_of_a_sample() {
     );
 }
 
+/// Resident bytes of the process.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    pages.unwrap_or(0) * 4096
+}
+
+/// What it takes to place samples as blocks of the inner allocator, and in slots.
+fn cost_of_places() {
+    let samples = if smoke() { 1000 } else { 100_000 };
+    for (name, slots) in [("blocks of the inner allocator", false), ("slots", true)] {
+        for size in [64, 1000, 20_000] {
+            let config = Config::default().mean_bytes(1).slots(slots);
+            let session = profiler::start(config).expect("it starts");
+            let work = |times: usize| {
+                (0..times).for_each(|_| drop(black_box(Vec::<u8>::with_capacity(black_box(size)))));
+            };
+            work(samples / 10);
+            let (before, start) = (profiler::info(), Instant::now());
+            work(samples);
+            let took = start.elapsed().as_nanos() as u64;
+            let after = profiler::info();
+            let each = |ns: u64| ns / (after.samples - before.samples).max(1);
+            let placing = each(took.saturating_sub(after.sampling_ns - before.sampling_ns));
+            let held_before = resident();
+            let held: Vec<Vec<u8>> = (0..samples / 4).map(|n| vec![n as u8; size]).collect();
+            let held_bytes = resident().saturating_sub(held_before) / held.len() as u64;
+            session.stop();
+            println!(
+                "A sample of {size} B in {name}: {placing} ns for its memory and free, besides its stack; \
+                 {held_bytes} B resident while it lives"
+            );
+        }
+    }
+}
+
 /// Blocks of one byte to a page, all samples, while two threads go on allocating.
 fn a_million_live_samples() {
     let samples = if smoke() { 20_000 } else { 1_000_000 };
@@ -203,6 +254,7 @@ fn main() {
         ("pairs", |n| counted(pairs, n)),
         ("pairs_after", |n| have_run_then(pairs, n)),
         ("pairs_running", |n| running(pairs, n)),
+        ("pairs_reusing", pairs_where_samples_were),
         ("reallocs", |n| counted(reallocs, n)),
         ("reallocs_after", |n| have_run_then(reallocs, n)),
         ("reallocs_running", |n| running(reallocs, n)),
@@ -235,6 +287,11 @@ fn main() {
         );
     }
     compare_instructions("a pair while it runs at 512 KiB", "pairs", "pairs_running");
+    compare_instructions(
+        "a pair that uses a freed sample again",
+        "pairs",
+        "pairs_reusing",
+    );
     compare_instructions(
         "a reallocation while it runs",
         "reallocs",
@@ -277,5 +334,6 @@ fn main() {
     let samples = profiler::info().samples - samples;
     println!("({samples} samples in all rounds of the last)");
     cost_of_a_sample();
+    cost_of_places();
     a_million_live_samples();
 }

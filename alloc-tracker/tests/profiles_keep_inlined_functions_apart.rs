@@ -39,7 +39,9 @@ fn a_closure_has_a_name_of_its_own() {
     let directory = tempfile::tempdir().unwrap();
     let options = ["-Cdebuginfo=line-tables-only", "-Copt-level=3"];
     let program = programs::compile(directory.path(), SOURCE, &options);
-    let text = programs::output(&program);
+    let output = programs::run(&program);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
     let frames: HashSet<&str> = (text.lines())
         .take_while(|line| !line.is_empty() && !line.starts_with("In use"))
         .flat_map(|line| {

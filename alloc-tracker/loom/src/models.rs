@@ -157,7 +157,7 @@ fn a_thread_that_stands_down_recognises_blocks_that_were_just_placed() {
         running.join().unwrap();
         assert!(!block.is_alert());
         assert!(block.looks_up(3 * PLACED_ALIGN), "a placed block");
-        assert!(!block.looks_up(3 * PLACED_ALIGN + 16), "another block");
+        assert!(!block.looks_up(3 * PLACED_ALIGN + 32), "another block");
     });
 }
 

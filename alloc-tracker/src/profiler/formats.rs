@@ -211,7 +211,8 @@ pub(super) struct Entry<'a> {
 pub(super) struct Frame<'a> {
     /// Its path or name; of an unknown one, where it is.
     pub(super) function: Arc<str>,
-    known: Result<(&'a crate::symbols::Function, &'a Symbols), Lack>,
+    /// Without a function: why not, if it is the program's own.
+    known: Result<(&'a crate::symbols::Function, &'a Symbols), Option<Lack>>,
 }
 
 impl Frame<'_> {
@@ -252,7 +253,7 @@ impl<'a> Entry<'a> {
     pub(super) fn site(&self) -> Result<usize, Option<Lack>> {
         let frames = self.frames.iter().enumerate();
         let best = frames.min_by_key(|(_, frame)| frame.whose());
-        let hidden = self.frames.iter().find_map(|frame| frame.known.err());
+        let hidden = self.frames.iter().find_map(|frame| frame.known.err()?);
         match best {
             Some((index, frame)) if frame.whose() < Whose::Standard => Ok(index),
             Some((index, frame)) if frame.whose() == Whose::Standard && hidden.is_none() => {
@@ -302,7 +303,7 @@ fn frames<'a>(row: &Row, symbols: &'a Symbols) -> impl Iterator<Item = Frame<'a>
         let place = symbols.place(frame);
         let unknown = place.functions.is_empty().then(|| Frame {
             function: format!("{frame:#x}").into(),
-            known: Err(place.lacks.unwrap_or(Lack::Symbols)),
+            known: Err(place.lacks.filter(|_| place.in_program)),
         });
         let left_out = if index == start.frames {
             start.functions

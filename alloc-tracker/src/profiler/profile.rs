@@ -9,7 +9,7 @@ use std::time::SystemTime;
 ///
 /// It is written as pprof, collapsed stacks, a flame graph or JSON by the methods whose names begin
 /// with `write_`, each of which looks up the names of functions first. That takes from milliseconds to
-/// seconds, the first time, and reads the program's debug information: not for a thread that serves.
+/// seconds, reads the program's debug information and keeps nothing of it: not for a thread that serves.
 #[derive(Clone, Debug)]
 pub struct Profile {
     pub(super) rows: Vec<Row>,

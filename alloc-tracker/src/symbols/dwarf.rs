@@ -3,6 +3,7 @@
 //! was asked for.
 
 use super::file::{Binary, Mapped, Reader};
+use super::lines::{Files, path};
 use super::{Kept, Source};
 use gimli::{
     AbbreviationsCacheStrategy, Attribute, AttributeValue, DW_AT_abstract_origin, DW_AT_call_file,
@@ -11,13 +12,11 @@ use gimli::{
     DebugInfoOffset, Dwarf, DwarfPackage, EndianSlice, NativeEndian, Range, SectionId, UnitOffset,
 };
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-type Unit<'a> = gimli::Unit<Reader<'a>>;
+pub(super) type Unit<'a> = gimli::Unit<Reader<'a>>;
 type Value<'a> = AttributeValue<Reader<'a>>;
 
 /// Bytes of debug information after whose reading the system may forget the file's pages.
@@ -96,8 +95,9 @@ impl<'a> Program<'a> {
 
     /// Finds sorted addresses.
     pub(super) fn search(&self, addresses: &[u64], found: &mut [Found]) {
+        let without = self.units_without(addresses);
         let mut released_at = 0;
-        for &start in &self.units {
+        for &start in self.units.iter().filter(|unit| !without.contains(unit)) {
             if start.0 - released_at > RELEASE_EVERY {
                 self.binary.release();
                 released_at = start.0;
@@ -130,6 +130,24 @@ impl<'a> Program<'a> {
             }
             self.binary.release();
         }
+    }
+
+    /// Units that have none of the addresses, as a table says that the compiler makes of all units' ranges.
+    fn units_without(&self, addresses: &[u64]) -> HashSet<DebugInfoOffset> {
+        let mut without = HashSet::new();
+        let mut with = HashSet::new();
+        let mut headers = self.dwarf.debug_aranges.headers();
+        while let Ok(Some(header)) = headers.next() {
+            let mut entries = header.entries();
+            let mut has = false;
+            while let Ok(Some(entry)) = entries.next() {
+                has |= !inside(entry.range(), addresses).is_empty();
+            }
+            let units = if has { &mut with } else { &mut without };
+            units.insert(header.debug_info_offset());
+        }
+        without.retain(|unit| !with.contains(unit));
+        without
     }
 
     fn search_unit(
@@ -271,7 +289,7 @@ fn functions<'a>(
         } else if let (Some(low), Some(high)) = (value(DW_AT_low_pc), value(DW_AT_high_pc))
             && let Some(begin) = dwarf.attr_address(unit, low)?
         {
-            let end = match dwarf.attr_address(unit, high.clone())? {
+            let end = match dwarf.attr_address(unit, high)? {
                 Some(end) => end,
                 None => begin.saturating_add(high.udata_value().unwrap_or(0)),
             };
@@ -295,7 +313,7 @@ fn functions<'a>(
                 ..Names::default()
             };
             let wanted = [DW_AT_linkage_name, DW_AT_name];
-            let [mangled, name] = wanted.map(|name| value(name));
+            let [mangled, name] = wanted.map(value);
             names.add(files.kept, dwarf, unit, mangled, name);
             let origin = value(DW_AT_abstract_origin).or_else(|| value(DW_AT_specification));
             if let Some(origin) = origin {
@@ -367,81 +385,6 @@ impl Names {
     }
 }
 
-/// The source files of a unit.
-struct Files<'u, 'a> {
-    dwarf: &'u Dwarf<Reader<'a>>,
-    unit: &'u Unit<'a>,
-    kept: &'u Kept,
-    /// Those that were asked for, by their index.
-    sources: RefCell<HashMap<u64, Arc<Source>>>,
-}
-
-impl Files<'_, '_> {
-    fn source(&self, index: u64) -> Option<Arc<Source>> {
-        if let Some(known) = self.sources.borrow().get(&index) {
-            return Some(Arc::clone(known));
-        }
-        let source = self.kept.source(self.read(index)?);
-        self.sources.borrow_mut().insert(index, Arc::clone(&source));
-        Some(source)
-    }
-
-    fn read(&self, index: u64) -> Option<Source> {
-        let header = self.unit.line_program.as_ref()?.header();
-        let file = header.file(index)?;
-        let text = |value| self.dwarf.attr_string(self.unit, value).ok();
-        let name = text(file.path_name())?;
-        let directory = self
-            .unit
-            .comp_dir
-            .map(|directory| path(directory.slice()).to_owned());
-        // The first directory is the one that the compiler ran in.
-        let inside = match file.directory_index() {
-            0 => None,
-            _ => file.directory(header).and_then(text),
-        };
-        let given = match inside {
-            Some(inside) => path(inside.slice()).join(path(name.slice())),
-            None => path(name.slice()).to_owned(),
-        };
-        let given = match &directory {
-            Some(directory) => given
-                .strip_prefix(directory)
-                .map_or(given.clone(), Path::to_owned),
-            None => given,
-        };
-        Some(Source::new(given, directory.as_deref()))
-    }
-
-    /// Notes the lines of addresses.
-    fn rows(&self, addresses: &[u64], found: &mut [Found]) -> gimli::Result<()> {
-        let Some(program) = self.unit.line_program.clone() else {
-            return Ok(());
-        };
-        let mut lines: Vec<Option<(u64, u64)>> = vec![None; addresses.len()];
-        let mut rows = program.rows();
-        let mut last: Option<(u64, u64, u64)> = None;
-        let mut read = || -> gimli::Result<()> {
-            while let Some((_, row)) = rows.next_row()? {
-                if let Some((begin, file, line)) = last {
-                    let end = row.address();
-                    for index in inside(Range { begin, end }, addresses) {
-                        lines[index] = Some((file, line));
-                    }
-                }
-                let line = row.line().map_or(0, |line| line.get());
-                last = (!row.end_sequence()).then(|| (row.address(), row.file_index(), line));
-            }
-            Ok(())
-        };
-        let all = read();
-        for (found, line) in found.iter_mut().zip(lines) {
-            found.row = line.and_then(|(file, line)| Some((self.source(file)?, line as u32)));
-        }
-        all
-    }
-}
-
 /// Whether rustc made the unit, if it says.
 fn is_rust(unit: &Unit<'_>) -> Option<bool> {
     let mut entries = unit.entries();
@@ -453,7 +396,7 @@ fn is_rust(unit: &Unit<'_>) -> Option<bool> {
 }
 
 /// Which of the sorted addresses a range has.
-fn inside(range: Range, addresses: &[u64]) -> std::ops::Range<usize> {
+pub(super) fn inside(range: Range, addresses: &[u64]) -> std::ops::Range<usize> {
     // What the linker has left out begins at 0.
     if range.begin == 0 || range.begin >= range.end {
         return 0..0;
@@ -461,8 +404,4 @@ fn inside(range: Range, addresses: &[u64]) -> std::ops::Range<usize> {
     let first = addresses.partition_point(|&address| address < range.begin);
     let end = addresses.partition_point(|&address| address < range.end);
     first..end
-}
-
-fn path(bytes: &[u8]) -> &Path {
-    Path::new(OsStr::from_bytes(bytes))
 }

@@ -3,12 +3,12 @@
 use super::modules::Module;
 use gimli::{EndianSlice, NativeEndian, SectionId};
 use object::{CompressionFormat, Object, ObjectSection, ObjectSymbol, SymbolKind};
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 pub(super) type Reader<'a> = EndianSlice<'a, NativeEndian>;
 
@@ -45,6 +45,25 @@ impl Mapped {
         Ok(Mapped { start, len })
     }
 
+    /// Memory that is the system's again when it is dropped, whatever the allocator thinks of such blocks.
+    fn unpacked(len: usize, zlib: &[u8]) -> Option<Self> {
+        // SAFETY: a new mapping of no file, at an address of the system's choice.
+        let start = unsafe {
+            let protection = libc::PROT_READ | libc::PROT_WRITE;
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            libc::mmap(std::ptr::null_mut(), len, protection, flags, -1, 0)
+        };
+        if start == libc::MAP_FAILED {
+            return None;
+        }
+        let mapped = Mapped { start, len };
+        // SAFETY: ours alone, so long, and zero.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(start.cast::<u8>(), len) };
+        let input = std::iter::once(zlib);
+        let done = miniz_oxide::inflate::decompress_slice_iter_to_slice(bytes, input, true, true);
+        (done == Ok(len)).then_some(mapped)
+    }
+
     fn bytes(&self) -> &[u8] {
         // SAFETY: mapped so long for as long as `self` lives. Nobody is to change a program or a library
         // in its place while it runs: whoever does changes the code that is running, too.
@@ -70,7 +89,7 @@ pub(super) struct Binary<'a> {
     object: object::File<'a, &'a [u8]>,
     mapped: &'a Mapped,
     /// Sections that had to be decompressed.
-    decompressed: HashMap<SectionId, OnceLock<Vec<u8>>>,
+    decompressed: HashMap<SectionId, OnceCell<Option<Mapped>>>,
 }
 
 impl<'a> Binary<'a> {
@@ -79,6 +98,7 @@ impl<'a> Binary<'a> {
         let sections = [
             SectionId::DebugAbbrev,
             SectionId::DebugAddr,
+            SectionId::DebugAranges,
             SectionId::DebugInfo,
             SectionId::DebugLine,
             SectionId::DebugLineStr,
@@ -87,7 +107,7 @@ impl<'a> Binary<'a> {
             SectionId::DebugStr,
             SectionId::DebugStrOffsets,
         ];
-        let decompressed = sections.map(|id| (id, OnceLock::new())).into();
+        let decompressed = sections.map(|id| (id, OnceCell::new())).into();
         Some(Binary {
             object,
             mapped,
@@ -123,15 +143,11 @@ impl<'a> Binary<'a> {
             match compressed.format {
                 CompressionFormat::None => Some(compressed.data),
                 CompressionFormat::Zlib => {
-                    let bytes = self.decompressed.get(&id)?.get_or_init(|| {
-                        let limit = usize::try_from(compressed.uncompressed_size).unwrap_or(0);
-                        miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(
-                            compressed.data,
-                            limit,
-                        )
-                        .unwrap_or_default()
+                    let section = self.decompressed.get(&id)?.get_or_init(|| {
+                        let len = usize::try_from(compressed.uncompressed_size).ok()?;
+                        Mapped::unpacked(len, compressed.data)
                     });
-                    Some(&bytes[..])
+                    section.as_ref().map(Mapped::bytes)
                 }
                 _ => None,
             }

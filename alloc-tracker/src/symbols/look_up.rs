@@ -64,10 +64,13 @@ fn look_up_in(module: &Module, addresses: &[u64], kept: &Kept) -> Vec<Place> {
     found.resize_with(addresses.len(), Found::default);
     if binary.has_debug_information() {
         search(&binary, module, addresses, kept, &mut found);
-    } else if let Some(separate) = separate(&binary, module) {
-        if let Some(debug) = Binary::new(&separate) {
-            debug.symbols(addresses, &mut note);
-            has_symbols = true;
+    } else if let Some(separate) = separate(&binary, module)
+        && let Some(debug) = Binary::new(&separate)
+    {
+        debug.symbols(addresses, &mut note);
+        has_symbols = true;
+        // The lines of a C library are nobody's, and take a while.
+        if module.is_program {
             search(&debug, module, addresses, kept, &mut found);
         }
     }

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!   addresses ─► by module ([`modules`]) ─► its file ([`file`]): symbol table ─► names of functions
-//!                                              └─► debug information ([`dwarf`]) ─► inlined functions, lines
-//!                                                          all of them ─► whose each is ([`whose`])
+//!                                              └─► debug information ([`dwarf`], [`lines`]) ─► inlined functions, lines
+//!                                                          all of them ─► whose each is ([`whose`], by what is [`told`])
 //! ```
 //!
 //! The crate `backtrace` does the same and keeps what it has read, which is ten times the debug
@@ -17,8 +17,11 @@ mod elsewhere;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod file;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod lines;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod look_up;
 pub(crate) mod modules;
+mod told;
 mod whose;
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]

@@ -35,6 +35,8 @@ pub(crate) fn compile(directory: &Path, source: &str, options: &[&str]) -> PathB
         .parent()
         .unwrap()
         .to_owned();
+    // What the library was compiled with, as for a sanitizer.
+    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     let mut errors = String::new();
     for library in libraries(&dependencies) {
         let output = rustc()
@@ -44,6 +46,7 @@ pub(crate) fn compile(directory: &Path, source: &str, options: &[&str]) -> PathB
             .arg(format!("dependency={}", dependencies.display()))
             .arg("--extern")
             .arg(format!("alloc_tracker={}", library.display()))
+            .args(flags.split_whitespace())
             .args(options)
             .current_dir(directory)
             .output()
@@ -63,12 +66,4 @@ pub(crate) fn run(program: &Path) -> Output {
         .env("RUST_BACKTRACE", "0")
         .output()
         .unwrap()
-}
-
-/// What a program that ends well has written.
-pub(crate) fn output(program: &Path) -> String {
-    let output = run(program);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    String::from_utf8(output.stdout).unwrap()
 }

@@ -92,10 +92,10 @@ pub(crate) fn give_back(core: &Arc<Core>, record: Taken) {
     let mut record = Some(record);
     with(|all| {
         let link = all.link(core);
-        if link.lean_allowed.one_more(link.lean.len()) {
-            if let Some(record) = record.take() {
-                link.lean.push(record);
-            }
+        if link.lean_allowed.one_more(link.lean.len())
+            && let Some(record) = record.take()
+        {
+            link.lean.push(record);
         }
     });
     if let Some(record) = record {
