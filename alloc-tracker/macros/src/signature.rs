@@ -35,7 +35,7 @@ impl Function {
     pub(crate) fn parse(item: TokenStream) -> Result<Self, Error> {
         let mut tokens = peel(item.into_iter().collect());
         let end = tokens.last().map_or(Span::call_site(), TokenTree::span);
-        let Some(body) = tokens.pop_if(|last| body_of(last).is_some()) else {
+        let Some(body) = tokens.pop().as_ref().and_then(body_of) else {
             return Err(Error::new(end, "a budget is for a function with a body"));
         };
         let is_fn = |pair: &[TokenTree]| {
@@ -50,7 +50,6 @@ impl Function {
             let message = "a `const fn` cannot have a budget: it may run in the compiler";
             return Err(Error::new(word.span(), message));
         }
-        let body = body_of(&body).unwrap_or_else(|| Group::new(Delimiter::Brace, item_of(&[])));
         let content: Vec<TokenTree> = body.stream().into_iter().collect();
         refuse_what_makes_more_than_the_body(signature, &content)?;
         let attributes = inner_attributes(&content);

@@ -90,6 +90,8 @@ impl<F: Future, E> IsNoFuture<FuturesMustBeAwaitedInsideTheBudget> for Result<F,
 impl<F: Future> IsNoFuture<FuturesMustBeAwaitedInsideTheBudget> for Box<F> {}
 impl<F: Future> IsNoFuture<FuturesMustBeAwaitedInsideTheBudget> for Vec<F> {}
 
+impl<F: Future, const N: usize> IsNoFuture<FuturesMustBeAwaitedInsideTheBudget> for [F; N] {}
+
 /// The value of a block that was awaited.
 pub fn awaited<T: IsNoFuture<Proof>, Proof>(value: T) -> T {
     value
