@@ -156,8 +156,8 @@ impl Rewriting<'_> {
         self.code_at(
             self.function.returns_span,
             "{
-                use #krate::__budget::{IsFuture as _, IsValue as _};
-                #krate::__budget::measured((&#krate::__budget::Returned::<#returns>::NEW).kind());
+                use #krate::__budget::{HoldsFuture as _, IsFuture as _, IsValue as _};
+                #krate::__budget::measured((&&&#krate::__budget::Returned::<#returns>::NEW).kind());
             }",
             [("returns", returns.clone())],
         )
