@@ -195,7 +195,7 @@ fn t17_nested_impl(x: bool) -> Result<Box<impl Debug>, Box<dyn Display>> {
 }
 
 #[budget(allocs = 0)]
-fn t17_unnamed_in_a_tuple<'a>(list: &'a [u32]) -> (impl Iterator<Item = &'a u32>, [u8; 2]) {
+fn t17_unnamed_in_a_tuple(list: &[u32]) -> (impl Iterator<Item = &u32>, [u8; 2]) {
     (list.iter(), [1, 2])
 }
 
