@@ -359,3 +359,19 @@ fn not_tracked() -> String {
     };
     format!("alloc_tracker: a budget cannot be checked: {mend}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Printable;
+
+    #[test]
+    fn a_terminal_obeys_nothing_in_a_name() {
+        let name = "a\u{1b}[2J\nb\r\u{9b}\u{202e}\u{2028}\u{7f}é\\\"";
+        let shown = Printable(name).to_string();
+        assert_eq!(
+            shown,
+            "a\\u{1b}[2J\\nb\\r\\u{9b}\\u{202e}\\u{2028}\\u{7f}é\\\""
+        );
+        assert_eq!(Printable(&shown).to_string(), shown, "once is enough");
+    }
+}

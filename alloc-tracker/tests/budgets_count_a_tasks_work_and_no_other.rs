@@ -378,6 +378,14 @@ fn a_budget_in_a_destructor_that_unwinds_is_still_checked() {
 }
 
 #[test]
+fn a_budget_in_what_is_excluded_holds_it_all_the_same() {
+    let text = message(|| {
+        alloc_tracker::excluded(|| assert_budget!(allocs <= 1, allocate(2)));
+    });
+    assert!(text.contains("allocs: limit 1, actual 2"), "{text}");
+}
+
+#[test]
 fn zeros_that_nobody_counted_are_told_from_counted_ones() {
     assert_eq!(
         Budget::new()

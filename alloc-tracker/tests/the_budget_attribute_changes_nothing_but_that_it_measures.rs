@@ -195,6 +195,16 @@ fn t17_nested_impl(x: bool) -> Result<Box<impl Debug>, Box<dyn Display>> {
 }
 
 #[budget(allocs = 0)]
+fn t17_unnamed_in_a_tuple(list: &[u32]) -> (impl Iterator<Item = &u32>, [u8; 2]) {
+    (list.iter(), [1, 2])
+}
+
+#[budget(allocs = 1)]
+fn t17_makes_futures(n: u8) -> impl Fn() -> Pin<Box<dyn Future<Output = u8>>> {
+    move || Box::pin(std::future::ready(n))
+}
+
+#[budget(allocs = 0)]
 fn t18_where<F>(f: F) -> u32
 where
     F: Fn() -> u32,
@@ -544,6 +554,8 @@ fn each_synchronous_function_does_what_it_does_without() {
         t17_nested_impl(false).is_ok() && t17_nested_impl(true).is_err(),
         "17"
     );
+    assert_eq!(t17_unnamed_in_a_tuple(&[1, 2]).0.count(), 2, "17");
+    assert_eq!(block_on(t17_makes_futures(3)()), 3, "17");
     assert_eq!(t18_where(|| 3), 3, "18");
     t19_where_without_value(|| 3);
     assert_eq!(t20_patterns((1, 2), [3, 4, 5], 6), 12, "20");

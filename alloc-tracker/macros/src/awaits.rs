@@ -57,9 +57,11 @@ impl Rewriting {
 
     /// `tokio::join!(a, b)`: it becomes a future of its own, which is awaited in the budget.
     fn awaited_by_a_macro(&mut self, call: Vec<TokenTree>) -> Result<TokenStream, Error> {
-        if let Some(TokenTree::Group(arguments)) = call.last()
-            && leaves(arguments.stream())
-        {
+        let leaves_work = match call.last() {
+            Some(TokenTree::Group(arguments)) => leaves(arguments.stream()),
+            _ => false,
+        };
+        if leaves_work {
             return Err(Error::new(
                 call[0].span(),
                 "this macro awaits out of sight, and leaves the budget's work by `return`, `?` or \
@@ -122,15 +124,13 @@ fn macro_that_awaits(before: &[TokenTree], arguments: &Group) -> Option<usize> {
     if !is_punct(not, '!') || !awaits {
         return None;
     }
-    let is_path = |token: &&TokenTree| matches!(token, TokenTree::Ident(_)) || is_punct(token, ':');
-    let mut len = 1;
     // `a::b::name`: names and pairs of colons in turn.
-    while let Some([.., name, first, second]) = path.get(..path.len() - len)
-        && [name, first, second].iter().all(is_path)
-        && is_punct(first, ':')
-        && is_punct(second, ':')
-        && !is_punct(name, ':')
-    {
+    let continues = |before: &[TokenTree]| {
+        matches!(before, [.., TokenTree::Ident(_), first, second]
+            if is_punct(first, ':') && is_punct(second, ':'))
+    };
+    let mut len = 1;
+    while continues(&path[..path.len() - len]) {
         len += 3;
     }
     let start = path.len() - len;

@@ -1,8 +1,8 @@
 //! `assert_budget!`: its work, inside the budget.
 
-use crate::limits::Limits;
+use crate::limits::{Limits, WRONG_BLOCK};
 use crate::template::fill;
-use crate::tokens::{braces, flat, is_group, is_punct, is_word, peel};
+use crate::tokens::{braces, flat, is_group, is_punct, is_word, peel, without_last};
 use crate::{Error, awaits};
 use proc_macro::{Delimiter, Span, TokenStream, TokenTree};
 
@@ -17,9 +17,7 @@ pub(crate) fn with_budget(input: TokenStream) -> Result<TokenStream, Error> {
         return Err(wrong());
     }
     let limits = Limits::of_block(&mut tokens)?;
-    let mut work: Vec<TokenTree> = tokens.collect();
-    work.pop_if(|last| is_punct(last, ','));
-    let work = peel(work);
+    let work = peel(without_last(tokens.collect(), ','));
     let Some(first) = work.first() else {
         return Err(wrong());
     };
@@ -66,10 +64,7 @@ pub(crate) fn with_budget(input: TokenStream) -> Result<TokenStream, Error> {
 }
 
 fn wrong() -> Error {
-    Error::new(
-        Span::call_site(),
-        "write limits with `<=`, then the work: assert_budget!(allocs <= 3, { work() })",
-    )
+    Error::new(Span::call_site(), WRONG_BLOCK)
 }
 
 fn is_async_block(work: &[TokenTree]) -> bool {
@@ -84,8 +79,7 @@ fn is_async_block(work: &[TokenTree]) -> bool {
 
 /// Whether the last statement is one after which nothing runs.
 fn ends_elsewhere(work: TokenStream) -> bool {
-    let mut work = flat(work);
-    work.pop_if(|last| is_punct(last, ';'));
+    let work = without_last(flat(work), ';');
     let ends = |token: &TokenTree| is_punct(token, ';') || is_group(token, Delimiter::Brace);
     let leaves = |at: usize| {
         let is_macro = work.get(at + 1).is_some_and(|token| is_punct(token, '!'));

@@ -3,7 +3,7 @@
 use crate::limits::Limits;
 use crate::signature::{Function, Returns};
 use crate::template::{Hole, fill_at};
-use crate::tokens::{braces, flat, is_group, is_punct, is_word};
+use crate::tokens::{braces, flat, is_group, is_punct, is_word, without_last};
 use crate::{Error, manifest};
 use proc_macro::{Delimiter, Group, Span, TokenStream, TokenTree};
 
@@ -156,8 +156,8 @@ impl Rewriting<'_> {
         self.code_at(
             self.function.returns_span,
             "{
-                use #krate::__budget::{IsFuture as _, IsValue as _};
-                #krate::__budget::measured((&#krate::__budget::Returned::<#returns>::NEW).kind());
+                use #krate::__budget::{HoldsFuture as _, IsFuture as _, IsValue as _};
+                #krate::__budget::measured((&&&#krate::__budget::Returned::<#returns>::NEW).kind());
             }",
             [("returns", returns.clone())],
         )
@@ -201,8 +201,7 @@ fn future_alone(body: &[TokenTree]) -> Option<(Option<TokenStream>, TokenStream)
     let is_pin = matches!(pin, [.., b, _, _, p] if is_word(b, "Box") && is_word(p, "pin"))
         && pin.iter().all(is_path)
         && argument.delimiter() == Delimiter::Parenthesis;
-    let mut argument: Vec<TokenTree> = flat(argument.stream());
-    argument.pop_if(|last| is_punct(last, ','));
+    let argument = without_last(flat(argument.stream()), ',');
     (is_pin && is_async(&argument)).then(|| {
         let pin = pin.iter().cloned().collect();
         (Some(pin), argument.into_iter().collect())

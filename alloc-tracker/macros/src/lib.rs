@@ -3,10 +3,10 @@
 //! Written on bare token trees: both have a small grammar of their own, and of the user's code only
 //! a few tokens matter. So a user's build waits for no parser of Rust.
 //!
-//! * [`limits`]: the arguments. [`manifest`], by [`toml`]: what the dependency is called here.
-//! * [`function`]: the attribute; [`signature`]: what it must know of a function.
-//! * [`block`]: the work of `assert_budget!`, by [`awaits`].
-//! * [`template`]: code with holes; [`tokens`]: small questions about tokens.
+//! * `limits`: the arguments. `manifest`, by `toml`: what the dependency is called here.
+//! * `function`: the attribute; `signature`: what it must know of a function.
+//! * `block`: the work of `assert_budget!`, by `awaits`.
+//! * `template`: code with holes; `tokens`: small questions about tokens.
 
 mod awaits;
 mod block;

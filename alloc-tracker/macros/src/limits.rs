@@ -17,6 +17,9 @@ const KEYS: [&str; 8] = [
     "live_blocks",
 ];
 
+pub(crate) const WRONG_BLOCK: &str =
+    "write limits with `<=`, then the work: assert_budget!(allocs <= 3, { work() })";
+
 /// What a budget says before its work.
 pub(crate) struct Limits {
     /// Of all threads.
@@ -91,6 +94,9 @@ impl Limits {
             }
             limits.add(key(word.into())?, value)?;
             *tokens = ahead;
+        }
+        if limits.limits.is_empty() {
+            return Err(Error::new(Span::call_site(), WRONG_BLOCK));
         }
         limits.check()?;
         Ok(limits)

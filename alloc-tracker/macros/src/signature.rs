@@ -35,7 +35,7 @@ impl Function {
     pub(crate) fn parse(item: TokenStream) -> Result<Self, Error> {
         let mut tokens = peel(item.into_iter().collect());
         let end = tokens.last().map_or(Span::call_site(), TokenTree::span);
-        let Some(body) = tokens.pop_if(|last| body_of(last).is_some()) else {
+        let Some(body) = tokens.pop().as_ref().and_then(body_of) else {
             return Err(Error::new(end, "a budget is for a function with a body"));
         };
         let is_fn = |pair: &[TokenTree]| {
@@ -50,7 +50,6 @@ impl Function {
             let message = "a `const fn` cannot have a budget: it may run in the compiler";
             return Err(Error::new(word.span(), message));
         }
-        let body = body_of(&body).unwrap_or_else(|| Group::new(Delimiter::Brace, item_of(&[])));
         let content: Vec<TokenTree> = body.stream().into_iter().collect();
         refuse_what_makes_more_than_the_body(signature, &content)?;
         let attributes = inner_attributes(&content);
@@ -167,12 +166,8 @@ impl Returns {
                 Some(name) => return Err(unseen_future(&name, word)),
                 None => Returns::Unnamed(without_impl(tokens)),
             },
-            _ if seen.iter().any(|token| is_word(token, "impl")) => {
-                for (at, word) in seen.iter().enumerate().filter(|(_, t)| is_word(t, "impl")) {
-                    if let Some(name) = future_among(&seen[at + 1..]) {
-                        return Err(unseen_future(&name, word));
-                    }
-                }
+            _ if has_impl(&seen) => {
+                refuse_futures_inside(&seen)?;
                 Returns::Unnamed(without_impl(tokens))
             }
             _ if is_boxed_future(&seen) => Returns::BoxedFuture(item_of(tokens)),
@@ -187,6 +182,27 @@ fn future_among(bounds: &[TokenTree]) -> Option<String> {
     traits.find(|name| name.ends_with("Future"))
 }
 
+fn has_impl(tokens: &[TokenTree]) -> bool {
+    tokens.iter().any(|token| match token {
+        TokenTree::Group(group) => has_impl(&flat(group.stream())),
+        token => is_word(token, "impl"),
+    })
+}
+
+fn refuse_futures_inside(tokens: &[TokenTree]) -> Result<(), Error> {
+    tokens
+        .iter()
+        .enumerate()
+        .try_for_each(|(at, token)| match token {
+            TokenTree::Group(group) => refuse_futures_inside(&flat(group.stream())),
+            word if is_word(word, "impl") => match future_among(&tokens[at + 1..]) {
+                Some(name) => Err(unseen_future(&name, word)),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        })
+}
+
 fn unseen_future(name: &str, word: &TokenTree) -> Error {
     let message = format!(
         "a budget cannot follow this `{name}`: write an `async fn`, or `-> impl Future<Output = ..>`"
@@ -198,14 +214,19 @@ fn unseen_future(name: &str, word: &TokenTree) -> Error {
 fn traits(bounds: &[TokenTree]) -> Vec<String> {
     let mut names = vec![String::new()];
     let mut depth = Depth::default();
+    // What `Fn(..)` takes and returns is no name of its own.
+    let mut is_named = false;
     for token in bounds {
         depth.pass(token);
         match token {
             _ if depth.open < 0 => break,
             TokenTree::Punct(plus) if depth.open == 0 && plus.as_char() == '+' => {
                 names.push(String::new());
+                is_named = false;
             }
-            TokenTree::Ident(name) if depth.open == 0 => {
+            TokenTree::Group(_) => is_named = true,
+            TokenTree::Punct(comma) if depth.open == 0 && comma.as_char() == ',' => break,
+            TokenTree::Ident(name) if depth.open == 0 && !is_named => {
                 if let Some(last) = names.last_mut() {
                     *last = name.to_string();
                 }

@@ -1,5 +1,6 @@
 //! Code with holes.
 
+use crate::tokens::{is_punct, is_word};
 use proc_macro::{Group, Span, TokenStream, TokenTree};
 
 pub(crate) type Hole = (&'static str, TokenStream);
@@ -25,14 +26,15 @@ fn fill_in(code: TokenStream, span: Span, holes: &[Hole]) -> TokenStream {
     let mut filled = TokenStream::new();
     let mut code = code.into_iter().peekable();
     while let Some(mut token) = code.next() {
-        if matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '#')
-            && let Some(TokenTree::Ident(name)) = code.peek()
-            && let name = name.to_string()
-            && let Some((_, content)) = holes.iter().find(|(hole, _)| *hole == name)
-        {
-            code.next();
-            filled.extend(content.clone());
-            continue;
+        if is_punct(&token, '#') {
+            let hole = holes
+                .iter()
+                .find(|(hole, _)| code.peek().is_some_and(|name| is_word(name, hole)));
+            if let Some((_, content)) = hole {
+                code.next();
+                filled.extend(content.clone());
+                continue;
+            }
         }
         if let TokenTree::Group(group) = &token {
             let inside = fill_in(group.stream(), span, holes);

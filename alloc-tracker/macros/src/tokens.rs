@@ -29,6 +29,14 @@ pub(crate) fn flat(tokens: impl IntoIterator<Item = TokenTree>) -> Vec<TokenTree
     all
 }
 
+/// The tokens but for the last one, if it is this.
+pub(crate) fn without_last(mut tokens: Vec<TokenTree>, c: char) -> Vec<TokenTree> {
+    if tokens.last().is_some_and(|last| is_punct(last, c)) {
+        tokens.pop();
+    }
+    tokens
+}
+
 /// What is inside of the invisible groups around all of it.
 pub(crate) fn peel(tokens: Vec<TokenTree>) -> Vec<TokenTree> {
     match tokens.as_slice() {

@@ -93,16 +93,13 @@ const STRAYED: &str = "alloc_tracker: a budget cannot be checked: its work went 
 
 impl Drop for TaskGuard {
     fn drop(&mut self) {
-        if !panicking() {
-            let ended = self.work().end();
-            if let Some(report) = ended {
-                report.or_panic();
-            }
-        } else if self.was_panicking {
-            let ended = self.work().end();
-            if let Some(report) = ended {
-                report.or_say();
-            }
+        let ended = if panicking() && !self.was_panicking {
+            None
+        } else {
+            self.work().end()
+        };
+        if let Some(report) = ended {
+            report.or_panic_once();
         }
     }
 }

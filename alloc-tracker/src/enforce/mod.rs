@@ -28,7 +28,8 @@ use std::future::Future;
 pub mod parts {
     pub use super::awaiting::{InBudget, TaskGuard};
     pub use super::returned::{
-        IsFuture, IsNoFuture, IsValue, Measured, Returned, Returning, awaited, measured, never,
+        HoldsFuture, IsFuture, IsNoFuture, IsValue, Measured, Returned, Returning, awaited,
+        measured, never,
     };
     pub use super::task::{boxed, future, held, made, settled};
     pub use super::thread::ThreadGuard;

@@ -11,7 +11,9 @@ impl<T: ?Sized> Returned<T> {
     pub const NEW: Self = Returned(PhantomData);
 }
 
-/// Found first by a method call, if the type is a future.
+// A method call on `&&&Returned<..>` finds what is implemented for the most references first.
+
+/// The type is a future.
 pub trait IsFuture {
     type Future: ?Sized;
 
@@ -20,18 +22,27 @@ pub trait IsFuture {
     }
 }
 
-impl<F: Future + ?Sized> IsFuture for Returned<F> {
+impl<F: Future + ?Sized> IsFuture for &&Returned<F> {
     type Future = F;
 }
 
-/// Found if it is none, or may be one for some types of a generic function.
+/// A future is in it.
+pub trait HoldsFuture {
+    type Future: ?Sized;
+
+    fn kind(&self) -> NamedFuture<Self::Future> {
+        NamedFuture(PhantomData)
+    }
+}
+
+/// It is none, or may be one for some types of a generic function.
 pub trait IsValue {
     fn kind(&self) -> Value {
         Value
     }
 }
 
-impl<T: ?Sized> IsValue for &Returned<T> {}
+impl<T: ?Sized> IsValue for Returned<T> {}
 
 #[derive(Debug)]
 pub struct NamedFuture<F: ?Sized>(PhantomData<F>);
@@ -85,10 +96,25 @@ pub struct AFutureMustBeAwaitedInsideTheBudget;
 pub struct FuturesMustBeAwaitedInsideTheBudget;
 
 impl<F: Future> IsNoFuture<AFutureMustBeAwaitedInsideTheBudget> for F {}
-impl<F: Future> IsNoFuture<FuturesMustBeAwaitedInsideTheBudget> for Option<F> {}
-impl<F: Future, E> IsNoFuture<FuturesMustBeAwaitedInsideTheBudget> for Result<F, E> {}
-impl<F: Future> IsNoFuture<FuturesMustBeAwaitedInsideTheBudget> for Box<F> {}
-impl<F: Future> IsNoFuture<FuturesMustBeAwaitedInsideTheBudget> for Vec<F> {}
+macro_rules! holders_of_futures {
+    ($([$($generics:tt)*] $holder:ty),* $(,)?) => {
+        $(
+            impl<$($generics)*> HoldsFuture for &Returned<$holder> {
+                type Future = F;
+            }
+
+            impl<$($generics)*> IsNoFuture<FuturesMustBeAwaitedInsideTheBudget> for $holder {}
+        )*
+    };
+}
+
+holders_of_futures! {
+    [F: Future] Option<F>,
+    [F: Future, E] Result<F, E>,
+    [F: Future + ?Sized] Box<F>,
+    [F: Future] Vec<F>,
+    [F: Future, const N: usize] [F; N],
+}
 
 /// The value of a block that was awaited.
 pub fn awaited<T: IsNoFuture<Proof>, Proof>(value: T) -> T {

@@ -143,10 +143,9 @@ impl<F: Future> Future for Reported<F> {
 impl<F> Drop for Reported<F> {
     fn drop(&mut self) {
         self.cancel();
-        if self.is_held
-            && !panicking()
-            && let Some(report) = self.task.end()
-        {
+        let is_checked = self.is_held && !panicking();
+        let ended = is_checked.then(|| self.task.end()).flatten();
+        if let Some(report) = ended {
             report.or_panic();
         }
     }

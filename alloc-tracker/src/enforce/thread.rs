@@ -81,14 +81,13 @@ impl ThreadGuard {
 impl Drop for ThreadGuard {
     fn drop(&mut self) {
         // A body that panics has its own say; a second panic would abort.
-        if !panicking() {
-            if let Some(report) = self.end() {
-                report.or_panic();
-            }
-        } else if self.was_panicking
-            && let Some(report) = self.end()
-        {
-            report.or_say();
+        let ended = if panicking() && !self.was_panicking {
+            None
+        } else {
+            self.end()
+        };
+        if let Some(report) = ended {
+            report.or_panic_once();
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::call_site::{self, CallSite};
 use crate::engine::{Here, Meanwhile, Sites};
 use crate::{Budget, BudgetExceeded, Retained, Usage, excluded, process_usage};
 use std::fmt;
+use std::thread::panicking;
 
 /// What was allocated while a budget was open, by nobody that it saw: by other threads and tasks, for
 /// no [`Unit`](crate::Unit).
@@ -66,10 +67,11 @@ impl BudgetReport {
         }
     }
 
-    /// Where a panic would abort.
-    pub(super) fn or_say(self) {
-        if let Err(exceeded) = self.result {
-            eprintln!("{exceeded}");
+    /// Says it where a panic would be the second one, which aborts.
+    pub(super) fn or_panic_once(self) {
+        match &self.result {
+            Err(exceeded) if panicking() => eprintln!("{exceeded}"),
+            _ => self.or_panic(),
         }
     }
 }

@@ -25,6 +25,21 @@ fn to_be_made() -> impl IntoFuture<Output = u8> {
     ready(1)
 }
 
+#[alloc_tracker::budget(allocs = 1)]
+fn in_a_tuple() -> (impl Future<Output = u8>, u8) {
+    (ready(1), 1)
+}
+
+#[alloc_tracker::budget(allocs = 1)]
+fn boxed_but_not_pinned() -> Box<dyn Future<Output = u8>> {
+    Box::new(ready(1))
+}
+
+#[alloc_tracker::budget(allocs = 1)]
+fn many() -> Vec<Ready<u8>> {
+    vec![ready(1)]
+}
+
 type BoxFuture = std::pin::Pin<Box<Ready<u8>>>;
 
 #[alloc_tracker::budget(allocs = 1)]
