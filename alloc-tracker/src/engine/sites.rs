@@ -14,6 +14,8 @@ use std::ptr::{self, NonNull};
 
 /// Different stacks that a table keeps apart, a power of two.
 const STACKS: usize = 1024;
+/// Places in which a stack is looked for: a full table costs no more than any other.
+const MOST_STEPS: usize = 32;
 /// Frames that are kept of a stack, the innermost first.
 const FRAMES: usize = 64;
 /// After this many stacks only about every second allocation's is walked, after as many again about
@@ -309,7 +311,7 @@ impl Table {
             (hash.rotate_left(5) ^ ip as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
         }) | 1;
         let home = (hash >> 32) as usize;
-        for step in 0..STACKS {
+        for step in 0..MOST_STEPS {
             let stack = &mut self.stacks[(home + step) % STACKS];
             if stack.hash == 0 {
                 stack.hash = hash;
@@ -322,6 +324,7 @@ impl Table {
                 return;
             }
         }
-        // More different stacks than there is room for: the first ones must do.
+        // More different stacks than there is room for: the first ones must do. What the others allocate, the
+        // message adds up as elsewhere.
     }
 }
