@@ -378,6 +378,41 @@ fn a_budget_in_a_destructor_that_unwinds_is_still_checked() {
 }
 
 #[test]
+fn a_broken_budget_in_a_destructor_that_unwinds_is_said_without_an_abort() {
+    const CHILD: &str = "BREAK_A_BUDGET_WHILE_UNWINDING";
+    struct Breaks;
+    impl Drop for Breaks {
+        fn drop(&mut self) {
+            // Left early, so that the guard checks as it is dropped.
+            let breaks = || {
+                assert_budget!(allocs <= 1, {
+                    allocate(2);
+                    return;
+                })
+            };
+            breaks();
+        }
+    }
+    if std::env::var_os(CHILD).is_some() {
+        let _breaks = Breaks;
+        std::panic::panic_any("mine");
+    }
+    let name = "a_broken_budget_in_a_destructor_that_unwinds_is_said_without_an_abort";
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stderr);
+    assert_eq!(
+        child.status.code(),
+        Some(101),
+        "failed, not aborted: {said}"
+    );
+    assert!(said.contains("allocs: limit 1, actual 2"), "{said}");
+}
+
+#[test]
 fn a_budget_in_what_is_excluded_holds_it_all_the_same() {
     let text = message(|| {
         alloc_tracker::excluded(|| assert_budget!(allocs <= 1, allocate(2)));
