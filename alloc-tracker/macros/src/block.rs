@@ -2,7 +2,7 @@
 
 use crate::limits::{Limits, WRONG_BLOCK};
 use crate::template::fill;
-use crate::tokens::{braces, flat, is_group, is_punct, is_word, peel, without_last};
+use crate::tokens::{braces, flat, is_async_block, is_group, is_punct, peel, without_last};
 use crate::{Error, awaits};
 use proc_macro::{Delimiter, Span, TokenStream, TokenTree};
 
@@ -65,16 +65,6 @@ pub(crate) fn with_budget(input: TokenStream) -> Result<TokenStream, Error> {
 
 fn wrong() -> Error {
     Error::new(Span::call_site(), WRONG_BLOCK)
-}
-
-fn is_async_block(work: &[TokenTree]) -> bool {
-    match work {
-        [word, block] => is_word(word, "async") && is_group(block, Delimiter::Brace),
-        [word, moves, block] => {
-            is_word(word, "async") && is_word(moves, "move") && is_group(block, Delimiter::Brace)
-        }
-        _ => false,
-    }
 }
 
 /// Whether the last statement is one after which nothing runs.

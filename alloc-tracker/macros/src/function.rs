@@ -3,7 +3,7 @@
 use crate::limits::Limits;
 use crate::signature::{Function, Returns};
 use crate::template::{Hole, fill_at};
-use crate::tokens::{braces, flat, is_group, is_punct, is_word, without_last};
+use crate::tokens::{braces, flat, is_async_block, is_punct, is_word, without_last};
 use crate::{Error, manifest};
 use proc_macro::{Delimiter, Group, Span, TokenStream, TokenTree};
 
@@ -184,14 +184,7 @@ impl Rewriting<'_> {
 /// A body that is a future and nothing else: `async { .. }`, or `Box::pin(async { .. })`, of which the
 /// first part is what pins it.
 fn future_alone(body: &[TokenTree]) -> Option<(Option<TokenStream>, TokenStream)> {
-    let is_async = |tokens: &[TokenTree]| match tokens {
-        [word, block] => is_word(word, "async") && is_group(block, Delimiter::Brace),
-        [word, moves, block] => {
-            is_word(word, "async") && is_word(moves, "move") && is_group(block, Delimiter::Brace)
-        }
-        _ => false,
-    };
-    if is_async(body) {
+    if is_async_block(body) {
         return Some((None, body.iter().cloned().collect()));
     }
     let [pin @ .., TokenTree::Group(argument)] = body else {
@@ -202,7 +195,7 @@ fn future_alone(body: &[TokenTree]) -> Option<(Option<TokenStream>, TokenStream)
         && pin.iter().all(is_path)
         && argument.delimiter() == Delimiter::Parenthesis;
     let argument = without_last(flat(argument.stream()), ',');
-    (is_pin && is_async(&argument)).then(|| {
+    (is_pin && is_async_block(&argument)).then(|| {
         let pin = pin.iter().cloned().collect();
         (Some(pin), argument.into_iter().collect())
     })

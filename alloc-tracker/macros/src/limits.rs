@@ -50,7 +50,8 @@ impl Limits {
             let equals = |token: &TokenTree| is_punct(token, '=');
             if is_word(&token, "crate") {
                 let given = tokens.next_if(equals).is_some();
-                let path: TokenStream = up_to_comma(&mut tokens).into_iter().collect();
+                // Flat: more is written after it.
+                let path: TokenStream = flat(up_to_comma(&mut tokens)).into_iter().collect();
                 if !given || path.is_empty() {
                     return Err(Error::new(token.span(), "expected `crate = path`"));
                 }

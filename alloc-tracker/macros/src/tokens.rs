@@ -14,6 +14,19 @@ pub(crate) fn is_group(token: &TokenTree, delimiter: Delimiter) -> bool {
     matches!(token, TokenTree::Group(group) if group.delimiter() == delimiter)
 }
 
+/// `async { .. }` or `async move { .. }`, and nothing else.
+pub(crate) fn is_async_block(tokens: &[TokenTree]) -> bool {
+    let moves = tokens.get(1).is_some_and(|token| is_word(token, "move"));
+    match tokens {
+        [word, .., block] => {
+            is_word(word, "async")
+                && is_group(block, Delimiter::Brace)
+                && tokens.len() == 2 + usize::from(moves)
+        }
+        _ => false,
+    }
+}
+
 /// The tokens, those inside of the invisible groups included in which `macro_rules!` hands on what it
 /// matched. To look at, not to write down: the groups keep the order of operations.
 pub(crate) fn flat(tokens: impl IntoIterator<Item = TokenTree>) -> Vec<TokenTree> {

@@ -79,7 +79,8 @@ fn inferred() {
     let sum: u32 = inferred;
     let parsed = assert_budget!(allocs <= 9, "1".parse().unwrap_or_default());
     drop(sends(async move {
-        assert_eq!(sum, parsed);
+        let known_later: [u32; 2] = [sum, parsed];
+        drop(Vec::from(known_later));
         let held = Held {
             future: Box::pin(one()),
         };

@@ -16,10 +16,18 @@ facade::frugal! {
     }
 }
 
+facade::frugal! {
+    at facade::alloc_tracker, 1 + 1,
+    async fn by_path_of_a_macro(n: u8) -> Box<dyn std::fmt::Display> {
+        Box::new(n)
+    }
+}
+
 #[test]
 fn a_path_is_enough() {
     assert_eq!(by_path(1).unwrap().to_string(), "1");
     assert_eq!(by_macro(1).to_string(), "1");
+    drop(by_path_of_a_macro(1));
     assert_eq!(assert_budget!(allocs <= 0, 1 + 1), 2);
 }
 
