@@ -39,6 +39,7 @@ use whose::Landmarks;
 #[derive(Debug)]
 pub(crate) struct Symbols {
     places: HashMap<usize, Place>,
+    #[cfg(feature = "profile")]
     landmarks: Landmarks,
 }
 
@@ -145,7 +146,11 @@ impl Symbols {
                     .or_insert_with(|| landmarks.whose_source(source))
             });
         }
-        Symbols { places, landmarks }
+        Symbols {
+            places,
+            #[cfg(feature = "profile")]
+            landmarks,
+        }
     }
 
     /// A name that no function at another place has.
@@ -174,6 +179,7 @@ impl Symbols {
 
 impl Function {
     /// Whether its name is a path, which no other function has.
+    #[cfg(feature = "profile")]
     pub(crate) fn has_path(&self) -> bool {
         !self.mangled.is_empty()
     }
