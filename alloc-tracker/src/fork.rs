@@ -45,7 +45,8 @@ pub fn is_child() -> bool {
 /// Values that one lock has for a line of forks.
 const PLACES: usize = 4;
 
-/// A mutex that the child of a fork need not wait for: see the [module](self).
+/// A mutex that the child of a fork need not wait for: where a thread of the parent holds it, the child has
+/// another value.
 ///
 /// A panic while it is held does not poison it.
 #[derive(Debug)]

@@ -149,7 +149,7 @@ fn act(number: usize, telemetry: &Telemetry) -> i32 {
 }
 
 const ACTIONS: usize = 12;
-const ROUNDS: usize = 40;
+const ROUNDS: usize = 25;
 
 #[test]
 fn whichever_function_it_calls() {

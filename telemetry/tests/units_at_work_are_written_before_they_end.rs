@@ -6,7 +6,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use telemetry::export::{Exporter, Record, UnitRecord};
-use telemetry::{Builder, Incident, Telemetry, Trigger};
+use telemetry::{Builder, Telemetry};
 use tracing::{Dispatch, info_span};
 
 mod stack;
@@ -193,6 +193,8 @@ fn what_is_not_worked_for_is_not_written() {
 #[test]
 #[cfg(feature = "track")]
 fn a_trigger_fires_while_no_unit_ends() {
+    use telemetry::{Incident, Trigger};
+
     let (layer, telemetry) = Telemetry::builder()
         .flush_every(Duration::from_millis(10))
         .trigger(
