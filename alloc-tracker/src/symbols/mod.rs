@@ -10,6 +10,11 @@
 //! The crate `backtrace` does the same and keeps what it has read, which is ten times the debug
 //! information of a small service: it serves where there is no ELF ([`elsewhere`]).
 
+#![cfg_attr(
+    not(all(target_os = "linux", target_pointer_width = "64")),
+    allow(dead_code) // what is made of a program's file
+)]
+
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod dwarf;
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
