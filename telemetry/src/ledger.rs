@@ -103,6 +103,11 @@ pub struct Cost {
     /// begin and half of one at its end; so much is subtracted from its `cpu`. Known on Linux.
     #[serde(default)]
     pub cpu_reading_ns: Option<u64>,
+    /// Live bytes that are nobody's work: telemetry's own and the tracker's, and what is allocated in
+    /// [`alloc_tracker::excluded`]. [`alloc_tracker::process_usage`] has them, no unit and no trigger has.
+    /// Of telemetry's own thread as of its last flush. Known where the tracker is installed.
+    #[serde(default)]
+    pub live_bytes: Option<i64>,
 }
 
 /// Why a unit was not counted.
@@ -378,6 +383,8 @@ impl Counters {
                 bytes: self.bytes.load(Relaxed),
                 ns_per_unit: (timed > 0).then(|| self.timed_ns.load(Relaxed) as f64 / timed as f64),
                 cpu_reading_ns: None,
+                live_bytes: alloc_tracker::is_installed()
+                    .then(|| alloc_tracker::raw::tools_usage().live_bytes()),
             },
         }
     }

@@ -88,6 +88,11 @@ fn what_it_reads_to_name_functions_is_not_kept() {
         (0..20).for_each(work);
         telemetry.flush();
     });
+    let own = telemetry.ledger().cost.live_bytes.unwrap();
+    assert!(
+        (0..32 * MIB as i64).contains(&own),
+        "{own} bytes of its own"
+    );
     let incidents = telemetry.incidents();
     assert!(
         incidents.iter().all(|incident| incident.who != "trigger"),
