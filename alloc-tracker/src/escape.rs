@@ -24,7 +24,15 @@ fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
-            '\u{2028}' | '\u{2029}' | '\u{61c}' | '\u{200e}' | '\u{200f}'
+            // What shows nothing: two names would look alike.
+            '\u{200b}' | '\u{2060}'
+                ..='\u{2064}'
+                    | '\u{feff}'
+                    | '\u{2028}'
+                    | '\u{2029}'
+                    | '\u{61c}'
+                    | '\u{200e}'
+                    | '\u{200f}'
         )
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

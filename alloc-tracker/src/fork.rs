@@ -74,7 +74,7 @@ impl<T: Default> Lock<T> {
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
         let generation = generation();
         for (number, place) in self.places.iter().enumerate() {
-            match place.try_lock(generation) {
+            match place.try_lock(generation, 1) {
                 Tried::Held(held) => return Some(Guard::new(Some(held), number == 0)),
                 Tried::Busy => return None,
                 Tried::Dead => {}
@@ -123,7 +123,7 @@ impl<T: Default> Place<T> {
 
     /// `None` if it is dead.
     fn lock(&self, generation: u32) -> Option<Held<'_, T>> {
-        match self.try_lock(generation) {
+        match self.try_lock(generation, LOOKS) {
             Tried::Held(held) => Some(held),
             Tried::Dead => None,
             Tried::Busy => {
@@ -133,8 +133,9 @@ impl<T: Default> Place<T> {
         }
     }
 
-    fn try_lock(&self, generation: u32) -> Tried<'_, T> {
-        for _ in 0..LOOKS {
+    /// With one look, a holder who has not said so is taken for one of this process.
+    fn try_lock(&self, generation: u32, looks: u32) -> Tried<'_, T> {
+        for _ in 0..looks {
             match self.value.try_lock() {
                 Ok(guard) => return Tried::Held(self.held(guard, generation)),
                 Err(TryLockError::Poisoned(poisoned)) => {
@@ -145,6 +146,7 @@ impl<T: Default> Place<T> {
                 Err(TryLockError::WouldBlock) => {}
             }
             match self.holder.load(Relaxed) {
+                0 if looks == 1 => return Tried::Busy,
                 0 => thread::sleep(BETWEEN_LOOKS),
                 holder if holder == generation => return Tried::Busy,
                 _ => return Tried::Dead,
@@ -202,7 +204,10 @@ enum Value<'a, T> {
 impl<'a, T: Default> Guard<'a, T> {
     fn new(held: Option<Held<'a, T>>, is_first: bool) -> Self {
         Guard {
-            value: held.map_or_else(|| Value::Alone(Box::default()), Value::Shared),
+            value: held.map_or_else(
+                || Value::Alone(crate::excluded(Box::default)),
+                Value::Shared,
+            ),
             is_first,
         }
     }
@@ -266,13 +271,13 @@ mod platform {
 
     #[cold]
     fn start() {
-        if WATCHES.swap(true, SeqCst) {
-            return;
-        }
         // SAFETY: the handler has the right signature, lives as long as the code, and does what one may in
         // a child: it adds to an integer. If there is no memory for it, forks are not seen; that is
         // as safe as before.
         let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        // Not before: who sees it takes locks, in a fork of which the child is to know that it is one. Two
+        // threads may both register; a fork then counts twice, and numbers need only differ.
+        WATCHES.store(true, SeqCst);
     }
 
     extern "C" fn in_child() {

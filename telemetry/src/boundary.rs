@@ -104,11 +104,7 @@ impl Boundary {
             target: None,
             others: Vec::new(),
         };
-        frames::current_units(|core, slot| {
-            // The unit may be in progress for long: what it does is to be written.
-            core.background.something_happened();
-            call.add_target(core, slot);
-        });
+        frames::current_units(|core, slot| call.add_target(core, slot));
         call.add(1, 0, 0);
         call
     }
@@ -176,7 +172,11 @@ impl Call {
     fn for_units(&self, each: impl Fn(&Slot)) {
         for target in self.target.iter().chain(&self.others) {
             match target.core.slots.get(target.slot) {
-                Some(unit) => each(unit),
+                Some(unit) => {
+                    each(unit);
+                    // The unit may be in progress for long: what it does is to be written.
+                    target.core.background.something_happened();
+                }
                 None => (target.core.counters).could_not_tell(Untold::CallAfterEnd),
             }
         }

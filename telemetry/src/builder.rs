@@ -250,7 +250,8 @@ impl Builder {
 
     /// The most units in progress that are followed, 1,048,576 at the most. Default: 8,192. Each
     /// takes 512 bytes, as far as they are ever needed at once; rounded up to a multiple of 64.
-    /// Further ones are counted as dropped.
+    /// Further ones are counted as dropped. Threads that do nothing keep up to half as many slots at hand,
+    /// which are made up for: after many idle threads have ended, up to half as many units more are followed.
     pub fn max_units_in_progress(mut self, units: usize) -> Self {
         self.bounds.units = units;
         self

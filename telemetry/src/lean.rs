@@ -247,11 +247,14 @@ where
         let Some(ours) = &self.ours else {
             return all;
         };
+        // Those that telemetry does not want need no number, of which there are not for all.
+        if !ours.interest.wants(metadata) || all.is_never() {
+            return all;
+        }
         let site = ours.tracker.core().callsites.id(metadata);
-        let wanted = ours.interest.wants(metadata) && !all.is_never();
         let instance = ours.tracker.core().id;
         let others = || layer::mute(instance, || self.inner.register_callsite(metadata));
-        let alone = wanted && site != SiteId::OTHER && others().is_never();
+        let alone = site != SiteId::OTHER && others().is_never();
         ours.ours_alone[site.index()].store(alone, Relaxed);
         if alone { Interest::always() } else { all }
     }

@@ -306,6 +306,27 @@ fn an_exporter_that_blocks_does_not_hold_up_units_and_shutdown_gives_up_in_time(
 }
 
 #[test]
+fn an_exporter_that_asks_for_a_flush_or_the_end_does_not_wait_for_itself() {
+    #[derive(Clone, Default)]
+    struct Asks(std::sync::Arc<std::sync::OnceLock<Telemetry>>);
+    impl Exporter for Asks {
+        fn export(&mut self, _: &[Record]) -> io::Result<u64> {
+            if let Some(telemetry) = self.0.get() {
+                telemetry.flush();
+                let _ = telemetry.shutdown(Duration::from_secs(600));
+            }
+            Ok(0)
+        }
+    }
+    let asks = Asks::default();
+    let (telemetry, _guard) = start(asks.clone());
+    let telemetry = asks.0.get_or_init(|| telemetry);
+    info_span!("unit").in_scope(|| ());
+    telemetry.flush();
+    telemetry.shutdown(Duration::from_secs(10)).unwrap();
+}
+
+#[test]
 fn a_blocked_exporter_does_not_slow_the_units() {
     const UNITS: u64 = 50_000;
     let (let_go, blocked) = mpsc::channel();

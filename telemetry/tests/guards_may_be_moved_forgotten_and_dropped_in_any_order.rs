@@ -396,6 +396,71 @@ fn nobody_works_for_a_unit_that_is_over() {
 }
 
 #[test]
+fn a_call_is_not_of_a_unit_whose_span_on_this_thread_is_over() {
+    in_both(|telemetry| {
+        let unit = info_span!("unit");
+        let child = unit.in_scope(|| info_span!("child"));
+        move_a_guard(&child);
+        drop(child);
+        drop(telemetry::call!("outside"));
+        unit.in_scope(|| drop(telemetry::call!("outside")));
+        drop(unit);
+        let snapshot = telemetry.snapshot();
+        let calls = &snapshot.unit("unit").unwrap().boundaries["outside"].calls;
+        assert_eq!(calls.sum, 1);
+    });
+}
+
+#[test]
+fn what_a_destructor_leaves_that_was_entered_before_has_not_failed() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| ()));
+    in_both(|telemetry| {
+        let root = info_span!("suspended");
+        let child = root.in_scope(|| info_span!("child"));
+        // As an instrumented future that holds a guard over an await: polled, then dropped while unwinding.
+        let guard = child.enter();
+        struct OnDrop<F: FnMut()>(F);
+        impl<F: FnMut()> Drop for OnDrop<F> {
+            fn drop(&mut self) {
+                (self.0)();
+            }
+        }
+        let mut guard = Some(guard);
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _future = OnDrop(|| root.in_scope(|| drop(guard.take())));
+            std::panic::panic_any(1);
+        }));
+        drop(guard);
+        drop(child);
+        drop(root);
+        let snapshot = telemetry.snapshot();
+        assert_eq!(snapshot.unit("suspended").unwrap().errors, 0);
+    });
+    std::panic::set_hook(hook);
+}
+
+#[test]
+fn in_lean_a_span_that_others_see_is_left_where_it_was_entered() {
+    let (layer, telemetry) = Telemetry::builder().build().unwrap();
+    let others = Identity::new().with_filter(filter_fn(|metadata| metadata.name() == "shared"));
+    let subscriber = tracing_subscriber::registry().with(others).with(layer);
+    with_default(&Dispatch::new(Lean::new(subscriber)), || {
+        let shared = info_span!("shared");
+        shared.in_scope(|| ());
+        let lean = info_span!(parent: &shared, "lean");
+        std::mem::forget(lean.enter());
+        drop(std::hint::black_box(vec![1u8; 1000]));
+        drop(lean);
+        drop(shared);
+    });
+    let snapshot = telemetry.snapshot();
+    let unit = snapshot.unit("shared").unwrap();
+    assert_eq!(snapshot.ledger.untold, BTreeMap::new());
+    assert!(unit.metric("alloc_bytes").unwrap().max >= 1000);
+}
+
+#[test]
 fn a_unit_that_ends_on_the_thread_whose_guard_was_forgotten_has_its_figures() {
     in_both(|telemetry| {
         let span = info_span!("forgets");

@@ -47,6 +47,23 @@ fn incident_exemplars(written: &Written, unit: &str) -> usize {
     exemplars.iter().filter(of).count()
 }
 
+#[test]
+fn a_kind_that_is_seen_for_the_first_time_is_in_it() {
+    for scope in ["", "&unit=cold", "&unit=other"] {
+        let _alone = alone();
+        let (written, _) = written(
+            |builder| builder,
+            |telemetry| {
+                let text = format!("for=60s&max_cpu=100%{scope}");
+                telemetry.incident(text.parse().unwrap()).unwrap();
+                (0..20).for_each(|_| info_span!("cold").in_scope(|| ()));
+            },
+        );
+        let kept = incident_exemplars(&written, "cold");
+        assert_eq!(kept, if scope == "&unit=other" { 0 } else { 20 }, "{scope}");
+    }
+}
+
 /// Waits until the incident is over.
 fn ended(telemetry: &Telemetry) -> telemetry::export::IncidentRecord {
     let start = Instant::now();

@@ -50,6 +50,22 @@ fn until(records: &Receiver<UnitRecord>, number: usize, mut work: impl FnMut()) 
     came
 }
 
+#[test]
+fn what_a_lasting_call_carries_makes_flushes_too() {
+    for detail in [64 << 10, 0] {
+        let (dispatch, telemetry, records) = start(|builder| builder.detail(detail));
+        tracing::dispatcher::with_default(&dispatch, || {
+            let _connection = info_span!("connection").entered();
+            let call = telemetry::call!("socket");
+            let sent = until(&records, 3, || call.sent(100));
+            let boundaries = sent.iter().map(|r| &r.figures.in_progress.boundaries);
+            assert!(boundaries.clone().all(|b| b.contains_key("socket")));
+            until(&records, 3, || info_span!("child").in_scope(|| ()));
+        });
+        drop(telemetry);
+    }
+}
+
 fn cost(records: &[UnitRecord], metric: &str) -> u64 {
     let costs = records.iter();
     let costs = costs.map(|r| r.figures.in_progress.cost(metric).unwrap_or(0));

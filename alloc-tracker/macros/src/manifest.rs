@@ -89,6 +89,7 @@ const TABLES: [&str; 5] = [
 fn name_of(manifest: &[Fact], workspace: impl FnOnce() -> Option<Vec<Fact>>) -> Found {
     let mut workspace = Some(workspace);
     let mut shared = None;
+    let mut is_unread = false;
     for table in TABLES {
         for (path, _) in manifest {
             let at = match path.as_slice() {
@@ -106,6 +107,11 @@ fn name_of(manifest: &[Fact], workspace: impl FnOnce() -> Option<Vec<Fact>>) -> 
                     shared = workspace();
                 }
                 let Some(shared) = &shared else {
+                    // Under the name of the package, or under another that nobody can read.
+                    if key == PACKAGE {
+                        return Found::Name(LIBRARY.to_owned());
+                    }
+                    is_unread = true;
                     continue;
                 };
                 value(shared, &["workspace", "dependencies", key, "package"])
@@ -120,7 +126,10 @@ fn name_of(manifest: &[Fact], workspace: impl FnOnce() -> Option<Vec<Fact>>) -> 
             }
         }
     }
-    Found::Absent
+    match is_unread {
+        true => Found::CannotTell,
+        false => Found::Absent,
+    }
 }
 
 #[cfg(test)]

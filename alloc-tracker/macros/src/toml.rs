@@ -132,18 +132,25 @@ impl Reader<'_> {
             ends = 3;
         }
         let mut text = String::new();
+        // Up to where quotes are the text's own.
+        let mut own = 0;
         loop {
             match self.rest.next()? {
-                '\\' if escapes => match self.rest.next()? {
-                    'n' => text.push('\n'),
-                    't' => text.push('\t'),
-                    // No name of a package or a directory that matters here has another one.
-                    other => text.push(other),
-                },
+                '\\' if escapes => {
+                    match self.rest.next()? {
+                        'n' => text.push('\n'),
+                        't' => text.push('\t'),
+                        // No name of a package or a directory that matters here has another one.
+                        other => text.push(other),
+                    }
+                    // A quote of these ends nothing.
+                    own = text.len();
+                    continue;
+                }
                 '\n' if ends == 1 => return None,
                 c => text.push(c),
             }
-            let tail = text.chars().rev().take(ends);
+            let tail = text[own..].chars().rev().take(ends);
             if tail.clone().count() == ends && tail.eq(std::iter::repeat_n(quote, ends)) {
                 text.truncate(text.len() - ends);
                 return Some(text);
@@ -196,6 +203,8 @@ mod tests {
             authors = ["x, [y]", 'z#',
                 "w", # one more
             ]
+            homepage = "a \"quoted\" \\"
+            values = ["cfg(x, values(\"y\"))"]
             description = """
             [also.not] "quoted" a table"""
             [dependencies]
@@ -214,6 +223,7 @@ mod tests {
             flat(text).unwrap(),
             [
                 "package/name=a",
+                "package/homepage=a \"quoted\" \\",
                 "package/description=\n            [also.not] \"quoted\" a table",
                 "dependencies/one=1.0",
                 "dependencies/two/version=1",

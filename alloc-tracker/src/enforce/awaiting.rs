@@ -4,6 +4,7 @@ use super::returned::IsNoFuture;
 use super::task::{Stretch, Task};
 use super::verdict::BudgetReport;
 use crate::{Budget, excluded};
+use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::mem::ManuallyDrop;
 use std::pin::Pin;
@@ -80,6 +81,11 @@ impl Work {
         self.suspend();
         let report = self.task.end()?;
         if self.has_strayed {
+            if panicking() {
+                // A second panic would abort.
+                eprintln!("{STRAYED}");
+                return None;
+            }
             panic!("{STRAYED}");
         }
         Some(report)
@@ -167,7 +173,6 @@ impl<F> Drop for Awaited<'_, F> {
 }
 
 /// A value that only its own thread touches, wherever it is moved.
-#[derive(Debug)]
 struct OnThread<T> {
     thread: ThreadId,
     value: ManuallyDrop<T>,
@@ -176,6 +181,13 @@ struct OnThread<T> {
 // SAFETY: the value is reached by `into_inner` and `drop` only, which ask whether this is its thread,
 // and else leave it alone for ever. A thread's number is never given twice.
 unsafe impl<T> Send for OnThread<T> {}
+
+impl<T> fmt::Debug for OnThread<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the value, which another thread must not look at.
+        f.debug_tuple("OnThread").field(&self.thread).finish()
+    }
+}
 
 impl<T> OnThread<T> {
     fn new(value: T) -> Self {

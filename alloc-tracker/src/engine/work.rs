@@ -256,8 +256,8 @@ pub(super) fn release_stack() {
 fn with_stack<T>(f: impl FnOnce(&Stack) -> Option<T>) -> Option<T> {
     // PERF: the address first, so that `f` is inlined: 30 instructions an entry.
     let stack = STACK.try_with(ptr::from_ref).ok()?;
-    // SAFETY: the thread-local is const-initialised and has no destructor, so it is in its place as long as
-    // its thread, which is in `f` and lends the stack no longer.
+    // SAFETY: the thread-local is const-initialised and has no destructor, so it is in its place while its
+    // thread runs `f`, which cannot keep the reference.
     f(unsafe { &*stack })
 }
 

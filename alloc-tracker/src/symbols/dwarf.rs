@@ -198,7 +198,7 @@ impl<'a> Program<'a> {
         let directory = skeleton
             .comp_dir
             .map_or(Path::new(""), |dir| path(dir.slice()));
-        let Ok(mapped) = Mapped::open(&directory.join(path(name))) else {
+        let Ok(mapped) = Mapped::read(&directory.join(path(name))) else {
             return Ok(false);
         };
         let (Some(split), Some(offset)) = (Binary::new(&mapped), skeleton.debug_info_offset())

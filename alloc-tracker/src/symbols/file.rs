@@ -6,26 +6,23 @@ use object::{CompressionFormat, Object, ObjectSection, ObjectSymbol, SymbolKind}
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 pub(super) type Reader<'a> = EndianSlice<'a, NativeEndian>;
 
-/// A file's bytes, mapped for reading.
+/// A file's bytes, mapped for reading, or memory of the system's that they were read into.
 pub(super) struct Mapped {
     start: *mut libc::c_void,
     len: usize,
+    is_file: bool,
 }
 
 impl Mapped {
+    /// The program itself, or a library of it.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = fs::File::open(path)?;
-        let metadata = file.metadata()?;
-        let len = usize::try_from(metadata.len()).unwrap_or(0);
-        if len == 0 || !metadata.is_file() {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
+        let (file, len) = Self::file(path)?;
         // SAFETY: a new mapping at an address of the system's choice; the descriptor is open, and may be
         // closed afterwards.
         let start = unsafe {
@@ -42,11 +39,42 @@ impl Mapped {
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(Mapped { start, len })
+        Ok(Mapped {
+            start,
+            len,
+            is_file: true,
+        })
+    }
+
+    /// A file that is no running code. It is read: a build may truncate it meanwhile, and who looks at a
+    /// mapping of it then is killed.
+    pub(super) fn read(path: &Path) -> io::Result<Self> {
+        let (mut file, len) = Self::file(path)?;
+        let mut read = Self::memory(len).ok_or(io::ErrorKind::OutOfMemory)?;
+        file.read_exact(read.bytes_mut())?;
+        Ok(read)
+    }
+
+    fn file(path: &Path) -> io::Result<(fs::File, usize)> {
+        let file = fs::File::open(path)?;
+        let metadata = file.metadata()?;
+        let len = usize::try_from(metadata.len()).unwrap_or(0);
+        if len == 0 || !metadata.is_file() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok((file, len))
+    }
+
+    fn unpacked(len: usize, zlib: &[u8]) -> Option<Self> {
+        let mut unpacked = Self::memory(len)?;
+        let input = std::iter::once(zlib);
+        let bytes = unpacked.bytes_mut();
+        let done = miniz_oxide::inflate::decompress_slice_iter_to_slice(bytes, input, true, true);
+        (done == Ok(len)).then_some(unpacked)
     }
 
     /// Memory that is the system's again when it is dropped, whatever the allocator thinks of such blocks.
-    fn unpacked(len: usize, zlib: &[u8]) -> Option<Self> {
+    fn memory(len: usize) -> Option<Self> {
         // SAFETY: a new mapping of no file, at an address of the system's choice.
         let start = unsafe {
             let protection = libc::PROT_READ | libc::PROT_WRITE;
@@ -56,24 +84,31 @@ impl Mapped {
         if start == libc::MAP_FAILED {
             return None;
         }
-        let mapped = Mapped { start, len };
-        // SAFETY: ours alone, so long, and zero.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(start.cast::<u8>(), len) };
-        let input = std::iter::once(zlib);
-        let done = miniz_oxide::inflate::decompress_slice_iter_to_slice(bytes, input, true, true);
-        (done == Ok(len)).then_some(mapped)
+        Some(Mapped {
+            start,
+            len,
+            is_file: false,
+        })
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        debug_assert!(!self.is_file);
+        // SAFETY: so long, zero or written, and `self` is ours alone: only memory of our own is asked for it.
+        unsafe { std::slice::from_raw_parts_mut(self.start.cast(), self.len) }
     }
 
     fn bytes(&self) -> &[u8] {
-        // SAFETY: mapped so long for as long as `self` lives. Nobody is to change a program or a library
-        // in its place while it runs: whoever does changes the code that is running, too.
+        // SAFETY: mapped so long for as long as `self` lives. If it is a file, then of code that runs: whoever
+        // changes that in its place changes the code, too. Other memory is written before it is shared.
         unsafe { std::slice::from_raw_parts(self.start.cast(), self.len) }
     }
 
     /// The system may forget what was read so far; it comes back from the file if it is read again.
     fn release(&self) {
-        // SAFETY: our own mapping, of a file, and only ever read.
-        unsafe { libc::madvise(self.start, self.len, libc::MADV_DONTNEED) };
+        if self.is_file {
+            // SAFETY: our own mapping, of a file, and only ever read.
+            unsafe { libc::madvise(self.start, self.len, libc::MADV_DONTNEED) };
+        }
     }
 }
 

@@ -82,7 +82,7 @@ fn look_up_in(module: &Module, addresses: &[u64], kept: &Kept) -> Vec<Place> {
 fn separate(binary: &Binary<'_>, module: &Module) -> Option<Mapped> {
     let files = binary.separate_files(module).into_iter();
     files
-        .filter_map(|file| Mapped::open(&file).ok())
+        .filter_map(|file| Mapped::read(&file).ok())
         .find(|mapped| {
             let debug = Binary::new(mapped);
             debug.is_some_and(|d| d.has_debug_information() && d.build_id() == module.build_id)
@@ -97,7 +97,7 @@ fn search(
     found: &mut [Found],
 ) {
     // Beside the program, as rustc packs it.
-    let packed = Mapped::open(&PathBuf::from(format!("{}.dwp", module.file))).ok();
+    let packed = Mapped::read(&PathBuf::from(format!("{}.dwp", module.file))).ok();
     let packed = packed.as_ref().and_then(Binary::new);
     if let Ok(program) = Program::new(binary, packed.as_ref(), kept) {
         program.search(addresses, found);

@@ -77,9 +77,10 @@ mod elf {
             let name = unsafe { CStr::from_ptr(info.dlpi_name) };
             name.to_string_lossy().into_owned()
         };
-        let is_program = file.is_empty();
+        // The loader's list begins with it.
+        let is_program = modules.is_empty();
         let file = match is_program {
-            // The executable has no name here.
+            // Its name here is none, or one that a link led to.
             true => std::env::current_exe()
                 .map(|path| path.to_string_lossy().into_owned())
                 .unwrap_or_default(),

@@ -200,7 +200,9 @@ impl Worker {
         let made = self.guarded(|worker| worker.writer.records(&worker.core, interval, last));
         let mut records = made.unwrap_or_else(|| {
             let lost = (of_units * self.exporters.len()) as u64;
-            self.core.counters.records_dropped(lost, "panicked");
+            if lost > 0 {
+                self.core.counters.records_dropped(lost, "panicked");
+            }
             self.guarded(|worker| worker.writer.nothing_was_written(&worker.core));
             Vec::new()
         });

@@ -52,6 +52,8 @@ pub(crate) struct Core {
     cpu_reading: Option<u64>,
     detail_words: usize,
     exemplar_ids: AtomicU64,
+    /// Up to when it is known that the most units are in progress.
+    full_until: AtomicU64,
     // A panic while one of these is held leaves figures that are a unit short, not broken ones.
     shards: Lock<Shards>,
     /// What came in since the last flush. Held for as long as it takes to read one ring, or one
@@ -116,6 +118,7 @@ impl Core {
                 0
             },
             exemplar_ids: AtomicU64::new(first_exemplar_id()),
+            full_until: AtomicU64::new(0),
             shards: Lock::new(),
             incoming: Lock::new(),
             totals: Lock::new(),

@@ -110,12 +110,24 @@ impl Core {
         }
     }
 
-    /// Units in progress, of all kinds; `None` while somebody else is at the list of threads.
+    /// Whether as many units are in progress as may be. False while somebody else is at the list of threads.
+    ///
+    /// All threads are asked, so not again within a millisecond of a yes: this is when there is no time.
     #[cold]
-    pub(crate) fn in_progress(&self) -> Option<usize> {
-        let shards = self.shards.try_lock()?;
+    pub(crate) fn is_full(&self, now: u64) -> bool {
+        const AGAIN_AFTER: u64 = 1_000_000;
+        if now < self.full_until.load(Relaxed) {
+            return true;
+        }
+        let Some(shards) = self.shards.try_lock() else {
+            return false;
+        };
         let of_kind = |(id, _)| in_flight_of(self, id, &shards).0 as usize;
-        Some(self.kinds.all().map(of_kind).sum())
+        let is_full = self.kinds.all().map(of_kind).sum::<usize>() >= self.slots.most();
+        if is_full {
+            self.full_until.store(now + AGAIN_AFTER, Relaxed);
+        }
+        is_full
     }
 
     /// The shards that there are now.

@@ -5,10 +5,10 @@
 //! as they are, texts cut at [`STRING_BYTES`]. What is formatted is formatted just as far. A number
 //! that no field has, after all others, says that something is missing.
 
+use crate::panics::caught;
 use serde_json::Value;
 use std::cell::Cell;
 use std::fmt::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use tracing::Metadata;
 use tracing::field::{Field, Visit};
 
@@ -62,8 +62,7 @@ impl FieldBytes {
             whole: 0,
             misses: false,
         };
-        let visit = AssertUnwindSafe(|| record(&mut fields));
-        if catch_unwind(visit).is_err() {
+        if caught(|| record(&mut fields)).is_none() {
             fields.bytes.truncate(fields.whole);
             fields.misses = true;
         }

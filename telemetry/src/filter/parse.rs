@@ -16,6 +16,11 @@ pub(super) fn parse(text: &str) -> Result<Targets, ParseFilterError> {
     let mut at = 0;
     for raw in text.split(',') {
         let part = raw.trim();
+        if part.is_empty() && text.trim_matches([',', ' ']) != "" {
+            // As `EnvFilter` does.
+            at += raw.len() + 1;
+            continue;
+        }
         let blanks = raw.len() - raw.trim_start().len();
         let directive = Directive::parse(part).map_err(|why| ParseFilterError {
             filter: text.to_owned(),
@@ -123,8 +128,20 @@ fn check_target(target: &str) -> Result<(), String> {
     if target.is_empty() {
         return Err("there is no target before the `=`; a level alone is for all".to_owned());
     }
-    if let Some(name) = target.strip_prefix(['-', '!', '+']) {
+    if let Some(name) = target.strip_prefix('+') {
+        return Err(format!("a target alone has all of it: write {name}"));
+    }
+    if let Some(name) = target.strip_prefix(['-', '!']) {
         return Err(format!("to have none of it, write {name}=off"));
+    }
+    if target == "RUST_LOG" {
+        return Err("what is after the `=` is the filter: leave `RUST_LOG=` away".to_owned());
+    }
+    let word = target.split([':', '.', '/']).next().unwrap_or_default();
+    if word != target && level(word).is_some() {
+        return Err(format!(
+            "{word} is a level: write the target first, or {word} alone"
+        ));
     }
     target::check(target)
 }

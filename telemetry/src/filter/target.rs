@@ -2,7 +2,12 @@
 
 /// Why nothing can have this target, nor a module be meant by it.
 pub(crate) fn check(target: &str) -> Result<(), String> {
-    for c in target.chars() {
+    // The name of a module that is a word of the language is written so by `module_path!`, too.
+    let plain = target.replace("::r#", "::");
+    if !plain.chars().any(char::is_alphanumeric) && !plain.contains(['*', '?', '[', '{', '"']) {
+        return Err("there is no name in it".to_owned());
+    }
+    for c in plain.chars() {
         let why = match c {
             '[' | ']' | '{' | '}' => {
                 "a target has no brackets: spans and fields are no part of it".to_owned()

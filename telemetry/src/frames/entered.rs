@@ -151,7 +151,7 @@ pub(crate) fn exit(core: &Arc<Core>, span: u64, who: Has) -> Option<Passed> {
             Some((link, left))
         });
         let Some((link, left)) = left else {
-            left_elsewhere(core, span);
+            left_elsewhere(core, span, is_lean);
             return None;
         };
         let (member, work) = (left.member, left.work);
@@ -161,6 +161,9 @@ pub(crate) fn exit(core: &Arc<Core>, span: u64, who: Has) -> Option<Passed> {
         let mut passed = Passed::now(core, member);
         // Not if a destructor entered it: it may be well, while something else panicked.
         passed.unwinds = thread::panicking() && !left.entered_in_unwinding;
+        // PERF: two instructions. A unit that lasts, a connection say, ends nothing for a long time; what it
+        // costs meanwhile is written because of this.
+        core.background.something_happened();
         if work.is_none() && !core.keeps_details() {
             return Some(passed);
         }
@@ -175,9 +178,6 @@ pub(crate) fn exit(core: &Arc<Core>, span: u64, who: Has) -> Option<Passed> {
                 link.hand_over(core, member, now);
             }
         }
-        // PERF: two instructions. A unit that lasts, a connection say, ends nothing for a long time; what it
-        // costs meanwhile is written because of this.
-        core.background.something_happened();
         Some(passed)
     })?
 }
@@ -200,10 +200,11 @@ pub(crate) fn ends(core: &Arc<Core>, member: Membership) {
     });
 }
 
-/// A span is left that this thread had not entered.
+/// A span is left that this thread had not entered, or that somebody else has.
 #[cold]
-fn left_elsewhere(core: &Core, span: u64) {
+fn left_elsewhere(core: &Core, span: u64, is_lean: bool) {
     let known = core.spans.get(span);
+    let known = known.filter(|known| known.lean().is_some() == is_lean);
     if let Some(unit) = known.and_then(|known| core.slots.get(known.member.slot())) {
         unit.mark_left_elsewhere();
     }

@@ -65,7 +65,7 @@ pub(crate) fn begin(core: &Arc<Core>, kind: KindId, now: u64) -> Option<Membersh
             thread: NO_THREAD,
             name: core.kinds.get(kind).unit_name(),
         };
-        let slot = core.slots.begin(start, None, || core.in_progress())?;
+        let slot = core.slots.begin(start, None, || core.is_full(now))?;
         core.kinds.get(kind).add_elsewhere(1);
         Some(Membership::of_root(slot, false))
     })
@@ -118,7 +118,7 @@ pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished, slot: Taken) {
 
 impl Link {
     /// The innermost span that the thread has entered.
-    #[inline]
+    #[inline(always)]
     pub(super) fn innermost(&mut self, core: &Core) -> Innermost {
         let innermost = self.stack.innermost(&core.spans);
         if let Innermost::Over = innermost {
@@ -128,11 +128,10 @@ impl Link {
     }
 
     /// What is innermost and over, if anything is, goes.
+    #[cold]
     pub(super) fn bury(&mut self, core: &Core) {
-        if !self.stack.is_empty() {
-            while let Some(entry) = self.stack.bury(&core.spans) {
-                self.abandon(core, &entry);
-            }
+        while let Some(entry) = self.stack.bury(&core.spans) {
+            self.abandon(core, &entry);
         }
     }
 
@@ -231,7 +230,7 @@ impl Frames {
         };
         let slot = core
             .slots
-            .begin(start, link.slots.pop(), || core.in_progress())?;
+            .begin(start, link.slots.pop(), || core.is_full(now))?;
         if link.shard.in_flight_changes(kind, 1) {
             core.look_at_in_flight(kind);
         }

@@ -74,8 +74,7 @@ fn with<T>(f: impl FnOnce(&mut Frames) -> T) -> Option<T> {
 pub(crate) fn current_in(core: &Core) -> Option<(u64, Membership)> {
     with(|all| {
         let link = all.known_link(core)?;
-        let Some(known) = link.stack.innermost_of_unit(&core.spans) else {
-            link.bury(core);
+        let Innermost::OfUnit(known) = link.innermost(core) else {
             return None;
         };
         Some((known.detail, known.member.of_child()))
@@ -96,16 +95,20 @@ pub(crate) fn is_in_nothing(core: &Core) -> bool {
 #[inline]
 pub(crate) fn current_units(mut each: impl FnMut(Arc<Core>, SlotRef)) {
     with(|all| {
-        for link in &all.links {
+        for link in &mut all.links {
             if link.stack.is_empty() {
                 continue;
             }
             let Some(core) = link.core.upgrade() else {
                 continue;
             };
-            let units = link.stack.of_units().map(|entry| entry.known.member.slot());
-            if let Some(slot) = { units }.find(|slot| core.slots.get(*slot).is_some()) {
-                each(core, slot);
+            let unit = match link.innermost(&core) {
+                Innermost::OfUnit(known) => Some(known),
+                // Inside of what is over, or of what others know, there may be one.
+                _ => link.stack.living(&core.spans),
+            };
+            if let Some(known) = unit {
+                each(core, known.member.slot());
             }
         }
     });

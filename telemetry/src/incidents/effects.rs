@@ -93,20 +93,19 @@ impl Core {
                 .iter()
                 .filter(|active| !active.out_of_bytes && !paused)
         };
-        let mut any_fields = false;
+        let scopes = || writing().map(|active| &active.incident.scope);
+        let whole_kinds: Vec<_> = scopes().filter(|s| s.fields.is_empty()).cloned().collect();
+        // First: a kind that is made meanwhile is in it by the one or by the other.
+        (self.kinds).set_newcomers(Box::new(move |name, target| {
+            whole_kinds.iter().any(|scope| scope.has_kind(name, target))
+        }));
         for (_, kind) in self.kinds.all() {
             let (name, target) = (kind.name(), kind.target());
-            let mut within = writing().filter(|a| a.incident.scope.has_kind(name, target));
-            let (mut all, mut some) = (false, false);
-            within
-                .by_ref()
-                .for_each(|active| match active.incident.scope.fields.len() {
-                    0 => all = true,
-                    _ => some = true,
-                });
-            any_fields |= some;
-            kind.chooser.set_incident(all);
+            let mut whole = scopes().filter(|scope| scope.fields.is_empty());
+            kind.chooser
+                .set_incident(whole.any(|scope| scope.has_kind(name, target)));
         }
+        let any_fields = scopes().any(|scope| !scope.fields.is_empty());
         incidents.by_fields.store(any_fields, Relaxed);
         incidents
             .raises_events

@@ -6,6 +6,7 @@ use crate::callsites::SiteId;
 use crate::exemplars::Chooser;
 use crate::filter::UnitFilter;
 use alloc_tracker::raw::{Lock, UnitName};
+use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicI64, AtomicU32, AtomicU64,
@@ -82,6 +83,19 @@ impl Kind {
     }
 }
 
+/// Whether a kind of this name and target is in an incident.
+type IsInIncident = dyn Fn(&str, &str) -> bool + Send;
+
+/// What is asked about a kind that is seen for the first time.
+#[derive(Default)]
+struct Newcomers(Option<Box<IsInIncident>>);
+
+impl fmt::Debug for Newcomers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Newcomers").field(&self.0.is_some()).finish()
+    }
+}
+
 /// All kinds, and which call site is of which: found without a lock, filled once per call site.
 #[derive(Debug)]
 pub(crate) struct Kinds {
@@ -93,6 +107,7 @@ pub(crate) struct Kinds {
     /// How many of `kinds` are taken, `other` included. Changes under `making`.
     len: AtomicU32,
     making: Lock<()>,
+    newcomers: Lock<Newcomers>,
     /// Units of the last interval.
     last_interval: AtomicU64,
     /// By call site: UNKNOWN, NOT_A_UNIT, or the kind's number plus FIRST_KIND.
@@ -117,6 +132,7 @@ impl Kinds {
             kinds: (0..=max).map(Kind::numbered).collect(),
             len: AtomicU32::new(1),
             making: Lock::new(),
+            newcomers: Lock::new(),
             last_interval: AtomicU64::new(0),
             of_sites: (0..SiteId::COUNT).map(|_| AtomicU32::new(0)).collect(),
         }
@@ -174,6 +190,11 @@ impl Kinds {
         }
     }
 
+    /// Has kinds that are seen from here on be in an incident if `is_in` says so, by their name and target.
+    pub(crate) fn set_newcomers(&self, is_in: Box<IsInIncident>) {
+        *self.newcomers.lock() = Newcomers(Some(is_in));
+    }
+
     #[cold]
     fn classify(&self, site: SiteId, metadata: &'static Metadata<'static>) -> Option<KindId> {
         if site == SiteId::OTHER {
@@ -202,6 +223,10 @@ impl Kinds {
                 Some(fresh) => {
                     let _ = fresh.site.set(metadata);
                     let _ = fresh.unit_name.set(UnitName::of(metadata.name()));
+                    if let Some(is_in) = &self.newcomers.lock().0 {
+                        let is_in = is_in(metadata.name(), metadata.target());
+                        fresh.chooser.set_incident(is_in);
+                    }
                     // A kind that was not there is as rare as can be.
                     (fresh.chooser).learn_share(0, self.last_interval.load(Relaxed));
                     let limits = self.budgets.of(metadata.name());

@@ -84,6 +84,11 @@ impl<T: Pooled> Pool<T> {
         self.at_hand.fetch_sub(allowed.0, Relaxed);
     }
 
+    /// How many may be in use at once.
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
     /// One that was given back; `None` if there is none.
     pub(super) fn take_again(&self) -> Option<Taken> {
         let mut head = self.free.load(Acquire);
@@ -106,16 +111,16 @@ impl<T: Pooled> Pool<T> {
 
     /// A fresh one; `None` if all were made that may be. It makes the chunk that it lies in if it is the first.
     ///
-    /// `in_use`: how many are in use, if that can be told. Asked once the most were made: threads may keep
-    /// some of them at hand.
+    /// `is_full`: whether the most are in use. Asked once so many were made: threads may keep some of them at
+    /// hand, for which as many more may be.
     #[cold]
-    pub(super) fn take_fresh(&self, in_use: impl FnOnce() -> Option<usize>) -> Option<Taken> {
+    pub(super) fn take_fresh(&self, is_full: impl FnOnce() -> bool) -> Option<Taken> {
         let kept = self.at_hand.load(Relaxed).min(self.most / 2);
-        let most = match self.has_fresh() {
-            true => self.most,
-            false if in_use().is_some_and(|in_use| in_use >= self.most) => return None,
-            false => self.most + kept,
-        };
+        let len = self.len.load(Relaxed) as usize;
+        if len >= self.most + kept || len >= self.most && is_full() {
+            return None;
+        }
+        let most = self.most + kept;
         let index = self
             .len
             .fetch_update(Relaxed, Relaxed, |len| {
@@ -197,7 +202,7 @@ mod tests {
                 threads.spawn(move || {
                     let mut mine = Vec::new();
                     for round in 0..20_000usize {
-                        let taken = pool.take_again().or_else(|| pool.take_fresh(|| None));
+                        let taken = pool.take_again().or_else(|| pool.take_fresh(|| true));
                         let taken = taken.expect("four threads have twenty at the most");
                         let owner = &pool.at(taken.0).unwrap().owner;
                         assert_eq!(owner.swap(thread, Relaxed), 0);
@@ -217,7 +222,7 @@ mod tests {
             }
         });
         let mut taken = 0;
-        while (pool.take_again().or_else(|| pool.take_fresh(|| None))).is_some() {
+        while (pool.take_again().or_else(|| pool.take_fresh(|| true))).is_some() {
             taken += 1;
         }
         assert_eq!(taken, pool.most);
@@ -228,7 +233,7 @@ mod tests {
         let pool = Pool::<Thing>::new(64);
         let take = |in_use| {
             pool.take_again()
-                .or_else(|| pool.take_fresh(|| Some(in_use)))
+                .or_else(|| pool.take_fresh(|| in_use >= pool.most))
         };
         let threads: Vec<Allowed> = (0..100).map(|_| pool.allow()).collect();
         let kept: usize = threads.iter().map(Allowed::most).sum();

@@ -74,27 +74,34 @@ impl Slots {
         self.pool.allow()
     }
 
+    /// How many units may be in progress.
+    pub(crate) fn most(&self) -> usize {
+        self.pool.most()
+    }
+
     pub(crate) fn give_up(&self, allowed: Allowed) {
         self.pool.give_up(allowed);
     }
 
     /// Starts a unit in a slot that the calling thread has at hand, or in one of the pool; `None`
-    /// if the most units are in progress, of which `in_progress` says how many there are.
+    /// if the most units are in progress, which `is_full` says where it is not plain.
     #[inline]
     pub(crate) fn begin(
         &self,
         start: Start,
         at_hand: Option<Taken>,
-        in_progress: impl FnOnce() -> Option<usize>,
+        is_full: impl FnOnce() -> bool,
     ) -> Option<SlotRef> {
         let taken = match at_hand.or_else(|| self.pool.take_again()) {
             Some(taken) => taken,
-            None => self.pool.take_fresh(in_progress)?,
+            None => self.pool.take_fresh(is_full)?,
         };
         let index = taken.0;
         let slot = self.pool.at(index)?;
         let generation = slot.generation.load(Relaxed) + 1;
         slot.generation.store(generation, Relaxed);
+        // Whoever reads what follows for the unit before sees that it is over; see `in_progress`.
+        fence(Release);
         slot.reset(start);
         let reference = SlotRef::new(index, generation);
         slot.owner.store(reference.0, Release);
@@ -176,13 +183,13 @@ mod tests {
     #[test]
     fn a_late_reference_does_not_reach_the_next_unit() {
         let slots = Slots::new(1);
-        let first = slots.begin(start(1, false, 5), None, || None).unwrap();
+        let first = slots.begin(start(1, false, 5), None, || true).unwrap();
         assert!(slots.get(first).is_some());
         let mut unit = Finished::blank();
         let ended = slots.finish(first, || 9, &mut unit).unwrap();
         assert_eq!((unit.wall, ended.started), (4, 5));
         let second = slots
-            .begin(start(1, false, 10), Some(ended.slot), || None)
+            .begin(start(1, false, 10), Some(ended.slot), || true)
             .unwrap();
         assert_eq!(first.index(), second.index());
         assert!(slots.get(first).is_none());
@@ -193,7 +200,7 @@ mod tests {
     #[test]
     fn a_slot_starts_clean_however_many_boundaries_were_crossed_before() {
         let slots = Slots::new(1);
-        let unit = slots.begin(start(1, true, 1), None, || None).unwrap();
+        let unit = slots.begin(start(1, true, 1), None, || true).unwrap();
         for n in 0..20 {
             slots.get(unit).unwrap().cross(BoundaryId(n + 1), 1, 2, 3);
         }
@@ -203,7 +210,7 @@ mod tests {
         assert_eq!(calls, 20);
         assert_eq!(finished.boundaries[7].id, BoundaryId::OTHER);
         slots.give_back(ended.slot);
-        let unit = slots.begin(start(1, false, 3), None, || None).unwrap();
+        let unit = slots.begin(start(1, false, 3), None, || true).unwrap();
         slots.finish(unit, || 4, &mut finished).unwrap();
         assert!(finished.boundaries.is_empty());
         assert_eq!(finished.telemetry_ns, None);
@@ -213,11 +220,11 @@ mod tests {
     fn past_the_most_units_there_is_none_and_ended_ones_make_room() {
         let slots = Slots::new(CHUNK);
         let units: Vec<_> = (0..CHUNK)
-            .map(|_| slots.begin(start(0, false, 1), None, || None).unwrap())
+            .map(|_| slots.begin(start(0, false, 1), None, || true).unwrap())
             .collect();
-        assert!(slots.begin(start(0, false, 1), None, || None).is_none());
+        assert!(slots.begin(start(0, false, 1), None, || true).is_none());
         let ended = slots.finish(units[3], || 2, &mut Finished::blank());
         slots.give_back(ended.unwrap().slot);
-        assert!(slots.begin(start(0, false, 1), None, || None).is_some());
+        assert!(slots.begin(start(0, false, 1), None, || true).is_some());
     }
 }

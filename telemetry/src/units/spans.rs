@@ -189,7 +189,7 @@ impl Spans {
         let taken = match self.spare.swap(0, Relaxed).checked_sub(1) {
             Some(spare) => Taken(spare),
             // What idle threads keep at hand is not made up for: others have the subscriber.
-            None => self.lean.take_fresh(|| Some(usize::MAX))?,
+            None => self.lean.take_fresh(|| true)?,
         };
         let word = LEAN | u64::from(taken.0);
         self.lean.at(taken.0)?.lend(id);

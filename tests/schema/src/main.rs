@@ -149,7 +149,12 @@ mod tests {
             "type": "ledger", "v": 1, "ts": "2026-11-21T15:32:38.684Z", "service": "shop",
             "units": stream, "events": stream, "exemplars": stream, "records": stream,
             "event_probability": 0.25,
-            "cost": { "cpu_seconds": 0.5, "bytes": 12, "ns_per_unit": null },
+            "untold": { "entry_never_left": 2 },
+            "panics": 0,
+            "cost": {
+                "cpu_seconds": 0.5, "bytes": 12, "ns_per_unit": null, "cpu_reading_ns": 500,
+                "live_bytes": 70000,
+            },
         })
     }
 

@@ -142,7 +142,10 @@ unsafe fn realloc_sample<A: GlobalAlloc>(
         };
         if let Some((moved, place)) = resized {
             match (place, sample(place.unwrap_or(Place::Natural))) {
-                (Some(_), Some(sample)) => live::put(moved, sample),
+                (Some(_), Some(sample)) if live::put(moved, sample) => {}
+                (Some(_), Some(_)) => {
+                    NOT_KEPT_LIVE.fetch_add(1, Relaxed);
+                }
                 _ => {
                     live::release();
                     NOT_KEPT_LIVE.fetch_add(1, Relaxed);
@@ -157,8 +160,8 @@ unsafe fn realloc_sample<A: GlobalAlloc>(
     // SAFETY: the caller's contract.
     let moved = unsafe { resize_to_no_sample(block, layout, new_size, held, inner) };
     if moved.is_null() {
-        if let Some(held) = held {
-            live::put(block, held);
+        if held.is_some_and(|held| !live::put(block, held)) {
+            NOT_KEPT_LIVE.fetch_add(1, Relaxed);
         }
         return moved;
     }

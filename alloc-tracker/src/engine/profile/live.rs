@@ -127,13 +127,18 @@ pub(super) fn freed_elsewhere() -> u64 {
     FREED_ELSEWHERE.load(Relaxed)
 }
 
-/// For a block that cannot be freed without what the table has of it.
-pub(super) fn put(block: *mut u8, held: Held) {
-    if !insert(block, held) {
-        // Sixteen neighbours in each of a dozen chunks are taken, or no memory is left even for the
+/// Notes a sample that was resized. False: there is no room, and it is no sample any more.
+pub(super) fn put(block: *mut u8, held: Held) -> bool {
+    if insert(block, held) {
+        return true;
+    }
+    if held.place != Place::Natural {
+        // It cannot be freed without what the table has of it. Sixteen neighbours in each of a dozen chunks are taken, or no memory is left even for the
         // table. To go on would be to free memory at a wrong address later.
         std::process::abort();
     }
+    release();
+    false
 }
 
 /// Whether one more sample may be live.

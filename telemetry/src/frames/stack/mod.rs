@@ -145,15 +145,8 @@ impl Stack {
         self.entries.is_empty()
     }
 
-    /// The innermost span, if it is one of a unit.
-    #[inline]
-    pub(super) fn innermost_of_unit(&self, spans: &Spans) -> Option<&Known> {
-        let last = self.entries.last()?;
-        last.lives(spans).then_some(&last.known)
-    }
-
     /// The innermost span. One that is over is to be buried.
-    #[inline]
+    #[inline(always)]
     pub(super) fn innermost(&self, spans: &Spans) -> Innermost {
         match self.entries.last() {
             None => Innermost::Nothing,
@@ -185,10 +178,11 @@ impl Stack {
         }
     }
 
-    /// The entries of units, the innermost first. Their spans, and the units, may be over.
-    #[inline]
-    pub(super) fn of_units(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().rev().filter(|entry| entry.is_of_unit())
+    /// The innermost span of a unit that is not over, whatever was entered after it.
+    pub(super) fn living(&self, spans: &Spans) -> Option<Known> {
+        let mut entries = self.entries.iter().rev();
+        let entry = entries.find(|entry| entry.lives(spans))?;
+        Some(entry.known)
     }
 
     /// A span of a unit is entered. `None`: it was entered before. Otherwise whether the thread has entered
@@ -264,7 +258,10 @@ impl Stack {
         if !entry.is_left_by(spans, lean) {
             return None;
         }
-        let (left, is_gone) = entry.leave();
+        let (mut left, is_gone) = entry.leave();
+        // A destructor entered after it, and leaves what it found entered: that is no panic of the span's own.
+        let after = self.entries.get(at + 1..).unwrap_or_default();
+        left.entered_in_unwinding |= after.iter().any(|e| e.times.0 & IN_UNWINDING != 0);
         if is_gone {
             self.remove(at);
         }
