@@ -54,7 +54,7 @@ fn a_kind_that_is_seen_for_the_first_time_is_in_it() {
         let (written, _) = written(
             |builder| builder,
             |telemetry| {
-                let text = format!("for=60s&max_cpu=100%{scope}");
+                let text = format!("for=60s&max_cpu=1{scope}");
                 telemetry.incident(text.parse().unwrap()).unwrap();
                 (0..20).for_each(|_| info_span!("cold").in_scope(|| ()));
             },

@@ -35,7 +35,8 @@ pub unsafe extern "C" fn clock_gettime(
 
 /// The times in everything that is written while the calendar goes through these.
 fn times(calendars: &[i64]) -> Vec<String> {
-    const UNITS: u64 = 100;
+    // More than an incident has written of each.
+    const UNITS: u64 = 400;
     CALENDAR.store(calendars[0], Relaxed);
     let (written, ledger) = written::written(
         |builder| builder.event_rate(1.0, 5).trace_sample(1.0),

@@ -16,7 +16,7 @@ pub(super) fn parse(text: &str) -> Result<Targets, ParseFilterError> {
     let mut at = 0;
     for raw in text.split(',') {
         let part = raw.trim();
-        if part.is_empty() && text.trim_matches([',', ' ']) != "" {
+        if part.is_empty() && !text.chars().all(|c| c == ',' || c.is_whitespace()) {
             // As `EnvFilter` does.
             at += raw.len() + 1;
             continue;
