@@ -68,7 +68,7 @@ fn thirty_idle_seconds() {
         "two unit records and a ledger"
     );
 
-    // At work it wakes three times an interval at the most, however much there is to do.
+    // At work it wakes at most three times an interval, however much there is to do.
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(2) {
         info_span!("unit").in_scope(|| ());

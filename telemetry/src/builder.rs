@@ -263,7 +263,7 @@ impl Builder {
     /// written and units are no longer counted. `let (layer, _) = ..` drops it at once.
     ///
     /// In a `static`, or where `std::process::exit` is called, nobody drops it. On Unix the last figures
-    /// are then written as the process exits, which waits a second for that at the most; see
+    /// are then written as the process exits, which waits up to a second for that; see
     /// [`Telemetry`] for what is not an exit. Only [`Telemetry::shutdown`] says whether all was written.
     ///
     /// # Errors

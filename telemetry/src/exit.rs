@@ -26,7 +26,7 @@ mod unix {
     use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
     use std::time::{Duration, Instant};
 
-    /// How long an exit waits for exporters at the most, all instances together.
+    /// How long an exit may wait for exporters, all instances together.
     const WITHIN: Duration = Duration::from_secs(1);
     /// Between two looks whether they are done.
     const LOOK_EVERY: Duration = Duration::from_micros(500);

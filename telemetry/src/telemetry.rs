@@ -11,21 +11,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long [`Telemetry::flush`] waits for the exporters at the most.
+/// How long [`Telemetry::flush`] may wait for the exporters.
 const FLUSH_WITHIN: Duration = Duration::from_secs(5);
-/// How long dropping the handle waits for them at the most.
+/// How long dropping the handle may wait for them.
 const DROP_WITHIN: Duration = Duration::from_secs(2);
 
 /// The handle of a running telemetry. The layer counts as long as its subscriber is in use; this
 /// handle reads the figures and ends the background thread.
 ///
-/// Dropping it writes out what there is and waits for that, two seconds at the most.
+/// Dropping it writes out what there is and waits up to two seconds for that.
 ///
 /// # Without a drop
 ///
 /// A handle in a `static` is never dropped, nor is any when `std::process::exit` is called. On Unix the
 /// process then writes out what there is as it exits, when `main` returns and when `exit` is called, and
-/// waits a second for that at the most. An end by a signal, `abort` or `_exit` is no exit: what was
+/// waits up to a second for that. An end by a signal, `abort` or `_exit` is no exit: what was
 /// [flushed](Telemetry::flush) before is with the exporters, and no more. [`shutdown`](Telemetry::shutdown)
 /// alone says whether everything was written.
 ///
@@ -110,7 +110,7 @@ impl Telemetry {
         self.core.incidents.known()
     }
 
-    /// Has what came in so far written out, and waits for the exporters, 5 seconds at the most. In a
+    /// Has what came in so far written out, and waits up to 5 seconds for the exporters. In a
     /// forked child it does nothing.
     ///
     /// What an exporter fails to write is counted in the ledger.
@@ -180,7 +180,7 @@ impl fmt::Display for ShutdownError {
                 f,
                 "telemetry's own thread panicked {times}, and went on: what it was about to write is \
                  missing from the records, and exporters may not have finished; the panic's message, \
-                 on standard error as a rule, says where"
+                 on standard error, says where"
             );
         }
         write!(

@@ -98,7 +98,7 @@ pub(crate) fn hand_on(core: &Arc<Core>, unit: &Finished, slot: Taken) {
         }
         while !shard.units.push(unit) {
             // Full, and others were at the histograms all the while. No unit is lost for
-            // that: the thread waits for them, some microseconds as a rule.
+            // that: the thread waits for them, some microseconds mostly.
             if !core.drain(shard) {
                 core.drop_unit(UnitDrop::Forked);
                 break;
