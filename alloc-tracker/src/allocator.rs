@@ -20,22 +20,48 @@ use std::alloc::{GlobalAlloc, Layout, System};
 /// 12 instructions for a block's whole life where the compiler inlines them, 18 behind the
 /// functions that it makes around a global allocator; all on thread-local memory. Without the feature
 /// `track`: none, it is the inner allocator.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct AllocTracker<A = System> {
     inner: A,
+    /// How a block is freed is the inner allocator's to say. The system's goes by the address alone.
+    goes_by_layout: bool,
+}
+
+impl<A: Default> Default for AllocTracker<A> {
+    fn default() -> Self {
+        Self::new(A::default())
+    }
 }
 
 impl AllocTracker<System> {
     /// Counts over the system's allocator.
     pub const fn system() -> Self {
-        Self::new(System)
+        AllocTracker {
+            inner: System,
+            goes_by_layout: false,
+        }
     }
 }
 
 impl<A> AllocTracker<A> {
     /// Counts over `inner`, for example `AllocTracker::new(mimalloc::MiMalloc)`.
     pub const fn new(inner: A) -> Self {
-        AllocTracker { inner }
+        AllocTracker {
+            inner,
+            goes_by_layout: true,
+        }
+    }
+}
+
+impl<A> AllocTracker<A> {
+    /// A sample that C code has freed is still known by its address, which is this block's now.
+    ///
+    /// PERF: nothing over the system's allocator, which frees the block rightly all the same.
+    #[inline(always)]
+    fn handed_out(&self, block: *mut u8) {
+        if self.goes_by_layout {
+            engine::handed_out(block);
+        }
     }
 }
 
@@ -65,6 +91,7 @@ unsafe fn alloc_over_aligned<A: GlobalAlloc>(layout: Layout, inner: &A) -> *mut 
     let block = unsafe { inner.alloc(layout) };
     if !block.is_null() {
         engine::on_alloc(layout.size());
+        engine::handed_out(block);
     }
     block
 }
@@ -132,6 +159,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for AllocTracker<A> {
         let block = unsafe { self.inner.alloc(layout) };
         if !block.is_null() {
             engine::on_alloc(layout.size());
+            self.handed_out(block);
         }
         block
     }
@@ -146,6 +174,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for AllocTracker<A> {
         let block = unsafe { self.inner.alloc_zeroed(layout) };
         if !block.is_null() {
             engine::on_alloc(layout.size());
+            self.handed_out(block);
         }
         block
     }
@@ -172,6 +201,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for AllocTracker<A> {
         let moved = unsafe { self.inner.realloc(block, layout, new_size) };
         if !moved.is_null() {
             engine::on_realloc(layout.size(), new_size);
+            self.handed_out(moved);
         }
         moved
     }

@@ -23,6 +23,9 @@ pub(crate) fn is_realloc_due(_block: *mut u8, _old: usize, _new: usize) -> bool 
 pub(crate) fn on_alloc(_size: usize) {}
 
 #[inline(always)]
+pub(crate) fn handed_out(_block: *mut u8) {}
+
+#[inline(always)]
 pub(crate) fn on_dealloc(_block: *mut u8, _size: usize) -> bool {
     false
 }

@@ -376,3 +376,24 @@ fn a_budget_after_many_allocations_still_says_where() {
     let first = message.lines().nth(1).unwrap();
     assert!(first.contains("1 alloc, 1000000 B"), "{message}");
 }
+
+#[test]
+fn a_budget_that_breaks_in_a_destructor_during_a_panic_is_said_and_ends_nothing() {
+    struct Breaks;
+    impl Drop for Breaks {
+        fn drop(&mut self) {
+            assert_budget!(allocs <= 0, {
+                drop(std::hint::black_box(vec![0u8; 9]));
+            });
+            let _: u32 = Budget::new().allocs(0).run(|| {
+                drop(std::hint::black_box(vec![0u8; 9]));
+                7
+            });
+        }
+    }
+    let caught = std::panic::catch_unwind(|| {
+        let _breaks = Breaks;
+        std::panic::panic_any("first");
+    });
+    assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "first");
+}

@@ -407,3 +407,25 @@ fn zeros_that_nobody_counted_are_told_from_counted_ones() {
         Ok(())
     );
 }
+
+#[test]
+fn a_select_is_a_statement_without_a_semicolon_too() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let sum = runtime.block_on(async {
+        assert_budget!(allocs <= 9, {
+            let mut n = 0;
+            loop {
+                tokio::select! {
+                    x = std::future::ready(1) => { n += x }
+                    () = std::future::pending() => {}
+                }
+                if n > 3 {
+                    break n;
+                }
+            }
+        })
+    });
+    assert_eq!(sum, 4);
+}

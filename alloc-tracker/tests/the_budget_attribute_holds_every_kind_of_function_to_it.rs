@@ -210,3 +210,18 @@ fn begins_as_a_tokio_test_does() -> usize {
 fn a_body_that_begins_as_a_tokio_test_does_is_held_to_it() {
     assert!(std::panic::catch_unwind(begins_as_a_tokio_test_does).is_err());
 }
+
+/// Written as a runtime's attribute writes it, by hand.
+#[budget(allocs = 0)]
+fn a_body_of_its_own() -> usize {
+    let body = async { "abc" };
+    drop(std::hint::black_box(vec![0u8; 9]));
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.map_or(0, |runtime| runtime.block_on(body).len())
+}
+
+#[test]
+fn what_somebody_wrote_himself_is_no_runtimes() {
+    let broken = std::panic::catch_unwind(a_body_of_its_own);
+    assert!(broken.is_err());
+}

@@ -6,7 +6,7 @@
 use crate::Error;
 use crate::template::fill;
 use crate::tokens::{is_group, is_punct, is_word};
-use proc_macro::{Delimiter, Group, TokenStream, TokenTree};
+use proc_macro::{Delimiter, Group, Punct, Spacing, TokenStream, TokenTree};
 use std::iter::Peekable;
 
 /// The work, and whether it awaits.
@@ -43,8 +43,19 @@ impl Rewriting {
                 continue;
             };
             if let Some(start) = macro_that_awaits(&done, group) {
+                let is_statement = is_group(&token, Delimiter::Brace)
+                    && start.checked_sub(1).is_none_or(|at| {
+                        is_punct(&done[at], ';') || is_group(&done[at], Delimiter::Brace)
+                    })
+                    && tokens.peek().is_some_and(|next| {
+                        !matches!(next, TokenTree::Punct(next) if ".;?,".contains(next.as_char()))
+                    });
                 let call: Vec<TokenTree> = done.drain(start..).chain([token]).collect();
                 done.extend(self.awaited_by_a_macro(call)?);
+                if is_statement {
+                    // With braces it needs none, and what it becomes does.
+                    done.push(Punct::new(';', Spacing::Alone).into());
+                }
                 continue;
             }
             let inside = self.level(group.stream().into_iter().collect())?;

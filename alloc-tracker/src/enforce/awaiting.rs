@@ -105,7 +105,7 @@ impl Drop for TaskGuard {
             self.work().end()
         };
         if let Some(report) = ended {
-            report.or_panic_once();
+            report.or_panic();
         }
     }
 }

@@ -87,7 +87,7 @@ impl Drop for ThreadGuard {
             self.end()
         };
         if let Some(report) = ended {
-            report.or_panic_once();
+            report.or_panic();
         }
     }
 }

@@ -60,18 +60,13 @@ impl BudgetReport {
         self.result.as_ref().copied()
     }
 
+    /// Where a panic would be the second one, which aborts, it is said on standard error.
     #[track_caller]
     pub(super) fn or_panic(self) {
-        if let Err(exceeded) = self.result {
-            panic!("{exceeded}");
-        }
-    }
-
-    /// Says it where a panic would be the second one, which aborts.
-    pub(super) fn or_panic_once(self) {
-        match &self.result {
+        match self.result {
+            Ok(()) => {}
             Err(exceeded) if panicking() => eprintln!("{exceeded}"),
-            _ => self.or_panic(),
+            Err(exceeded) => panic!("{exceeded}"),
         }
     }
 }

@@ -43,6 +43,12 @@ pub(crate) fn on_alloc(size: usize) {
     });
 }
 
+/// The inner allocator has handed out a block that is no sample.
+#[inline(always)]
+pub(crate) fn handed_out(block: *mut u8) {
+    profile::handed_out(block);
+}
+
 /// Counts a free. True: it must go by [`look_and_dealloc`].
 #[inline(always)]
 pub(crate) fn on_dealloc(address: *mut u8, size: usize) -> bool {

@@ -50,8 +50,8 @@ mod watch;
 mod work;
 
 pub(crate) use hooks::{
-    Fill, alloc_and_look, is_due, is_realloc_due, look_and_dealloc, look_and_realloc, on_alloc,
-    on_dealloc, on_realloc,
+    Fill, alloc_and_look, handed_out, is_due, is_realloc_due, look_and_dealloc, look_and_realloc,
+    on_alloc, on_dealloc, on_realloc,
 };
 pub(crate) use meanwhile::{Here, Meanwhile};
 pub(crate) use registry::process_usage;

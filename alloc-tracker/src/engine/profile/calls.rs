@@ -3,6 +3,7 @@
 
 use super::super::block::with;
 use super::super::hooks::Fill;
+use super::super::published::may_be_placed;
 use super::super::{sites, work};
 use super::countdown::{Draw, mean};
 use super::live::{self, Held};
@@ -20,6 +21,14 @@ pub(in super::super) fn refused() {
     with(|block| block.countdown.refused(block));
 }
 
+/// A block that is no sample. If there was one at its address, somebody else has freed it.
+#[inline(always)]
+pub(in super::super) fn handed_out(block: *mut u8) {
+    if may_be_placed(block.addr()) {
+        live::forget(block);
+    }
+}
+
 /// # Safety
 ///
 /// As for `inner.alloc` or `inner.alloc_zeroed`.
@@ -32,8 +41,12 @@ pub(in super::super) unsafe fn alloc<A: GlobalAlloc>(
     let size = layout.size() as u64;
     let draw = with(|block| block.countdown.draw(block, size));
     match draw {
-        // SAFETY: the caller's contract.
-        None => unsafe { fill.alloc(layout, inner) },
+        None => {
+            // SAFETY: the caller's contract.
+            let block = unsafe { fill.alloc(layout, inner) };
+            handed_out(block);
+            block
+        }
         // SAFETY: the caller's contract.
         Some(draw) => unsafe { alloc_sample(layout, inner, fill, draw) },
     }
@@ -149,6 +162,7 @@ unsafe fn realloc_sample<A: GlobalAlloc>(
                 _ => {
                     live::release();
                     NOT_KEPT_LIVE.fetch_add(1, Relaxed);
+                    handed_out(moved);
                 }
             }
             return moved;
@@ -165,6 +179,7 @@ unsafe fn realloc_sample<A: GlobalAlloc>(
         }
         return moved;
     }
+    handed_out(moved);
     if held.is_some() {
         live::release();
     }

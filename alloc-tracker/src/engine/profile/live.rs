@@ -122,6 +122,16 @@ fn forget_stale() {
     FREED_ELSEWHERE.fetch_add(1, Relaxed);
 }
 
+/// What the table has of this address is gone: it is another block's.
+#[cold]
+pub(super) fn forget(block: *mut u8) {
+    // Relaxed: as in `take`.
+    if begun(block).load(Relaxed) > 0 && LIVE.remove(block.addr()).is_some() {
+        begun(block).fetch_sub(1, Relaxed);
+        forget_stale();
+    }
+}
+
 /// Samples that were freed by somebody else, as was found when their memory was used again.
 pub(super) fn freed_elsewhere() -> u64 {
     FREED_ELSEWHERE.load(Relaxed)
@@ -169,10 +179,7 @@ pub(super) fn set_limit(limit: usize) {
 
 /// False: there is no memory for it.
 pub(super) fn insert(block: *mut u8, held: Held) -> bool {
-    if begun(block).load(Relaxed) > 0 && LIVE.remove(block.addr()).is_some() {
-        begun(block).fetch_sub(1, Relaxed);
-        forget_stale();
-    }
+    forget(block);
     let inserted = LIVE.insert(block.addr(), held.words());
     if inserted {
         begun(block).fetch_add(1, Relaxed);

@@ -21,7 +21,7 @@ mod slots;
 pub(crate) mod stacks;
 pub(crate) mod walk;
 
-pub(super) use calls::{alloc, dealloc, realloc, refused};
+pub(super) use calls::{alloc, dealloc, handed_out, realloc, refused};
 pub(super) use countdown::Countdown;
 pub(crate) use countdown::{mean, probability};
 pub(crate) use live::{Held, for_each_live};
