@@ -3,7 +3,7 @@
 use crate::engine::Sites;
 use crate::escape::escaped;
 #[cfg(feature = "track")]
-use crate::symbols::{Symbols, Whose};
+use crate::symbols::{Function, Lack, Place, Symbols, Whose};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -95,25 +95,44 @@ fn users_own(stack: &[usize], symbols: &Symbols) -> CallSite {
     });
     let best = functions.min_by_key(|(function, _)| function.whose);
     let best = best.filter(|(function, _)| function.whose <= Whose::Standard);
+    // C libraries do not allocate by Rust's allocator. Code of a library that does, and of which nobody knows a
+    // line, is a plugin's, and its host's line is not where it was.
+    let is_told = |place: &&Place| {
+        place.functions.is_empty() || place.functions.iter().any(|f| f.whose < Whose::Standard)
+    };
+    if let Some(plugin) = places().find(is_told).filter(|place| !place.in_program) {
+        match plugin.functions.iter().min_by_key(|f| f.whose) {
+            None => return unknown(plugin.lacks.map(|lack| lack.describe())),
+            Some(function) if function.whose == Whose::Unplaced => {
+                return named(function, plugin.lacks);
+            }
+            Some(_) => {}
+        }
+    }
     let hidden = places().find(|place| place.in_program && place.functions.is_empty());
     let lacks = match (best, hidden) {
         (Some((function, _)), Some(hidden)) if function.whose == Whose::Standard => hidden.lacks,
         (Some((function, lacks)), _) => {
-            let source = function.source.as_ref();
-            return CallSite {
-                file: source.map(|source| source.relative().to_owned()),
-                line: function.line,
-                function: function.name.to_string(),
-                lacks: lacks
-                    .filter(|_| source.is_none())
-                    .map(|lack| lack.describe()),
-                ..unknown(None)
-            };
+            return named(function, lacks);
         }
         (None, Some(hidden)) => hidden.lacks,
         (None, None) => None,
     };
     unknown(lacks.map(|lack| lack.describe()))
+}
+
+#[cfg(feature = "track")]
+fn named(function: &Function, lacks: Option<Lack>) -> CallSite {
+    let source = function.source.as_ref();
+    CallSite {
+        file: source.map(|source| source.relative().to_owned()),
+        line: function.line,
+        function: function.name.to_string(),
+        lacks: lacks
+            .filter(|_| source.is_none())
+            .map(|lack| lack.describe()),
+        ..unknown(None)
+    }
 }
 
 #[cfg(feature = "track")]
