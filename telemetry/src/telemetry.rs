@@ -111,7 +111,7 @@ impl Telemetry {
     }
 
     /// Has what came in so far written out, and waits up to 5 seconds for the exporters. In a
-    /// forked child it does nothing.
+    /// forked child, and in an exporter, it does nothing.
     ///
     /// What an exporter fails to write is counted in the ledger.
     pub fn flush(&self) {
@@ -127,7 +127,8 @@ impl Telemetry {
     /// If an exporter is so slow that it is not finished `within` this time. The thread then ends
     /// by itself once the exporter returns. If something panicked on telemetry's own thread, or in an
     /// exporter that was dropped: what was about to be written then is lost, and everything else was
-    /// written. And, at once, in a process that was forked from the one that built the telemetry.
+    /// written. And, at once, in a process that was forked from the one that built the telemetry, and in an
+    /// exporter, after which the thread ends.
     pub fn shutdown(&self, within: Duration) -> Result<Ledger, ShutdownError> {
         let in_time = self.core.background.stop(within);
         let ledger = self.ledger();
