@@ -24,12 +24,13 @@ const METRICS: [(&str, &str); 7] = [
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.units.is_empty() {
-            return writeln!(
+            writeln!(
                 f,
                 "No unit of work has begun yet. Units are spans at INFO or above, unless the \
                  builder's `units` says otherwise; a filter that is a layer of its own (an \
                  EnvFilter) hides spans from all layers."
-            );
+            )?;
+            return self.write_forked(f);
         }
         let boundaries = busiest_boundaries(&self.units);
         let columns = Columns {
@@ -58,13 +59,7 @@ impl fmt::Display for Snapshot {
             )?;
         }
         self.write_over_budget(f)?;
-        if self.ledger.forked {
-            writeln!(
-                f,
-                "\nThis process was forked from the one that built telemetry: what it counts is \
-                 written nowhere."
-            )?;
-        }
+        self.write_forked(f)?;
         self.write_unchecked(f)?;
         let lost = self.ledger.units.dropped_total();
         if lost > 0 {
@@ -80,6 +75,17 @@ impl fmt::Display for Snapshot {
 }
 
 impl Snapshot {
+    fn write_forked(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.ledger.forked {
+            writeln!(
+                f,
+                "\nThis process was forked from the one that built telemetry: what it counts is \
+                 written nowhere."
+            )?;
+        }
+        Ok(())
+    }
+
     fn write_over_budget(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut title = "\nOver budget:\n";
         for unit in &self.units {
