@@ -3,6 +3,7 @@
 use crate::builder::Builder;
 use crate::core::Core;
 use crate::export::IncidentRecord;
+use crate::frames;
 use crate::incidents::{Incident, IncidentError, IncidentId};
 use crate::ledger::Ledger;
 use crate::snapshot::Snapshot;
@@ -115,7 +116,10 @@ impl Telemetry {
     ///
     /// What an exporter fails to write is counted in the ledger.
     pub fn flush(&self) {
-        self.core.background.flush(FLUSH_WITHIN);
+        // An exporter would wait for itself.
+        if !frames::is_silent() {
+            self.core.background.flush(FLUSH_WITHIN);
+        }
     }
 
     /// Writes out everything, ends the background thread, and returns the last ledger.
@@ -130,7 +134,7 @@ impl Telemetry {
     /// written. And, at once, in a process that was forked from the one that built the telemetry, and in an
     /// exporter, after which the thread ends.
     pub fn shutdown(&self, within: Duration) -> Result<Ledger, ShutdownError> {
-        let in_time = self.core.background.stop(within);
+        let in_time = self.stop(within);
         let ledger = self.ledger();
         if in_time && ledger.panics == 0 {
             return Ok(ledger);
@@ -143,9 +147,21 @@ impl Telemetry {
     }
 }
 
+impl Telemetry {
+    /// False if telemetry's thread has not ended in time. That thread itself does not wait.
+    fn stop(&self, within: Duration) -> bool {
+        let background = &self.core.background;
+        if frames::is_silent() {
+            background.stop_soon();
+            return background.has_stopped();
+        }
+        background.stop(within)
+    }
+}
+
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        self.core.background.stop(DROP_WITHIN);
+        self.stop(DROP_WITHIN);
     }
 }
 

@@ -18,7 +18,6 @@ mod worker;
 
 pub(crate) use worker::{Setup, start};
 
-use crate::frames;
 use std::fmt;
 use std::sync::atomic::{
     AtomicBool, AtomicU64,
@@ -94,10 +93,6 @@ impl Background {
 
     /// Has everything written out; false if that took longer than `within`.
     pub(crate) fn flush(&self, within: Duration) -> bool {
-        if frames::is_silent() {
-            // On telemetry's own thread, in an exporter say, which would wait for itself.
-            return false;
-        }
         let mine = self.asked.fetch_add(1, AcqRel) + 1;
         self.wake();
         self.wait(within, |progress| {
@@ -141,8 +136,7 @@ impl Background {
     }
 
     fn wait(&self, within: Duration, done: impl Fn(&Progress) -> bool) -> bool {
-        // Nor does that thread wait for its own end.
-        if self.is_forked() || frames::is_silent() {
+        if self.is_forked() {
             return false;
         }
         let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
