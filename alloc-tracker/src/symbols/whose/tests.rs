@@ -62,15 +62,15 @@ fn with_lines_the_folders_tell_that_this_build_has_told() {
         Build {
             core: "/rustc/0123abcd/library/core/src/ops/function.rs",
             hashbrown: "/rust/deps/hashbrown-0.16.1/src/map.rs",
-            own: "/home/me/.cargo/registry/src/index.crates.io-0123456789abcdef/lightweight-alloc-tracker-0.1.0/src/symbols/whose.rs",
-            dependency: "/home/me/.cargo/registry/src/index.crates.io-0123456789abcdef/object-0.40.0/src/read/read_ref.rs",
+            own: "/home/me/.cargo/registry/src/index-0123456789abcdef/lightweight-alloc-tracker-0.1.0/src/symbols/whose.rs",
+            dependency: "/home/me/.cargo/registry/src/index-0123456789abcdef/object-0.40.0/src/read/read_ref.rs",
             files: &[
                 ("/rustc/0123abcd/library/std/src/thread/local.rs", Standard),
                 ("/rust/deps/gimli-0.32/src/lib.rs", Standard),
                 ("/rust/mine/src/lib.rs", Users),
                 ("/home/me/shop/src/lib.rs", Users),
                 (
-                    "/home/me/.cargo/registry/src/index.crates.io-0123456789abcdef/serde-1.0.0/src/lib.rs",
+                    "/home/me/.cargo/registry/src/index-0123456789abcdef/serde-1.0.0/src/lib.rs",
                     Dependencys,
                 ),
                 (
@@ -106,20 +106,20 @@ fn with_lines_the_folders_tell_that_this_build_has_told() {
         // A standard library that was built with the program; its packages are among the others.
         Build {
             core: "/home/me/.rustup/toolchains/nightly/lib/rustlib/src/rust/library/core/src/ops/function.rs",
-            hashbrown: "/home/me/.cargo/registry/src/index.crates.io-0123456789abcdef/hashbrown-0.16.1/src/map.rs",
+            hashbrown: "/home/me/.cargo/registry/src/index-0123456789abcdef/hashbrown-0.16.1/src/map.rs",
             own: "/home/me/tracker/alloc-tracker/src/symbols/whose.rs",
-            dependency: "/home/me/.cargo/registry/src/index.crates.io-0123456789abcdef/object-0.40.0/src/read/read_ref.rs",
+            dependency: "/home/me/.cargo/registry/src/index-0123456789abcdef/object-0.40.0/src/read/read_ref.rs",
             files: &[
                 (
                     "/home/me/.rustup/toolchains/nightly/lib/rustlib/src/rust/library/alloc/src/vec/mod.rs",
                     Standard,
                 ),
                 (
-                    "/home/me/.cargo/registry/src/index.crates.io-0123456789abcdef/hashbrown-0.16.1/src/raw/mod.rs",
+                    "/home/me/.cargo/registry/src/index-0123456789abcdef/hashbrown-0.16.1/src/raw/mod.rs",
                     Standard,
                 ),
                 (
-                    "/home/me/.cargo/registry/src/index.crates.io-0123456789abcdef/serde-1.0.0/src/lib.rs",
+                    "/home/me/.cargo/registry/src/index-0123456789abcdef/serde-1.0.0/src/lib.rs",
                     Dependencys,
                 ),
                 ("/home/me/tracker/alloc-tracker/tests/it.rs", Users),
