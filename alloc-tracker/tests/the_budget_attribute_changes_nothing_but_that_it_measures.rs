@@ -293,7 +293,7 @@ fn t27_track_caller() -> &'static Location<'static> {
 #[budget(allocs = 0)]
 #[doc(alias = "documented")]
 fn t28_attributes() -> u8 {
-    #![allow(unused_results)]
+    #![allow(unused_results)] // a user's own: it must survive the attribute
     const fn nested() -> u8 {
         1
     }

@@ -44,7 +44,7 @@ impl BoundaryId {
 
     /// The boundary of this name, which is not known at compile time; `None` if there are too many.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        // As many are leaked as there are boundaries at the most.
+        // At most as many are leaked as there are boundaries.
         register(name, |name| name.to_owned().leak())
     }
 }

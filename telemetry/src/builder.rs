@@ -131,7 +131,7 @@ impl Builder {
         self
     }
 
-    /// How many events of one call site are written: so many a second, and so many at once.
+    /// How many events of one call site are written: `per_second`, and `burst` at once.
     /// Default: 10 a second, 20 at once. What is over it is counted exactly and reported in
     /// `suppressed` records. ERROR events have [a limit of their own](Builder::error_rate).
     pub fn event_rate(mut self, per_second: f64, burst: u32) -> Self {
@@ -145,9 +145,9 @@ impl Builder {
         self
     }
 
-    /// The share of units that is written in detail whatever comes of them. Default: 0.001. Units
-    /// with an error, over budget, slower than 99 % of their kind, or of a rare kind are kept
-    /// besides. Each reason keeps at most one a second for each kind of unit (rare ones: a minute),
+    /// The share of units that is written in detail, well or not. Default: 0.001. Units
+    /// with an error, over budget, slower than 99 % of their kind, or of a rare kind are kept,
+    /// too. Each reason keeps at most one a second for each kind of unit (rare ones: a minute),
     /// and at once 10 of the sample, 5 of the others and 3 rare ones; every exemplar says why it was
     /// kept, and its weight for how many it stands.
     pub fn trace_sample(mut self, probability: f64) -> Self {
@@ -165,7 +165,7 @@ impl Builder {
 
     /// The most that is written, over all: records and bytes a second, to each exporter. Default:
     /// 200 and 256 KiB; what one flush writes at once is what is allowed in a flush interval, and
-    /// 4,096 events and exemplars at the most.
+    /// at most 4,096 events and exemplars.
     ///
     /// Events may take half of it: when more pass their limits, a share of them is drawn that fits,
     /// each event says of how many it is an example, and the ledger which share it was. Records that
@@ -248,7 +248,7 @@ impl Builder {
         self
     }
 
-    /// The most units in progress that are followed, 1,048,576 at the most. Default: 8,192. Each
+    /// The most units in progress that are followed, at most 1,048,576. Default: 8,192. Each
     /// takes 512 bytes, as far as they are ever needed at once; rounded up to a multiple of 64.
     /// Further ones are counted as dropped. Threads that do nothing keep up to half as many slots at hand,
     /// which are made up for: after many idle threads have ended, up to half as many units more are followed.

@@ -8,11 +8,11 @@
 #[allow(missing_docs)] // what macros expand to is not for users
 mod awaiting;
 mod macros;
-#[allow(missing_docs)]
+#[allow(missing_docs)] // what macros expand to is not for users
 mod returned;
-#[allow(missing_docs)]
+#[allow(missing_docs)] // what macros expand to is not for users
 mod task;
-#[allow(missing_docs)]
+#[allow(missing_docs)] // what macros expand to is not for users
 mod thread;
 mod verdict;
 

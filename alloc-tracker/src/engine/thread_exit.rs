@@ -26,7 +26,7 @@ mod unix {
     /// so what they allocate and free is still counted in the thread's own block. False if the
     /// system has no key or no memory left for this.
     ///
-    /// NOTE: the C library runs such destructors in rounds, four at the most. A thread that was
+    /// NOTE: the C library runs such destructors in rounds, at most four. A thread that was
     /// made by foreign code and whose very first use of Rust's allocator is in a destructor of the
     /// last round would stay attached after its end. Threads made by Rust allocate or free before
     /// they run anything, so they cannot.

@@ -89,8 +89,8 @@ fn push(unit: UnitRef, seen: bool) -> UnitSegment {
             0
         };
         let end = stack.end.get();
-        // SAFETY: `end` is below `limit`, so it is a place inside the stack's memory, and so is
-        // the one past it at the most. `Work` is `Copy`, there is nothing to drop there, and the
+        // SAFETY: `end` is below `limit`, so it is a place inside the stack's memory, and the
+        // next one is at most one past it. `Work` is `Copy`, there is nothing to drop there, and the
         // place is written to the end before it is read.
         unsafe {
             (&raw mut (*end).id).write(id);

@@ -105,7 +105,7 @@ impl Config {
         self
     }
 
-    /// Samples that may be live at once; a million by default, 16 million at the most. What comes while there are as many is in
+    /// Samples that may be live at once; a million by default, at most 16 million. What comes while there are as many is in
     /// the sums of what was allocated, but not of what is in use, and is counted
     /// ([`Info::not_kept_live`]).
     pub fn max_live(mut self, max: usize) -> Self {

@@ -17,7 +17,7 @@ use std::sync::atomic::{
 pub(super) const SLOT: usize = 2 * PLACED_ALIGN;
 /// Slots in a chunk.
 const SLOTS: usize = 32;
-/// Two million slots at the most.
+/// At most two million slots.
 const CHUNKS: usize = 1 << 16;
 
 static CHUNK: [AtomicPtr<Chunk>; CHUNKS] = [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS];

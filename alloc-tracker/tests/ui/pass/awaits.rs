@@ -1,6 +1,6 @@
 //! Awaits in `assert_budget!`, wherever they stand.
 #![deny(warnings)]
-#![allow(dead_code)]
+#![allow(dead_code)] // it need only compile
 
 use alloc_tracker::{assert_budget, assert_no_alloc};
 use std::future::{Future, IntoFuture, ready};
