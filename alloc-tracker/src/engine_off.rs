@@ -125,6 +125,11 @@ impl Excluded {
     pub(crate) fn start() -> Self {
         Excluded
     }
+
+    #[inline(always)]
+    pub(crate) fn start_a_tools() -> Self {
+        Excluded
+    }
 }
 
 #[derive(Clone)]

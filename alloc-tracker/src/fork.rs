@@ -162,7 +162,7 @@ impl<T: Default> Place<T> {
         self.holder.store(generation, Relaxed);
         if guard.is_none() {
             // Not at the expense of who happens to come first.
-            *guard = Some(crate::excluded(T::default));
+            *guard = Some(crate::raw::for_a_tool(T::default));
         }
         Held {
             _says_so: SaysSo(&self.holder),
@@ -205,7 +205,7 @@ impl<'a, T: Default> Guard<'a, T> {
     fn new(held: Option<Held<'a, T>>, is_first: bool) -> Self {
         Guard {
             value: held.map_or_else(
-                || Value::Alone(crate::excluded(Box::default)),
+                || Value::Alone(crate::raw::for_a_tool(Box::default)),
                 Value::Shared,
             ),
             is_first,

@@ -137,6 +137,8 @@ pub fn is_installed() -> bool {
 /// the live bytes are at most those at some moment of the call, and less by what other threads
 /// allocated and freed while it ran.
 ///
+/// It is the program's figure: what `lightweight-telemetry` holds and does for itself is not in it.
+///
 /// `peak_bytes` is the highest number of live bytes that any call of this function has seen, a
 /// lower bound of the true peak: following the true peak of a process would need a counter that
 /// all threads share, on every allocation.

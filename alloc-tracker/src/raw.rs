@@ -9,23 +9,66 @@ pub use crate::fork::{Guard, Lock, generation, is_child};
 
 use crate::engine;
 use crate::{Unit, Usage};
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
 
 /// A unit as one word: [`UnitId::leak`] and [`UnitId::reclaim`] move one reference in and out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitId(pub u64);
 
-/// What the calling thread allocates and frees from here on is a tool's own: it is charged to nobody, and
-/// no sample of the heap profiler.
+/// Runs work of a tool: as [`excluded`](crate::excluded) work, but no figure of the process has it
+/// either.
+///
+/// What is allocated inside must be freed inside: [`Own`] sees to that.
+pub fn for_a_tool<T>(work: impl FnOnce() -> T) -> T {
+    let _excluded = engine::Excluded::start_a_tools();
+    work()
+}
+
+/// What the calling thread allocates and frees from here on is [for a tool](for_a_tool), and no sample of
+/// the heap profiler.
 pub fn be_a_tools_own() {
     engine::be_a_tools_own();
 }
 
-/// What tools have allocated and freed for themselves, on all threads: inside of
-/// [`excluded`](crate::excluded) work that has ended or runs on the calling thread, and on the calling
-/// thread if it is [a tool's own](be_a_tools_own). [`process_usage`](crate::process_usage) has it all; its
-/// live bytes less these are the program's.
+/// What was allocated and freed [for tools](for_a_tool), on all threads: what
+/// [`process_usage`](crate::process_usage) does not have.
 pub fn tools_usage() -> Usage {
     engine::tools_usage()
+}
+
+/// What a tool keeps: its end is [for the tool](for_a_tool), wherever it happens.
+#[derive(Debug, Default)]
+pub struct Own<T>(ManuallyDrop<T>);
+
+impl<T> Own<T> {
+    /// Wraps a value, which is made for the tool, too.
+    pub const fn new(value: T) -> Self {
+        Own(ManuallyDrop::new(value))
+    }
+}
+
+impl<T> Deref for Own<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Own<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<T> Drop for Own<T> {
+    fn drop(&mut self) {
+        // SAFETY: this is the value's end: nobody has it after its wrapper.
+        for_a_tool(|| unsafe { ManuallyDrop::drop(&mut self.0) });
+    }
 }
 
 /// The name of a unit, looked up once.
@@ -48,7 +91,7 @@ impl UnitId {
 
     /// Turns a handle into a word that owns its reference.
     pub fn leak(unit: Unit) -> UnitId {
-        let unit = std::mem::ManuallyDrop::new(unit);
+        let unit = ManuallyDrop::new(unit);
         UnitId(unit.handle().id())
     }
 

@@ -54,7 +54,7 @@ fn register(name: &str, keep: impl FnOnce(&str) -> &'static str) -> Option<Bound
     if name == BoundaryId::OTHER.name() {
         return Some(BoundaryId::OTHER);
     }
-    alloc_tracker::excluded(|| {
+    alloc_tracker::raw::for_a_tool(|| {
         let known = || {
             let known = names().position(|known| known == name)?;
             Some(BoundaryId(known as u32 + 1))
@@ -186,7 +186,16 @@ impl Call {
         let target = Target { core, slot };
         match self.target {
             None => self.target = Some(target),
-            Some(_) => alloc_tracker::excluded(|| self.others.push(target)),
+            Some(_) => alloc_tracker::raw::for_a_tool(|| self.others.push(target)),
+        }
+    }
+}
+
+impl Drop for Call {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.others.is_empty() {
+            alloc_tracker::raw::for_a_tool(|| self.others = Vec::new());
         }
     }
 }

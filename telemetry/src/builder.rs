@@ -273,6 +273,10 @@ impl Builder {
     /// checked, the signal cannot be listened to, or the system has no thread left. Nothing was started
     /// then.
     pub fn build(self) -> Result<(TelemetryLayer, Telemetry), BuildError> {
+        alloc_tracker::raw::for_a_tool(|| self.start())
+    }
+
+    fn start(self) -> Result<(TelemetryLayer, Telemetry), BuildError> {
         let units = self.units.map_err(BuildError::Units)?;
         if self.flush_every.is_zero() {
             return Err(BuildError::FlushEvery);

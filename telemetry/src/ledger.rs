@@ -103,9 +103,8 @@ pub struct Cost {
     /// begin and half of one at its end; so much is subtracted from its `cpu`. Known on Linux.
     #[serde(default)]
     pub cpu_reading_ns: Option<u64>,
-    /// Live bytes that are nobody's work: telemetry's own and the tracker's, and what is allocated in
-    /// [`alloc_tracker::excluded`]. [`alloc_tracker::process_usage`] has them, no unit and no trigger has.
-    /// Of telemetry's own thread as of its last flush. Known where the tracker is installed.
+    /// Live bytes of telemetry itself. No unit has them, no trigger, and not
+    /// [`alloc_tracker::process_usage`]. Known where the tracker is installed.
     #[serde(default)]
     pub live_bytes: Option<i64>,
 }

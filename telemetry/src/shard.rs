@@ -94,7 +94,9 @@ impl Shard {
         let page = match page.get() {
             Some(page) => page,
             None => page.get_or_init(|| {
-                alloc_tracker::excluded(|| Box::new(std::array::from_fn(|_| Suppressed::default())))
+                alloc_tracker::raw::for_a_tool(|| {
+                    Box::new(std::array::from_fn(|_| Suppressed::default()))
+                })
             }),
         };
         page[site.index() % PAGE].add(now);

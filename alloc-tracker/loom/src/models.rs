@@ -34,7 +34,7 @@ struct Thread {
 
 /// Comes, counts, and goes.
 fn lives(slot: &Slot, thread: &Thread) {
-    slot.publish(&thread.block, Counts::ZERO);
+    slot.publish(&thread.block, Counts::ZERO, None);
     thread.block.allocs.add(1);
     slot.retract(thread.block.counts());
     thread.gone.store(true, Relaxed);
@@ -103,6 +103,34 @@ fn a_slots_total_goes_on_with_the_next_thread() {
 }
 
 #[test]
+fn a_reader_never_sees_what_a_thread_does_for_a_tool() {
+    model_bounded(2, || {
+        let slot = Arc::new(Slot::new());
+        let works = thread();
+        let running = {
+            let (slot, works) = (slot.clone(), works.clone());
+            thread::spawn(move || {
+                let allocs = &works.block.allocs;
+                // It comes while it works for a tool.
+                slot.publish(&works.block, Counts::ZERO, Some(Counts::ZERO));
+                allocs.add(10);
+                slot.take_back(works.block.counts());
+                allocs.add(1);
+                slot.set_aside(works.block.counts());
+                allocs.add(10);
+            })
+        };
+        let allocs = slot.read().allocs;
+        assert!(allocs <= 1, "{allocs}");
+        running.join().unwrap();
+        assert_eq!((slot.read().allocs, slot.read_tools().allocs), (1, 20));
+        slot.take_back(works.block.counts());
+        slot.retract(works.block.counts());
+        assert_eq!((slot.read().allocs, slot.read_tools().allocs), (1, 20));
+    });
+}
+
+#[test]
 fn who_watches_is_seen_by_every_thread_that_comes() {
     loom::model(|| {
         let slot = Arc::new(Slot::new());
@@ -111,7 +139,7 @@ fn who_watches_is_seen_by_every_thread_that_comes() {
         let running = {
             let (slot, watchers, comes) = (slot.clone(), watchers.clone(), comes.clone());
             thread::spawn(move || {
-                slot.publish(&comes.block, Counts::ZERO);
+                slot.publish(&comes.block, Counts::ZERO, None);
                 watchers.join(&comes.block);
             })
         };

@@ -2,7 +2,8 @@
 
 use crate::call_site::{self, CallSite};
 use crate::engine::{Here, Meanwhile, Sites};
-use crate::{Budget, BudgetExceeded, Retained, Usage, excluded, process_usage};
+use crate::raw::for_a_tool;
+use crate::{Budget, BudgetExceeded, Retained, Usage, process_usage};
 use std::fmt;
 use std::thread::panicking;
 
@@ -153,7 +154,7 @@ fn explained(mut exceeded: BudgetExceeded, findings: &Findings) -> BudgetExceede
         return exceeded;
     }
     // What the symbols take, and keep, is nobody's. The result is the caller's.
-    let mut resolved = excluded(|| call_site::resolve(sites));
+    let mut resolved = for_a_tool(|| call_site::resolve(sites));
     // By what was exceeded: many small blocks and one large one are different finds.
     let by_count = exceeded.excesses().iter().all(|e| e.metric.is_count());
     resolved.sort_by_key(|site| {
@@ -165,7 +166,7 @@ fn explained(mut exceeded: BudgetExceeded, findings: &Findings) -> BudgetExceede
     });
     exceeded.sites = resolved.clone();
     exceeded.estimated = sites.are_estimates();
-    excluded(|| drop(resolved));
+    for_a_tool(|| drop(resolved));
     let noted = |figure: fn(&CallSite) -> u64| exceeded.sites.iter().map(figure).sum();
     exceeded.elsewhere = (
         usage.allocs.saturating_sub(noted(|site| site.allocs)),

@@ -7,7 +7,7 @@ use super::profile::Countdown;
 use super::published::{self, Published};
 use super::segments::Segment;
 use super::slot::Slot;
-use super::{registry, sites, thread_exit, watch, work};
+use super::{registry, sites, thread_exit, tools, watch, work};
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
@@ -41,16 +41,18 @@ pub(super) struct Block {
     peaks: Peaks,
     /// What the process's totals already have from elsewhere: see [`Block::drain`].
     drained: Cell<Counts>,
+    /// The counts when they began to be a tool's, while they are.
+    set_aside: Cell<Counts>,
     /// The part of the counts that is charged to nobody's measurement: see [`Block::exclude_since`].
     excluded: Cell<Counts>,
     /// A number that no other thread of the process has or had; 0: not yet asked for.
     thread: Cell<u64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum State {
     New,
-    Attached,
+    Attached(&'static Slot),
     Detached,
 }
 
@@ -104,6 +106,7 @@ impl Block {
             state: Cell::new(State::New),
             peaks: Peaks::new(),
             drained: Cell::new(Counts::ZERO),
+            set_aside: Cell::new(Counts::ZERO),
             excluded: Cell::new(Counts::ZERO),
             thread: Cell::new(0),
         }
@@ -131,7 +134,7 @@ impl Block {
         match self.state.get() {
             State::New => self.attach(),
             State::Detached => self.drain(),
-            State::Attached => {}
+            State::Attached(_) => {}
         }
         sites::note(self.counts());
         watch::stand_down(&self.published);
@@ -148,13 +151,13 @@ impl Block {
 
     /// Has the thread's end noticed, for what must be given back then.
     pub(super) fn attach_if_new(&self) {
-        if self.state.get() == State::New {
+        if let State::New = self.state.get() {
             self.attach();
         }
     }
 
     pub(super) fn is_detached(&self) -> bool {
-        self.state.get() == State::Detached
+        matches!(self.state.get(), State::Detached)
     }
 
     fn attach(&self) {
@@ -167,8 +170,9 @@ impl Block {
             registry::give_back(slot);
             return self.drain();
         }
-        slot.publish(&self.published, self.drained.get());
-        self.state.set(State::Attached);
+        let set_aside = (tools::depth() > 0).then(|| self.set_aside.get());
+        slot.publish(&self.published, self.drained.get(), set_aside);
+        self.state.set(State::Attached(slot));
         self.published
             .clear(published::UNPUBLISHED, &watch::PLACING);
         watch::join(&self.published);
@@ -188,6 +192,10 @@ impl Block {
     /// Ends the publication in `slot`: runs once, at the end of the thread.
     pub(super) fn detach(&self, slot: &'static Slot) {
         let counts = self.published.counts();
+        if tools::depth() > 0 {
+            slot.take_back(counts);
+            self.set_aside.set(counts);
+        }
         slot.retract(counts);
         registry::give_back(slot);
         self.drained.set(counts);
@@ -199,8 +207,33 @@ impl Block {
 
     /// Moves what was counted since the last drain into the shared overflow counts.
     fn drain(&self) {
+        if tools::depth() > 0 {
+            return;
+        }
         let counts = self.published.counts();
         registry::overflow(counts.minus(self.drained.replace(counts)));
+    }
+
+    /// What the thread counts from here on is a tool's, and in no total.
+    pub(super) fn set_aside(&self) {
+        let counts = self.published.counts();
+        self.set_aside.set(counts);
+        if let State::Attached(slot) = self.state.get() {
+            slot.set_aside(counts);
+        }
+    }
+
+    /// Ends that.
+    pub(super) fn take_back(&self) {
+        let counts = self.published.counts();
+        match self.state.get() {
+            State::Attached(slot) => slot.take_back(counts),
+            State::New | State::Detached => {
+                let aside = counts.minus(self.set_aside.get());
+                self.drained.set(self.drained.get().plus(aside));
+                tools::overflow(aside);
+            }
+        }
     }
 
     /// What measurements on this thread are made of: all that it counted, but for what is excluded.
@@ -297,7 +330,7 @@ impl Block {
     }
 
     /// Excludes from the open measurements what was counted since `mark`. The published counters go
-    /// on growing: the process's totals have it all, and never go back.
+    /// on growing; that the process's totals do not have it is seen to by [`Block::set_aside`].
     pub(super) fn exclude_since(&self, mark: Mark) {
         if self.peaks.none_open() {
             sites::skip_to(self.counts());

@@ -3,7 +3,7 @@
 //! Every thread then looks at each of its calls, and adds up what it does for units and for the tracker;
 //! whatever else the process allocated, and the budget's own work did not, is outside.
 
-use super::{block, registry, sites, watch, work};
+use super::{block, registry, sites, tools, watch, work};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -34,11 +34,16 @@ pub(super) fn allocated(bytes: usize) {
     if OPEN.load(Relaxed) == 0 {
         return;
     }
-    // For a unit, for another budget, or for the tracker.
+    let is_a_tools = tools::depth() > 0;
+    // For a unit, for another budget, or for a tool.
     if !work::any() && !sites::any_open() && sites::suspended() == 0 {
         return;
     }
     let _ = OWN_ACCOUNTED.try_with(|own| own.set(own.get().plus(Sum(1, bytes as u64))));
+    if is_a_tools {
+        // The process's sum does not have it either.
+        return;
+    }
     ACCOUNTED[0].fetch_add(1, Relaxed);
     ACCOUNTED[1].fetch_add(bytes as u64, Relaxed);
 }

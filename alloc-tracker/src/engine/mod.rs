@@ -17,6 +17,7 @@
 //! * [`unit_cell`], [`unit_pool`]: the shared sums of units, in memory that is only ever reused
 //!   for units; [`free_stack`]: what is free of it.
 //! * [`follow`], by [`block_table`]: blocks that are followed to their free.
+//! * [`tools`]: what tools allocate for themselves.
 //! * [`meanwhile`]: what is allocated outside of every unit while a budget is open.
 //! * [`sizes`]: the sizes that are asked for.
 //!
@@ -44,6 +45,7 @@ mod sizes;
 mod slot;
 mod sync;
 mod thread_exit;
+mod tools;
 mod unit_cell;
 mod unit_pool;
 mod watch;
@@ -66,12 +68,13 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// See [`crate::raw::be_a_tools_own`].
 pub(crate) fn be_a_tools_own() {
+    tools::begin();
     sites::suspend();
 }
 
 /// See [`crate::raw::tools_usage`].
 pub(crate) fn tools_usage() -> crate::Usage {
-    sites::tools_counts().usage(0, true)
+    tools::totals().usage(0, true)
 }
 
 /// The number that a name of units has in heap profiles.

@@ -132,9 +132,14 @@ pub(super) fn overflow(counts: Counts) {
     OVERFLOW.add(counts);
 }
 
-/// What all threads have counted, those that ended, too.
+/// What all threads have counted for the program, those that ended, too.
 pub(super) fn totals() -> Counts {
     slots().fold(OVERFLOW.load(), |sum, slot| sum.plus(slot.read()))
+}
+
+/// What tools have counted in the slots.
+pub(super) fn tools_totals() -> Counts {
+    slots().fold(Counts::ZERO, |sum, slot| sum.plus(slot.read_tools()))
 }
 
 pub(crate) fn process_usage() -> Usage {

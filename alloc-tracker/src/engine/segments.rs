@@ -6,7 +6,7 @@
 use super::block::{self, Mark};
 use super::counts::Counts;
 use super::peaks::Level;
-use super::sites;
+use super::{sites, tools};
 use crate::Usage;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -87,6 +87,7 @@ pub(super) fn end(segment: Segment) -> (Counts, i64) {
 /// Charges to nobody what the thread allocates while this guard lives.
 pub(crate) struct Excluded {
     start: Option<Mark>,
+    is_a_tools: bool,
     _not_send: PhantomData<*mut ()>,
 }
 
@@ -96,8 +97,18 @@ impl Excluded {
         sites::suspend();
         Excluded {
             start: block::with(|block| Some(block.mark())),
+            is_a_tools: false,
             _not_send: PhantomData,
         }
+    }
+
+    /// The same of a tool's work, which is in no figure of the process either.
+    #[inline]
+    pub(crate) fn start_a_tools() -> Self {
+        tools::begin();
+        let mut excluded = Excluded::start();
+        excluded.is_a_tools = true;
+        excluded
     }
 }
 
@@ -107,5 +118,8 @@ impl Drop for Excluded {
             block::with(|block| block.exclude_since(start));
         }
         sites::resume();
+        if self.is_a_tools {
+            tools::end();
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! microsecond or so, which is why nothing but an open budget does it. Addresses become names only
 //! if the budget breaks.
 
-use super::counts::{Counts, SharedCounts};
+use super::counts::Counts;
 use super::{block, work};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -42,9 +42,6 @@ struct Stack {
     frames: [usize; FRAMES],
 }
 
-/// What was allocated and freed while it was charged to nobody.
-static TOOLS: SharedCounts = SharedCounts::new();
-
 thread_local! {
     // Const-initialised and without a destructor, as everything that a hook touches.
     static ACTIVE: Active = const {
@@ -54,7 +51,6 @@ thread_local! {
             next: Cell::new(1),
             random: Cell::new(0x9E37_79B9_7F4A_7C15),
             suspended: Cell::new(0),
-            own_from: Cell::new(Counts::ZERO),
         }
     };
 }
@@ -69,8 +65,6 @@ struct Active {
     random: Cell<u64>,
     /// Above 0, allocations are not noted.
     suspended: Cell<u32>,
-    /// The thread's counts when that began, or when they were last taken.
-    own_from: Cell<Counts>,
 }
 
 /// A budget's table. Without memory for it, the message names no call sites.
@@ -199,37 +193,11 @@ pub(super) fn any_open() -> bool {
 }
 
 pub(super) fn suspend() {
-    let _ = ACTIVE.try_with(|active| {
-        let suspended = active.suspended.get();
-        if suspended == 0 {
-            active.own_from.set(all_counts());
-        }
-        active.suspended.set(suspended + 1);
-    });
+    let _ = ACTIVE.try_with(|active| active.suspended.set(active.suspended.get() + 1));
 }
 
 pub(super) fn resume() {
-    let _ = ACTIVE.try_with(|active| {
-        let suspended = active.suspended.get() - 1;
-        if suspended == 0 {
-            TOOLS.add(active.take_own());
-        }
-        active.suspended.set(suspended);
-    });
-}
-
-/// What was allocated and freed for nobody, on this thread up to now, on others in what has ended.
-pub(super) fn tools_counts() -> Counts {
-    let _ = ACTIVE.try_with(|active| {
-        if active.suspended.get() > 0 {
-            TOOLS.add(active.take_own());
-        }
-    });
-    TOOLS.load()
-}
-
-fn all_counts() -> Counts {
-    block::with(|block| block.published.counts())
+    let _ = ACTIVE.try_with(|active| active.suspended.set(active.suspended.get() - 1));
 }
 
 /// How often the thread's allocations are suspended now.
@@ -287,11 +255,6 @@ pub(super) fn note(counts: Counts) {
 }
 
 impl Active {
-    fn take_own(&self) -> Counts {
-        let counts = all_counts();
-        counts.minus(self.own_from.replace(counts))
-    }
-
     /// A random number of allocations, whose mean is the stride.
     fn step(&self, walked: u32) -> u64 {
         let stride = 1u64 << (walked / WALKED_AT_EACH_STRIDE).min(20);

@@ -9,11 +9,21 @@
 //!
 //! The switch from one to the other is a single store of the block's address, before which both
 //! sides have the same value. So a reader counts every operation once, whatever happens.
+//!
+//! What a thread does for a tool is not in it:
+//!
+//! ```text
+//!   for the program:   the number above, less `tools`
+//!   for a tool:        `program`                         (the same number, at the moment it began)
+//! ```
+//!
+//! `turn` says which, odd for a tool. Each of the two is only written while readers look at the other, and
+//! one that has read through a change of `turn` reads again.
 
 use super::counts::{Counts, SharedCounts};
 use super::published::Published;
 use super::sync::{
-    Acquire, AtomicPtr, AtomicU32, Relaxed, Release, SeqCst, constructor, fence, pause,
+    Acquire, AtomicPtr, AtomicU32, AtomicU64, Relaxed, Release, SeqCst, constructor, fence, pause,
 };
 use std::ptr;
 
@@ -24,6 +34,9 @@ pub(super) struct Slot {
     readers: AtomicU32,
     carry: SharedCounts,
     total: SharedCounts,
+    turn: AtomicU64,
+    tools: SharedCounts,
+    program: SharedCounts,
 }
 
 impl Slot {
@@ -34,13 +47,20 @@ impl Slot {
                 readers: AtomicU32::new(0),
                 carry: SharedCounts::new(),
                 total: SharedCounts::new(),
+                turn: AtomicU64::new(0),
+                tools: SharedCounts::new(),
+                program: SharedCounts::new(),
             }
         }
     }
 
-    /// From here on readers see `block`, of which `drained` is in the totals already.
-    pub(super) fn publish(&self, block: &Published, drained: Counts) {
+    /// From here on readers see `block`, of which `drained` is in the totals already, and what is above
+    /// `set_aside` is a tool's.
+    pub(super) fn publish(&self, block: &Published, drained: Counts, set_aside: Option<Counts>) {
         self.carry.store(self.total.load().minus(drained));
+        if let Some(counts) = set_aside {
+            self.set_aside(counts);
+        }
         // Release `carry` to the reader that sees the address.
         self.block.store(ptr::from_ref(block).cast_mut(), Release);
     }
@@ -65,7 +85,66 @@ impl Slot {
         }
     }
 
+    /// What the thread here counts above `counts` is a tool's. The thread's alone, as is the next.
+    pub(super) fn set_aside(&self, counts: Counts) {
+        let all = self.carry.load().plus(counts);
+        self.program.store(all.minus(self.tools.load()));
+        self.turn();
+    }
+
+    /// What it counts above `counts` is the program's again.
+    pub(super) fn take_back(&self, counts: Counts) {
+        let all = self.carry.load().plus(counts);
+        self.tools.store(all.minus(self.program.load()));
+        self.turn();
+    }
+
+    fn is_set_aside(&self) -> bool {
+        is_a_tools(self.turn.load(Relaxed))
+    }
+
+    fn turn(&self) {
+        // Release what was stored for the new turn to who sees it.
+        self.turn.store(self.turn.load(Relaxed) + 1, Release);
+        // Who sees what is counted or stored after this sees the turn: see `at_one_turn`.
+        fence(Release);
+    }
+
+    /// What `read` reads, not through a change of the turn.
+    ///
+    /// Waits for nobody: only the thread here, while it works, has it read again.
+    fn at_one_turn(&self, read: impl Fn(bool) -> Counts) -> Counts {
+        let mut tries = 0;
+        loop {
+            let turn = self.turn.load(Acquire);
+            let counts = read(is_a_tools(turn));
+            // Acquire: had `read` seen anything of the next turn, this load would see that turn.
+            fence(Acquire);
+            if self.turn.load(Relaxed) == turn {
+                return counts;
+            }
+            tries += 1;
+            pause(tries);
+        }
+    }
+
+    /// What was counted here for the program.
     pub(super) fn read(&self) -> Counts {
+        self.at_one_turn(|is_a_tools| match is_a_tools {
+            true => self.program.load(),
+            false => self.all().minus(self.tools.load()),
+        })
+    }
+
+    /// What was counted here for tools.
+    pub(super) fn read_tools(&self) -> Counts {
+        self.at_one_turn(|is_a_tools| match is_a_tools {
+            true => self.all().minus(self.program.load()),
+            false => self.tools.load(),
+        })
+    }
+
+    fn all(&self) -> Counts {
         self.with_block(|block| self.carry.load().plus(block.counts()))
             .unwrap_or_else(|| self.total.load())
     }
@@ -92,6 +171,9 @@ impl Slot {
         // SAFETY: the child has a copy of the parent's memory, in it the blocks of the threads
         // that were running; no thread has been started here that could reuse it.
         if let Some(block) = unsafe { block.as_ref() } {
+            if self.is_set_aside() {
+                self.take_back(block.counts());
+            }
             self.total.store(self.carry.load().plus(block.counts()));
             self.block.store(ptr::null_mut(), Relaxed);
         }
@@ -101,4 +183,8 @@ impl Slot {
     pub(super) fn forget_readers(&self) {
         self.readers.store(0, Relaxed);
     }
+}
+
+fn is_a_tools(turn: u64) -> bool {
+    turn % 2 == 1
 }

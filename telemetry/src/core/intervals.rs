@@ -75,14 +75,14 @@ impl Core {
     pub(crate) fn take_in(&self, unit: &Finished) {
         let mut incoming = self.incoming.lock();
         let mut counts = UnitCounts::default();
-        alloc_tracker::excluded(|| self.record(unit, &mut incoming, &mut counts));
+        alloc_tracker::raw::for_a_tool(|| self.record(unit, &mut incoming, &mut counts));
         self.counters.add(&counts);
     }
 
     fn drain_into(&self, shard: &Shard, incoming: &mut Aggregate<Costs>) {
         let mut counts = UnitCounts::default();
         // A histogram that grows allocates: not at the expense of a unit around this one.
-        alloc_tracker::excluded(|| {
+        alloc_tracker::raw::for_a_tool(|| {
             (shard.units).drain(|unit| self.record(unit, incoming, &mut counts));
         });
         self.counters.add(&counts);
@@ -109,22 +109,22 @@ impl Core {
     /// Everything since the start.
     pub(crate) fn snapshot(&self) -> Snapshot {
         // Bringing up to date is telemetry's expense; the snapshot is the caller's.
-        alloc_tracker::excluded(|| self.collect());
+        alloc_tracker::raw::for_a_tool(|| self.collect());
         let totals = self.totals.lock();
-        let in_progress = alloc_tracker::excluded(|| self.in_progress_so_far());
+        let in_progress = alloc_tracker::raw::for_a_tool(|| self.in_progress_so_far());
         let units = self.kinds.all().filter_map(|(id, _)| {
-            let costs = alloc_tracker::excluded(|| self.costs_of(id, &totals.flushed));
+            let costs = alloc_tracker::raw::for_a_tool(|| self.costs_of(id, &totals.flushed));
             let unit = costs
                 .as_ref()
                 .map(|costs| UnitSnapshot::of(self, id, costs, in_progress.of(id)));
-            alloc_tracker::excluded(|| drop(costs));
+            alloc_tracker::raw::for_a_tool(|| drop(costs));
             // Or none has ended, and some are in progress.
             unit.or_else(|| {
                 (self.in_flight(id).0 > 0).then(|| self.none_ended(id, in_progress.of(id)))
             })
         });
         let units = units.collect();
-        alloc_tracker::excluded(|| drop(in_progress));
+        alloc_tracker::raw::for_a_tool(|| drop(in_progress));
         Snapshot::new(self, units, self.clock.now())
     }
 

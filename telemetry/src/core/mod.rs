@@ -24,12 +24,16 @@ use crate::ledger::{Counters, Ledger, UnitDrop};
 use crate::output::Queue;
 use crate::system::{self, Sampling};
 use crate::units::{Kinds, Slots, Spans};
-use alloc_tracker::raw::Lock;
+use alloc_tracker::raw::{Lock, Own};
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-pub(crate) struct Core {
+/// What it has is no work of the program's, the end of it neither.
+pub(crate) struct Core(Own<State>);
+
+pub(crate) struct State {
     /// Tells instances apart in the thread-locals.
     pub(crate) id: usize,
     pub(crate) service: String,
@@ -89,11 +93,20 @@ pub(crate) struct Bounds {
     pub(crate) detail: usize,
 }
 
+impl Deref for Core {
+    type Target = State;
+
+    #[inline]
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
 impl Core {
     pub(crate) fn new(setup: Setup) -> Self {
         static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
         let Setup { bounds, .. } = setup;
-        Core {
+        Core(Own::new(State {
             id: NEXT_ID.fetch_add(1, Relaxed),
             service: setup.service,
             clock: Clock::new(),
@@ -122,7 +135,7 @@ impl Core {
             shards: Lock::new(),
             incoming: Lock::new(),
             totals: Lock::new(),
-        }
+        }))
     }
 
     /// Whether spans and events of units leave entries in the rings.
@@ -138,13 +151,13 @@ impl Core {
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
-        alloc_tracker::excluded(|| self.collect());
+        alloc_tracker::raw::for_a_tool(|| self.collect());
         self.ledger_so_far()
     }
 
     /// The ledger without what is still in the rings.
     pub(crate) fn ledger_so_far(&self) -> Ledger {
-        let rate_limited = alloc_tracker::excluded(|| {
+        let rate_limited = alloc_tracker::raw::for_a_tool(|| {
             // A child does not read the queue.
             if self.background.has_stopped() && !self.background.is_forked() {
                 // What was handed over too late: nobody writes it any more.

@@ -6,6 +6,7 @@
 //! that no field has, after all others, says that something is missing.
 
 use crate::panics::caught;
+use alloc_tracker::raw::Own;
 use serde_json::Value;
 use std::cell::Cell;
 use std::fmt::{self, Write};
@@ -34,7 +35,7 @@ const MISSING_NAME: &str = "…";
 
 thread_local! {
     /// The bytes of the thread's last span or event, for the next one's.
-    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static SPARE: Own<Cell<Vec<u8>>> = const { Own::new(Cell::new(Vec::new())) };
 }
 
 /// Takes in fields.
@@ -52,10 +53,10 @@ impl FieldBytes {
     /// say so, and nothing else: without us nobody might ever have formatted it.
     pub(crate) fn of(record: impl FnOnce(&mut dyn Visit)) -> Self {
         // Empty while a value that is being formatted is itself at a span or an event.
-        let mut bytes = SPARE.try_with(Cell::take).unwrap_or_default();
+        let mut bytes = SPARE.try_with(|spare| spare.take()).unwrap_or_default();
         bytes.clear();
         if bytes.capacity() < FIELDS_BYTES {
-            alloc_tracker::excluded(|| bytes.reserve(FIELDS_BYTES));
+            alloc_tracker::raw::for_a_tool(|| bytes.reserve(FIELDS_BYTES));
         }
         let mut fields = FieldBytes {
             bytes,
@@ -152,7 +153,7 @@ impl Visit for FieldBytes {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         // The value's own code: what it allocates is not the unit's, which did not ask for this.
-        alloc_tracker::excluded(|| self.put_text(field, |text| write!(text, "{value:?}")));
+        alloc_tracker::raw::for_a_tool(|| self.put_text(field, |text| write!(text, "{value:?}")));
     }
 }
 

@@ -89,7 +89,7 @@ pub(crate) fn enter(core: &Arc<Core>, span: u64, known: Known) -> Option<Passed>
         if is_inside.is_some() {
             passed.wants_tidying = link.stack.is_full();
             if passed.wants_tidying {
-                alloc_tracker::excluded(|| link.stack.grow());
+                alloc_tracker::raw::for_a_tool(|| link.stack.grow());
             }
             (link.stack).push(span, known, thread::panicking(), work);
         }
@@ -105,7 +105,7 @@ pub(crate) fn enter_other(core: &Arc<Core>, span: u64) -> Option<Passed> {
         let link = (all.known_link(core)).filter(|link| !link.stack.is_empty())?;
         let wants_tidying = link.stack.is_full();
         if wants_tidying {
-            alloc_tracker::excluded(|| link.stack.grow());
+            alloc_tracker::raw::for_a_tool(|| link.stack.grow());
         }
         link.stack.enter_other(span);
         Some(Passed {
@@ -123,7 +123,7 @@ pub(crate) fn tidy(core: &Arc<Core>, is_there: impl Fn(u64) -> bool) {
         let Some(link) = all.known_link(core) else {
             return;
         };
-        alloc_tracker::excluded(|| {
+        alloc_tracker::raw::for_a_tool(|| {
             let mut over = Vec::new();
             (link.stack).tidy(&core.spans, is_there, |entry| over.push(entry));
             for entry in over {
@@ -216,7 +216,7 @@ impl Link {
     fn begin_work(&mut self, unit: &Slot, slot: SlotRef, now: u64) -> Work {
         let started = Started::now(unit.sampled());
         if let Some(started) = started {
-            alloc_tracker::excluded(|| self.samples.push((slot, started)));
+            alloc_tracker::raw::for_a_tool(|| self.samples.push((slot, started)));
         }
         Work {
             entered: now,

@@ -263,7 +263,7 @@ impl Frames {
             return at;
         }
         let thread = self.thread();
-        alloc_tracker::excluded(|| {
+        alloc_tracker::raw::for_a_tool(|| {
             self.links.retain(|link| link.core.strong_count() > 0);
             let (slots_allowed, lean_allowed) = (core.slots.allow(), core.spans.allow());
             self.links.push(Link {

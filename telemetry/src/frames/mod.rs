@@ -14,6 +14,7 @@ pub(crate) use link::{begin, detail, ended, hand_on, shard, suppress};
 use crate::core::Core;
 use crate::system::RANDOM_BITS;
 use crate::units::{Membership, SlotRef};
+use alloc_tracker::raw::Own;
 use link::Link;
 use stack::Innermost;
 use std::cell::{Cell, RefCell};
@@ -30,12 +31,12 @@ struct Frames {
 }
 
 thread_local! {
-    static FRAMES: RefCell<Frames> = const {
-        RefCell::new(Frames {
+    static FRAMES: RefCell<Own<Frames>> = const {
+        RefCell::new(Own::new(Frames {
             links: Vec::new(),
             thread: 0,
             random: 0,
-        })
+        }))
     };
 }
 

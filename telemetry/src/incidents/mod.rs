@@ -187,7 +187,7 @@ impl Incidents {
 impl Core {
     /// Begins an incident, on the calling thread.
     pub(crate) fn begin_incident(&self, incident: Incident) -> Result<IncidentId, IncidentError> {
-        alloc_tracker::excluded(|| {
+        alloc_tracker::raw::for_a_tool(|| {
             let incidents = &self.incidents;
             incident.check(incidents.settings.longest)?;
             if self.background.is_stopping() || self.background.is_forked() {

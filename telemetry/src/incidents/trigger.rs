@@ -192,8 +192,7 @@ impl Watch {
             }
             Condition::LiveBytes { growth } => {
                 // Those of the program: an incident's own report is no reason for another one.
-                let own = alloc_tracker::raw::tools_usage().live_bytes();
-                let now = alloc_tracker::process_usage().live_bytes() - own;
+                let now = alloc_tracker::process_usage().live_bytes();
                 let Some(before) = self.live_bytes.replace(now) else {
                     return Look::Nothing;
                 };

@@ -112,7 +112,7 @@ impl Tracker {
             Level::ERROR => 1.0,
             _ => 1.0 / core.events.probability(),
         };
-        alloc_tracker::excluded(|| {
+        alloc_tracker::raw::for_a_tool(|| {
             let unit = unit.map(Slot::kind);
             let moment = (core.calendar.now(), now);
             let captured = Captured::new((site, metadata), moment, &fields, unit, weight);

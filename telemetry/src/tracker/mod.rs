@@ -201,7 +201,7 @@ impl Tracker {
         if self.core.clock.now() >= self.core.incidents.end() {
             return;
         }
-        alloc_tracker::excluded(|| {
+        alloc_tracker::raw::for_a_tool(|| {
             let fields = FieldBytes::of(|visit| attributes.record(visit));
             let mut read = Fields::default();
             read.read(attributes.metadata(), fields.as_bytes());
@@ -354,7 +354,7 @@ impl Tracker {
             // Nobody is there to write it, and the locks may be held by threads that are not.
             return Outcome::NotChosen;
         }
-        alloc_tracker::excluded(|| {
+        alloc_tracker::raw::for_a_tool(|| {
             let captured = core.capture(unit, ended, kept);
             match core.queue.push(Item::Exemplar(Box::new(captured))) {
                 Ok(()) => Outcome::Queued,

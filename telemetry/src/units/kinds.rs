@@ -230,7 +230,9 @@ impl Kinds {
                     // A kind that was not there is as rare as can be.
                     (fresh.chooser).learn_share(0, self.last_interval.load(Relaxed));
                     let limits = self.budgets.of(metadata.name());
-                    let _ = fresh.limits.set(alloc_tracker::excluded(|| limits.into()));
+                    let _ = fresh
+                        .limits
+                        .set(alloc_tracker::raw::for_a_tool(|| limits.into()));
                     self.len.store(len + 1, Release);
                     KindId(len)
                 }

@@ -132,7 +132,9 @@ impl<T: Pooled> Pool<T> {
             // Whoever took the first of the chunk was to make it, and may not have been forked.
             return None;
         }
-        chunk.get_or_init(|| alloc_tracker::excluded(|| (0..CHUNK).map(|_| T::new()).collect()));
+        chunk.get_or_init(|| {
+            alloc_tracker::raw::for_a_tool(|| (0..CHUNK).map(|_| T::new()).collect())
+        });
         Some(Taken(index))
     }
 

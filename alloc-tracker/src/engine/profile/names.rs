@@ -20,7 +20,7 @@ static KNOWN: Lock<Names> = Lock::new();
 
 /// The number of a name. Locks: not for hooks.
 pub(crate) fn number(name: &'static str) -> u32 {
-    crate::excluded(|| {
+    crate::raw::for_a_tool(|| {
         let mut guard = KNOWN.lock();
         if !guard.is_first() {
             // In the child of a fork that came while a name was entered: numbers are not given anew.
