@@ -43,7 +43,23 @@ fn a_trigger_that_can_never_fire_is_refused() {
             Trigger::p99_above("pay", Duration::MAX),
             "no unit takes longer",
         ),
+        (
+            Trigger::p99_above("pay", Duration::from_nanos(i64::MAX as u64)),
+            "no unit takes longer",
+        ),
+        (
+            Trigger::p99_above("pa\u{200b}y", Duration::ZERO),
+            "U+200B at column 3 does not show",
+        ),
+        (
+            Trigger::p99_above("pay", Duration::ZERO).for_intervals(u32::MAX),
+            "give it at most 100000000",
+        ),
         (Trigger::live_bytes_grow(u64::MAX), "no process holds"),
+        (
+            Trigger::live_bytes_grow(i64::MAX as u64),
+            "no process holds",
+        ),
         (
             Trigger::live_bytes_grow(1 << 20),
             "install alloc_tracker::AllocTracker",
@@ -51,6 +67,31 @@ fn a_trigger_that_can_never_fire_is_refused() {
     ] {
         let message = refused(|b| b.trigger(trigger, a_minute()));
         assert!(message.contains(mend), "{message}");
+    }
+}
+
+#[test]
+fn a_trigger_whose_incident_may_write_nothing_is_refused() {
+    let trigger = || Trigger::p99_above("pay", Duration::from_secs(1));
+    let builder = Telemetry::builder().trigger(trigger(), a_minute().max_bytes(0));
+    let error = builder.build().unwrap_err();
+    assert!(error.to_string().contains("max_bytes is 0"), "{error}");
+}
+
+#[test]
+fn a_service_whose_name_is_not_what_it_looks_like_is_refused() {
+    for (name, why) in [
+        ("check\u{3164}out", "U+3164 at column 6 does not show"),
+        (
+            "check\u{a0}out",
+            "U+00A0 at column 6 only looks like a blank",
+        ),
+        ("checkout\n", "blank at its beginning or end"),
+        ("", "it is empty"),
+    ] {
+        let error = Telemetry::builder().service(name).build().unwrap_err();
+        assert!(matches!(error, BuildError::Service(_)), "{error:?}");
+        assert!(error.to_string().contains(why), "{error}");
     }
 }
 
