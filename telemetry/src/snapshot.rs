@@ -29,7 +29,8 @@ pub struct Snapshot {
     /// ended, and some are in progress.
     pub units: Vec<UnitSnapshot>,
     /// Units that a budget or a trigger is about, and that nobody has seen so far although others were
-    /// seen: their names may be wrong.
+    /// seen: their names may be wrong. If there is the unit `other`, they may be among those that it stands
+    /// for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unseen: Vec<String>,
     /// Boundaries that a budget allows to be crossed, and that no unit has crossed so far: the same.

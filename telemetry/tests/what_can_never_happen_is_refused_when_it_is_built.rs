@@ -151,6 +151,28 @@ fn a_name_that_was_never_seen_is_a_finding() {
     assert_eq!(named, [(unknown, Some("other")), (unknown, Some("pya"))]);
 }
 
+#[test]
+fn what_was_never_seen_may_be_among_the_others() {
+    let text = "[unit.pay]\nwakeups.max = 1\n[unit.buy]\ncalls.db.max = 1";
+    let (written, _) = written(
+        |b| b.max_kinds(1).budgets(budgets(text)),
+        |telemetry| {
+            info_span!("buy").in_scope(|| drop(call!("other")));
+            info_span!("pay").in_scope(|| ());
+            let table = telemetry.snapshot().to_string();
+            for line in [
+                "pay: no unit of this name was seen; it may be among `other`\n",
+                "db: no unit called a boundary of this name; it may be among `other`\n",
+            ] {
+                assert!(table.contains(line), "{table}");
+            }
+        },
+    );
+    let message = &written.of("finding")[0]["message"];
+    let message = message.as_str().unwrap();
+    assert!(message.contains("it may be among `other`"), "{message}");
+}
+
 /// Words of all the languages of configuration, and nonsense between them.
 fn texts() -> impl Strategy<Value = String> {
     let word = prop_oneof![
