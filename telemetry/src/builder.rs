@@ -319,12 +319,13 @@ impl Builder {
         #[cfg(not(all(feature = "signal", target_os = "linux")))]
         let by_signal = [].iter();
         let by_trigger = self.triggers.iter().map(|(_, incident)| incident);
-        for incident in by_trigger.chain(by_signal) {
+        let incidents = by_trigger.chain(by_signal);
+        for incident in incidents.clone() {
             let longest = self.incidents.longest;
             incident.check(longest).map_err(BuildError::Incident)?;
         }
         let triggers = self.triggers.iter().map(|(trigger, _)| trigger);
-        let watched = effect::check(&units, &self.budgets, sampling, triggers);
+        let watched = effect::check(&units, &self.budgets, sampling, triggers, incidents);
         let watched = watched.map_err(BuildError::NoEffect)?;
         let triggers = self.triggers.into_iter();
         let watches = triggers.map(|(trigger, incident)| Watch::new(trigger, incident));

@@ -110,7 +110,7 @@ fn a_budget_that_is_never_checked_is_refused_or_shown() {
         .budgets(budgets(text))
         .trigger(
             Trigger::p99_above("pya", Duration::from_secs(1)),
-            a_minute(),
+            a_minute().unit("cash"),
         )
         .build()
         .unwrap();
@@ -122,10 +122,11 @@ fn a_budget_that_is_never_checked_is_refused_or_shown() {
         info_span!("pay").in_scope(|| drop(call!("db")));
     });
     let snapshot = telemetry.snapshot();
-    assert_eq!(snapshot.unseen, ["chekout", "pya"]);
+    assert_eq!(snapshot.unseen, ["cash", "chekout", "pya"]);
     assert_eq!(snapshot.unseen_boundaries, ["bd"]);
     let table = snapshot.to_string();
     let expected = "\nNot checked:\n  pay  allocs.max: no unit had this figure so far\n  \
+                    cash: no unit of this name was seen\n  \
                     chekout: no unit of this name was seen\n  pya: no unit of this name was seen\n  \
                     bd: no unit called a boundary of this name\n";
     assert!(table.contains(expected), "{table}");

@@ -119,6 +119,11 @@ impl Incident {
         self
     }
 
+    /// The name of the only units that it is about.
+    pub(crate) fn of_unit(&self) -> Option<&str> {
+        self.scope.unit.as_deref()
+    }
+
     /// Profiles the heap meanwhile, with a sample every so many bytes at the mean: 512 KiB for a service at
     /// work, 64 KiB for a quiet one; up to 1 TiB. The profiler sees the whole process; its report names
     /// the unit that allocated. Needs the feature `profile`.
@@ -270,7 +275,8 @@ impl fmt::Display for IncidentError {
                 f.write_str("telemetry was shut down, or built in the process that forked this one")
             }
             IncidentError::Parse { key, value, form } => {
-                write!(f, "{key:?} with the value {value:?}: expected {form}")
+                let message = format!("{key:?} with the value {value:?}: expected {form}");
+                f.write_str(&escaped(&message))
             }
         }
     }

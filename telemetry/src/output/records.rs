@@ -113,7 +113,7 @@ impl Batch<'_> {
             false => "",
         };
         let message = format!(
-            "there is a budget or a trigger for the unit {unit:?}, and no unit of this name has been told \
+            "there is a budget, a trigger or an incident for the unit {unit:?}, and no unit of this name has been told \
              apart so far; seen were {names:?}{among}"
         );
         self.finding("unknown_unit", (unit, ""), message, None, None)

@@ -107,7 +107,7 @@ impl fmt::Debug for Newcomers {
 pub(crate) struct Kinds {
     filter: UnitFilter,
     budgets: Budgets,
-    /// Units that triggers are about.
+    /// Units that triggers and prepared incidents are about.
     watched: Vec<String>,
     kinds: Box<[Kind]>,
     /// How many of `kinds` are taken, `other` included. Changes under `making`.
@@ -166,7 +166,7 @@ impl Kinds {
         &self.budgets
     }
 
-    /// Units that a budget or a trigger is about and that nobody saw, when others were seen: a name
+    /// Units that a budget, a trigger or an incident is about and that nobody saw, when others were seen: a name
     /// that is wrong looks like this, and so does one whose units [are among `other`](Self::has_others).
     pub(crate) fn unseen(&self) -> Vec<&str> {
         let seen = || self.all().filter(|(_, kind)| kind.is_known());
