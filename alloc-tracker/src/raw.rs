@@ -4,7 +4,7 @@
 //! Wrong use (a reference given back twice, a segment closed on another thread) gives wrong
 //! figures, never undefined behaviour: the memory of a unit is only ever reused for units.
 
-pub use crate::escape::escaped;
+pub use crate::escape::{escaped, unshown};
 pub use crate::fork::{Guard, Lock, generation, is_child};
 
 use crate::engine;

@@ -12,6 +12,7 @@ use crate::export::Exporter;
 use crate::filter::{EventFilter, Interest, ParseFilterError, UnitFilter};
 use crate::incidents::{Incident, IncidentError, IncidentSettings, Trigger, Watch};
 use crate::layer::TelemetryLayer;
+use crate::names;
 use crate::output::OutputLimit;
 use crate::rate::Rate;
 use crate::system::Sampling;
@@ -268,7 +269,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// If a filter does not parse, the flush interval is zero, a bound is out of range, a trigger's
+    /// If the service's name is not what it looks like, a filter does not parse, the flush interval is zero, a bound is out of range, a trigger's
     /// condition could never hold, its incident or that of a signal never begin, a budget never be
     /// checked, the signal cannot be listened to, or the system has no thread left. Nothing was started
     /// then.
@@ -277,6 +278,7 @@ impl Builder {
     }
 
     fn start(self) -> Result<(TelemetryLayer, Telemetry), BuildError> {
+        names::check(&self.service).map_err(BuildError::Service)?;
         let units = self.units.map_err(BuildError::Units)?;
         if self.flush_every.is_zero() {
             return Err(BuildError::FlushEvery);
@@ -321,12 +323,13 @@ impl Builder {
         #[cfg(not(all(feature = "signal", target_os = "linux")))]
         let by_signal = [].iter();
         let by_trigger = self.triggers.iter().map(|(_, incident)| incident);
-        for incident in by_trigger.chain(by_signal) {
+        let incidents = by_trigger.chain(by_signal);
+        for incident in incidents.clone() {
             let longest = self.incidents.longest;
             incident.check(longest).map_err(BuildError::Incident)?;
         }
         let triggers = self.triggers.iter().map(|(trigger, _)| trigger);
-        let watched = effect::check(&units, &self.budgets, sampling, triggers);
+        let watched = effect::check(&units, &self.budgets, sampling, triggers, incidents);
         let watched = watched.map_err(BuildError::NoEffect)?;
         let triggers = self.triggers.into_iter();
         let watches = triggers.map(|(trigger, incident)| Watch::new(trigger, incident));
@@ -389,6 +392,9 @@ impl fmt::Debug for Builder {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {
+    /// The service's name is empty, or has a blank at an end or a character that does not show; the text says
+    /// which, and where.
+    Service(String),
     /// The unit filter does not parse.
     Units(ParseFilterError),
     /// The flush interval is zero.
@@ -442,6 +448,7 @@ impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("telemetry cannot start: ")?;
         match self {
+            BuildError::Service(why) => write!(f, "the name of the service: {why}"),
             BuildError::Units(error) => error.fmt(f),
             BuildError::FlushEvery => f.write_str("flush_every is zero; give it a second or more"),
             BuildError::Events(error) => error.fmt(f),
@@ -481,7 +488,8 @@ impl Error for BuildError {
             BuildError::Incident(error) => Some(error),
             #[cfg(all(feature = "signal", target_os = "linux"))]
             BuildError::Signal { source, .. } => Some(source),
-            BuildError::FlushEvery
+            BuildError::Service(_)
+            | BuildError::FlushEvery
             | BuildError::NoEffect(_)
             | BuildError::Probability { .. }
             | BuildError::Rate { .. }

@@ -28,8 +28,9 @@ pub struct Snapshot {
     /// The kinds that had units, the one with the most wall time in all first; those too of which none has
     /// ended, and some are in progress.
     pub units: Vec<UnitSnapshot>,
-    /// Units that a budget or a trigger is about, and that nobody has seen so far although others were
-    /// seen: their names may be wrong.
+    /// Units that a budget, a trigger or a prepared incident is about, and that nobody has seen so far although others were
+    /// seen: their names may be wrong. If there is the unit `other`, they may be among those that it stands
+    /// for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unseen: Vec<String>,
     /// Boundaries that a budget allows to be crossed, and that no unit has crossed so far: the same.

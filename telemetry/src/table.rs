@@ -109,16 +109,28 @@ impl Snapshot {
                 title = "";
             }
         }
+        // What is not told apart may have the name.
+        let among = |has_others| match has_others {
+            true => "; it may be among `other`",
+            false => "",
+        };
+        let is_other = |unit: &UnitSnapshot| unit.unit == "other" && unit.target.is_empty();
+        let among_units = among(self.units.iter().any(is_other));
         for unit in &self.unseen {
             let unit = cut(unit);
-            writeln!(f, "{title}  {unit}: no unit of this name was seen")?;
+            writeln!(
+                f,
+                "{title}  {unit}: no unit of this name was seen{among_units}"
+            )?;
             title = "";
         }
+        let has_other = |unit: &UnitSnapshot| unit.boundaries.contains_key("other");
+        let among_boundaries = among(self.units.iter().any(has_other));
         for boundary in &self.unseen_boundaries {
             let boundary = cut(boundary);
             writeln!(
                 f,
-                "{title}  {boundary}: no unit called a boundary of this name"
+                "{title}  {boundary}: no unit called a boundary of this name{among_boundaries}"
             )?;
             title = "";
         }

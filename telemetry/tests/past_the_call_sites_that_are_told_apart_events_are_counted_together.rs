@@ -1,12 +1,12 @@
 //! A program may have any number of call sites: those past the bound share one limit and one count, and
-//! nothing is lost unseen.
+//! nothing is lost unseen. Units are told by their names.
 
 mod written;
 
 use tracing::callsite::{Callsite, Identifier};
 use tracing::field::FieldSet;
 use tracing::metadata::Kind;
-use tracing::{Event, Level, Metadata};
+use tracing::{Event, Level, Metadata, info_span};
 use written::{sum, written};
 
 struct Nowhere;
@@ -80,4 +80,31 @@ fn every_event_of_ten_thousand_call_sites_is_written_or_counted() {
         .map(|record| record["location"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(lines.len(), infos.len());
+}
+
+#[test]
+fn units_of_further_call_sites_are_told_by_their_names_and_their_budgets_checked() {
+    let budgets = "[unit.late]\ncalls.db.max = 0".parse().unwrap();
+    written(
+        |b| b.budgets(budgets),
+        |telemetry| {
+            info_span!("pay").in_scope(|| ());
+            let events = call_sites(10_000, Level::INFO);
+            events.iter().for_each(|site| log(site));
+            for _ in 0..2 {
+                info_span!("pay").in_scope(|| ());
+                info_span!("late").in_scope(|| drop(telemetry::call!("db")));
+            }
+            let snapshot = telemetry.snapshot();
+            let count = |name| snapshot.unit(name).map(|unit| unit.count);
+            assert_eq!(
+                (count("pay"), count("late"), count("other")),
+                (Some(3), Some(2), None)
+            );
+            assert_eq!(
+                snapshot.unit("late").unwrap().budgets["calls.\"db\".max"].over,
+                2
+            );
+        },
+    );
 }

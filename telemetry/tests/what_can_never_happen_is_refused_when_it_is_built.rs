@@ -43,7 +43,23 @@ fn a_trigger_that_can_never_fire_is_refused() {
             Trigger::p99_above("pay", Duration::MAX),
             "no unit takes longer",
         ),
+        (
+            Trigger::p99_above("pay", Duration::from_nanos(i64::MAX as u64)),
+            "no unit takes longer",
+        ),
+        (
+            Trigger::p99_above("pa\u{200b}y", Duration::ZERO),
+            "U+200B at column 3 does not show",
+        ),
+        (
+            Trigger::p99_above("pay", Duration::ZERO).for_intervals(u32::MAX),
+            "give it at most 100000000",
+        ),
         (Trigger::live_bytes_grow(u64::MAX), "no process holds"),
+        (
+            Trigger::live_bytes_grow(i64::MAX as u64),
+            "no process holds",
+        ),
         (
             Trigger::live_bytes_grow(1 << 20),
             "install alloc_tracker::AllocTracker",
@@ -51,6 +67,31 @@ fn a_trigger_that_can_never_fire_is_refused() {
     ] {
         let message = refused(|b| b.trigger(trigger, a_minute()));
         assert!(message.contains(mend), "{message}");
+    }
+}
+
+#[test]
+fn a_trigger_whose_incident_may_write_nothing_is_refused() {
+    let trigger = || Trigger::p99_above("pay", Duration::from_secs(1));
+    let builder = Telemetry::builder().trigger(trigger(), a_minute().max_bytes(0));
+    let error = builder.build().unwrap_err();
+    assert!(error.to_string().contains("max_bytes is 0"), "{error}");
+}
+
+#[test]
+fn a_service_whose_name_is_not_what_it_looks_like_is_refused() {
+    for (name, why) in [
+        ("check\u{3164}out", "U+3164 at column 6 does not show"),
+        (
+            "check\u{a0}out",
+            "U+00A0 at column 6 only looks like a blank",
+        ),
+        ("checkout\n", "blank at its beginning or end"),
+        ("", "it is empty"),
+    ] {
+        let error = Telemetry::builder().service(name).build().unwrap_err();
+        assert!(matches!(error, BuildError::Service(_)), "{error:?}");
+        assert!(error.to_string().contains(why), "{error}");
     }
 }
 
@@ -69,7 +110,7 @@ fn a_budget_that_is_never_checked_is_refused_or_shown() {
         .budgets(budgets(text))
         .trigger(
             Trigger::p99_above("pya", Duration::from_secs(1)),
-            a_minute(),
+            a_minute().unit("cash"),
         )
         .build()
         .unwrap();
@@ -81,10 +122,11 @@ fn a_budget_that_is_never_checked_is_refused_or_shown() {
         info_span!("pay").in_scope(|| drop(call!("db")));
     });
     let snapshot = telemetry.snapshot();
-    assert_eq!(snapshot.unseen, ["chekout", "pya"]);
+    assert_eq!(snapshot.unseen, ["cash", "chekout", "pya"]);
     assert_eq!(snapshot.unseen_boundaries, ["bd"]);
     let table = snapshot.to_string();
     let expected = "\nNot checked:\n  pay  allocs.max: no unit had this figure so far\n  \
+                    cash: no unit of this name was seen\n  \
                     chekout: no unit of this name was seen\n  pya: no unit of this name was seen\n  \
                     bd: no unit called a boundary of this name\n";
     assert!(table.contains(expected), "{table}");
@@ -108,6 +150,28 @@ fn a_name_that_was_never_seen_is_a_finding() {
     // `other` is what stands for the kinds past the bound, and no unit of this name.
     let unknown = Some("unknown_unit");
     assert_eq!(named, [(unknown, Some("other")), (unknown, Some("pya"))]);
+}
+
+#[test]
+fn what_was_never_seen_may_be_among_the_others() {
+    let text = "[unit.pay]\nwakeups.max = 1\n[unit.buy]\ncalls.db.max = 1";
+    let (written, _) = written(
+        |b| b.max_kinds(1).budgets(budgets(text)),
+        |telemetry| {
+            info_span!("buy").in_scope(|| drop(call!("other")));
+            info_span!("pay").in_scope(|| ());
+            let table = telemetry.snapshot().to_string();
+            for line in [
+                "pay: no unit of this name was seen; it may be among `other`\n",
+                "db: no unit called a boundary of this name; it may be among `other`\n",
+            ] {
+                assert!(table.contains(line), "{table}");
+            }
+        },
+    );
+    let message = &written.of("finding")[0]["message"];
+    let message = message.as_str().unwrap();
+    assert!(message.contains("it may be among `other`"), "{message}");
 }
 
 /// Words of all the languages of configuration, and nonsense between them.

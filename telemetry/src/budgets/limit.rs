@@ -146,6 +146,13 @@ impl Limit {
 }
 
 impl Over {
+    /// As many units as there will ever be, all of them over the limit.
+    pub(super) const ALL: Over = Over {
+        units: u64::MAX,
+        of: u64::MAX,
+        worst: u64::MAX,
+    };
+
     pub(crate) fn record(&mut self, limit: &Limit, unit: &Finished, sampling: Sampling) {
         let Some(value) = limit.figure.of(unit) else {
             return;

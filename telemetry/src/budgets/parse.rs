@@ -1,8 +1,8 @@
 //! From the text of `budgets.toml` to limits.
 
 use super::BudgetsError;
-use super::limit::{Figure, Limit, Statistic};
-use super::quantity::Measure;
+use super::limit::{Figure, Limit, Over, Statistic};
+use super::quantity::{BEYOND_ALL, Measure};
 use crate::aggregate::Metric;
 use crate::boundary::BoundaryId;
 use crate::names;
@@ -213,7 +213,16 @@ impl<'a> Place<'a> {
             }
             _ => None,
         };
-        amount.ok_or_else(|| self.error(format!("it must be {}", measure.form())))
+        match amount {
+            None => Err(self.error(format!("it must be {}", measure.form()))),
+            Some(0) if measure == Measure::Nanoseconds => {
+                Err(self.error("every unit takes some time: it can never hold"))
+            }
+            Some(BEYOND_ALL..) => {
+                Err(self.error("no unit has so much: it can never break, so leave it out"))
+            }
+            Some(amount) => Ok(amount),
+        }
     }
 
     fn rate(&self, value: &Value<'_>) -> Result<Limit, BudgetsError> {
@@ -225,18 +234,21 @@ impl<'a> Place<'a> {
             DeValue::Integer(number) => number.as_str().parse().ok(),
             _ => None,
         };
-        if share == Some(1.0) {
-            return Err(self.error("all units may fail then: it can never break, so leave it out"));
-        }
-        match share.filter(|share| (0.0..1.0).contains(share)) {
-            Some(share) => Ok(Limit {
-                metric: "errors".to_owned(),
-                name: "rate",
-                figure: Figure::Errors,
-                statistic: Statistic::Rate(share),
-                most: 0,
-            }),
-            None => Err(self.error(format!("it must be {}", Measure::Share.form()))),
+        let Some(share) = share.filter(|share| (0.0..=1.0).contains(share)) else {
+            return Err(self.error(format!("it must be {}", Measure::Share.form())));
+        };
+        let limit = Limit {
+            metric: "errors".to_owned(),
+            name: "rate",
+            figure: Figure::Errors,
+            statistic: Statistic::Rate(share),
+            most: 0,
+        };
+        match Over::ALL.breaks(&limit) {
+            true => Ok(limit),
+            false => {
+                Err(self.error("all units may fail then: it can never break, so leave it out"))
+            }
         }
     }
 }
@@ -288,6 +300,37 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_can_never_break_or_hold_is_refused_with_the_mend() {
+        for (limit, mend) in [
+            ("allocs.max = 9223372036854775807", "leave it out"),
+            ("errors.rate = 0.9999999999", "leave it out"),
+            ("errors.rate = 1.0", "leave it out"),
+            ("wall.p50 = \"0 ms\"", "can never hold"),
+            (
+                "calls.\"d\u{200b}b\".max = 1",
+                "U+200B at column 2 does not show",
+            ),
+        ] {
+            let error = parse(&format!("[unit.a]\n{limit}"))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(mend), "{error}");
+            assert!(!error.contains('\u{200b}'), "{error}");
+        }
+        for limit in [
+            "allocs.max = 9223372036854775806",
+            "allocs.max = 0",
+            "calls.db.max = 0",
+            "peak_bytes.max = \"0 B\"",
+            "errors.rate = 0",
+            "errors.rate = 0.999",
+            "wall.max = \"1 ns\"",
+        ] {
+            assert!(parse(&format!("[unit.a]\n{limit}")).is_ok(), "{limit}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_line_and_key() {
         for (line, key, text) in [
             (1, "unit.\"\"", "[unit.\"\"]\nallocs.max = 3"),
@@ -300,6 +343,48 @@ mod tests {
             (2, "unit.a.calls.\"db \"", "[unit.a]\ncalls.\"db \".max = 3"),
             (2, "unit.a.errors.rate", "[unit.a]\nerrors.rate = 1"),
             (2, "unit.a.errors.rate", "[unit.a]\nerrors.rate = nan"),
+            (
+                2,
+                "unit.a.errors.rate",
+                "[unit.a]\nerrors.rate = 0.9999999999",
+            ),
+            (
+                2,
+                "unit.a.allocs.max",
+                "[unit.a]\nallocs.max = 18446744073709551615",
+            ),
+            (
+                2,
+                "unit.a.allocs.p50",
+                "[unit.a]\nallocs.p50 = 9223372036854775807",
+            ),
+            (
+                2,
+                "unit.a.calls.db.max",
+                "[unit.a]\ncalls.db.max = 0x7fffffffffffffff",
+            ),
+            (
+                2,
+                "unit.a.peak_bytes.max",
+                "[unit.a]\npeak_bytes.max = \"8388608 TiB\"",
+            ),
+            (
+                2,
+                "unit.a.wall.max",
+                "[unit.a]\nwall.max = \"9999999999 s\"",
+            ),
+            (2, "unit.a.wall.max", "[unit.a]\nwall.max = \"0 s\""),
+            (2, "unit.a.busy.p99", "[unit.a]\nbusy.p99 = \"0.1 ns\""),
+            (
+                1,
+                "unit.\"pa\u{3164}y\"",
+                "[unit.\"pa\u{3164}y\"]\nallocs.max = 3",
+            ),
+            (
+                2,
+                "unit.a.calls.\"d\\u{ad}b\"",
+                "[unit.a]\ncalls.\"d\u{ad}b\".max = 3",
+            ),
             (2, "unit.a.errors.rate", "[unit.a]\nerrors.rate = -0.5"),
             (2, "unit.a.errors.rate", "[unit.a]\nerrors.rate = \"1 %\""),
             (2, "unit.a.wall.p99", "[unit.a]\nwall.p99 = \"20 MB\""),

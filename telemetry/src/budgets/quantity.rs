@@ -10,6 +10,10 @@ pub(crate) enum Measure {
     Share,
 }
 
+/// No unit makes so many calls, no process holds so many bytes (8 EiB), and nothing takes so long (292
+/// years): who gives this or more means that there is no limit.
+pub(crate) const BEYOND_ALL: u64 = i64::MAX as u64;
+
 const BYTES: [(&str, u64); 9] = [
     ("B", 1),
     ("KiB", 1 << 10),

@@ -219,8 +219,8 @@ pub struct FindingRecord {
     pub ts: String,
     /// The name of the service.
     pub service: String,
-    /// What it is about: `over_budget`, or `unknown_unit` for a budget or a trigger of a unit that
-    /// nobody saw.
+    /// What it is about: `over_budget`, or `unknown_unit` for a budget, a trigger or a prepared
+    /// incident of a unit that nobody saw.
     pub finding: String,
     /// The name of the unit.
     pub unit: String,

@@ -5,6 +5,7 @@
 //! refused otherwise.
 
 use super::target;
+use crate::names;
 use alloc_tracker::raw::escaped;
 use std::convert::Infallible;
 use std::error::Error;
@@ -12,6 +13,14 @@ use std::fmt;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 pub(super) fn parse(text: &str) -> Result<Targets, ParseFilterError> {
+    if let Some(hidden) = names::hidden(text) {
+        return Err(ParseFilterError {
+            filter: text.to_owned(),
+            part: hidden.character.to_string(),
+            column: hidden.column,
+            why: hidden.why(),
+        });
+    }
     let mut directives = Vec::new();
     let mut at = 0;
     for raw in text.split(',') {
@@ -32,7 +41,7 @@ pub(super) fn parse(text: &str) -> Result<Targets, ParseFilterError> {
         at += raw.len() + 1;
     }
     // Of two that are of one target the last counts, so what is written comes after what is derived.
-    let paths = directives.iter().filter_map(Directive::by_module_path);
+    let paths = directives.iter().flat_map(Directive::by_module_path);
     let derived: Targets = paths.collect();
     Ok(directives
         .iter()
@@ -69,21 +78,20 @@ impl Directive {
                 }
             };
         };
-        let target = target.trim();
-        check_target(target)?;
+        let (target, level) = (target.trim(), level.trim());
+        check_target(target, level)?;
         Ok(Directive {
             target: Some(target.to_owned()),
-            level: level_after(target, level.trim())?,
+            level: level_after(target, level)?,
         })
     }
 
-    /// The same for the module that was meant, where the target as it is written can be none: the
-    /// crate of the package `my-shop` is `my_shop`, and `shop.http` is `shop::http`. A target that
-    /// somebody gave to a span himself may well be written so, which is why both count.
-    fn by_module_path(&self) -> Option<(String, LevelFilter)> {
-        let target = self.target.as_deref()?;
-        let path = target::module_path(target);
-        (path != target).then_some((path, self.level))
+    /// The same for the modules that were meant, where the target as it is written can be none. A target
+    /// that somebody gave to a span himself may well be written so, which is why all count.
+    fn by_module_path(&self) -> Vec<(String, LevelFilter)> {
+        let paths = self.target.as_deref().map(target::module_paths);
+        let paths = paths.unwrap_or_default().into_iter();
+        paths.map(|path| (path, self.level)).collect()
     }
 }
 
@@ -107,6 +115,7 @@ fn nearest_level(word: &str) -> Option<&'static str> {
 
 /// A word that stands alone and is no level: whether it is a target.
 fn check_word(word: &str) -> Result<(), String> {
+    check_for_all(word, "trace")?;
     if let Some(meant) = nearest_level(word) {
         return Err(format!(
             "it is no level: write {meant}, or {word}=trace if a target is named so"
@@ -115,16 +124,30 @@ fn check_word(word: &str) -> Result<(), String> {
     if word.chars().all(|c| c.is_ascii_digit()) {
         return Err("levels by number are 0 (off) to 5 (trace)".to_owned());
     }
-    check_target(word)?;
+    check_target(word, "trace")?;
     match word.rsplit_once(':') {
         Some((target, word)) if !target.ends_with(':') && level(word).is_some() => {
+            check_for_all(target, word)?;
             Err(format!("a level follows `=`: write {target}={word}"))
         }
         _ => Ok(()),
     }
 }
 
-fn check_target(target: &str) -> Result<(), String> {
+/// Whether what the level is for is a target, and not what stands for all of them elsewhere.
+fn check_for_all(target: &str, word: &str) -> Result<(), String> {
+    let Some(why) = target::for_all(target) else {
+        return Ok(());
+    };
+    let level = match level(word) {
+        Some(_) => word,
+        None => nearest_level(word).unwrap_or("info"),
+    };
+    Err(format!("write {level}: {why}"))
+}
+
+fn check_target(target: &str, word: &str) -> Result<(), String> {
+    check_for_all(target, word)?;
     if target.is_empty() {
         return Err("there is no target before the `=`; a level alone is for all".to_owned());
     }
@@ -196,12 +219,11 @@ impl fmt::Display for ParseFilterError {
             column,
             why,
         } = self;
-        let why = escaped(why);
-        write!(
-            f,
+        let message = format!(
             "the filter {filter:?} does not parse at {part:?}, column {column}: {why}; \
              write for example \"shop::http=info,shop::jobs=debug\""
-        )
+        );
+        f.write_str(&escaped(&message))
     }
 }
 

@@ -1,10 +1,17 @@
 //! Targets as people write them.
 
+use crate::names;
+
 /// Why nothing can have this target, nor a module be meant by it.
 pub(crate) fn check(target: &str) -> Result<(), String> {
-    // The name of a module that is a word of the language is written so by `module_path!`, too.
-    let plain = target.replace("::r#", "::");
-    for c in plain.chars() {
+    if let Some(hidden) = names::hidden(target) {
+        return Err(hidden.why());
+    }
+    if let Some(why) = for_all(target) {
+        return Err(why);
+    }
+    let modules = modules(target);
+    for c in modules.iter().flat_map(|name| name.chars()) {
         let why = match c {
             '[' | ']' | '{' | '}' => {
                 "a target has no brackets: spans and fields are no part of it".to_owned()
@@ -12,14 +19,14 @@ pub(crate) fn check(target: &str) -> Result<(), String> {
             '*' | '?' => {
                 let module = target.trim_end_matches(['*', ':', '?', '.']);
                 match module {
-                    "" => "there are no wildcards: leave it away for all targets".to_owned(),
+                    "" => NO_WILDCARDS.to_owned(),
                     _ => {
                         format!("a target has what is inside it, without wildcards: write {module}")
                     }
                 }
             }
             '"' | '\'' | '`' => "leave the quotes away".to_owned(),
-            '_' | '-' | ':' | '.' | '/' | '@' => continue,
+            '_' | '-' | '@' => continue,
             c if c.is_alphanumeric() => continue,
             c => format!("{c:?} is in no target; parts of a list are parted by commas"),
         };
@@ -29,22 +36,96 @@ pub(crate) fn check(target: &str) -> Result<(), String> {
         let name = rest.trim_start_matches(':');
         return Err(format!("a target begins with its crate: write {name}"));
     }
-    if module_path(target).contains("::::") {
+    let (first, inner) = modules.split_first().unwrap_or((&"", &[]));
+    // The last one is without a name in `shop::`, which is a beginning, too.
+    if inner.iter().rev().skip(1).any(|name| name.is_empty()) {
         return Err("a module without a name is in it; write `::` between two".to_owned());
     }
-    match target.split(':').next() {
-        Some("") => Err("it is empty".to_owned()),
-        Some(word @ ("crate" | "self" | "super")) => Err(format!(
+    match *first {
+        "" => Err("it is empty".to_owned()),
+        word if is_path_word(word) => Err(format!(
             "a target begins with the name of its crate, not with `{word}`"
         )),
-        _ if !plain.chars().any(char::is_alphanumeric) => Err("there is no name in it".to_owned()),
-        _ => Ok(()),
+        _ if !modules.iter().any(|m| m.contains(char::is_alphanumeric)) => {
+            Err("there is no name in it".to_owned())
+        }
+        _ => match inner.iter().find(|name| is_path_word(name)) {
+            Some(word) => Err(format!(
+                "no module is named `{word}`: write the name that it has"
+            )),
+            None => Ok(()),
+        },
     }
 }
 
-/// The module that is meant by a target which, as it is written, can be none: the crate of the package
-/// `my-shop` is `my_shop`, and `shop.http` is `shop::http`.
-pub(crate) fn module_path(target: &str) -> String {
-    let joined = target.replace("::", "\n").replace([':', '.', '/'], "\n");
-    joined.replace('\n', "::").replace('-', "_")
+const NO_WILDCARDS: &str = "there are no wildcards: leave it away for all targets";
+
+/// What to write instead of that which stands for all targets elsewhere. A crate may be named like some of
+/// it: then `r#`, as the language has it, says that it is a name.
+pub(super) fn for_all(target: &str) -> Option<String> {
+    match target.to_ascii_lowercase().as_str() {
+        "*" => Some(NO_WILDCARDS.to_owned()),
+        "all" | "any" | "default" | "everything" | "global" | "level" | "root" | "rootlogger" => {
+            Some(format!(
+                "leave it away for all targets; if a crate is named so, write r#{target}"
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// The words of a path that no module can be named like, not even with `r#`.
+fn is_path_word(name: &str) -> bool {
+    matches!(name, "crate" | "self" | "super" | "Self")
+}
+
+/// The modules that are meant by a target and are written differently: the crate of the package `my-shop` is
+/// `my_shop`, `shop.http` is `shop::http`, and `shop::type` can only be `shop::r#type`.
+///
+/// What is a word of the language, which `module_path!` writes with `r#`, depends on the module's edition.
+pub(crate) fn module_paths(target: &str) -> Vec<String> {
+    let modules = modules(target);
+    let mut paths: Vec<String> = Vec::new();
+    for edition in 1..=WORDS.len() {
+        let is_word = |name: &str| WORDS[..edition].iter().any(|words| words.contains(&name));
+        let name = |name: &&str| match is_word(name) {
+            true => format!("r#{name}"),
+            false => name.replace('-', "_"),
+        };
+        let path = modules.iter().map(name).collect::<Vec<_>>().join("::");
+        if path != target && !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    paths
+}
+
+/// The words that editions began to reserve: 2015, 2018 and 2024.
+const WORDS: [&[&str]; 3] = [
+    &[
+        "abstract", "as", "become", "box", "break", "const", "continue", "do", "else", "enum",
+        "extern", "false", "final", "fn", "for", "if", "impl", "in", "let", "loop", "macro",
+        "match", "mod", "move", "mut", "override", "priv", "pub", "ref", "return", "static",
+        "struct", "trait", "true", "type", "typeof", "unsafe", "unsized", "use", "virtual",
+        "where", "while", "yield",
+    ],
+    &["async", "await", "dyn", "try"],
+    &["gen"],
+];
+
+/// The names in a target, whatever parts them.
+fn modules(target: &str) -> Vec<&str> {
+    let mut modules = Vec::new();
+    let mut rest = target;
+    loop {
+        let (name, after) = match rest.find([':', '.', '/']) {
+            Some(end) => (&rest[..end], Some(&rest[end..])),
+            None => (rest, None),
+        };
+        modules.push(name.strip_prefix("r#").unwrap_or(name));
+        let Some(after) = after else {
+            return modules;
+        };
+        rest = after.strip_prefix("::").unwrap_or(&after[1..]);
+    }
 }

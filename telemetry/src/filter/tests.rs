@@ -59,6 +59,24 @@ fn what_the_writer_meant_is_what_counts() {
         ("debug,shop::cart=error", "shop::cart", Level::ERROR),
         ("debug,shop::=error", "shop::cart", Level::ERROR),
         ("debug,größe=error", "größe", Level::ERROR),
+        ("off,shop::type=info", "shop::r#type::v1", Level::INFO),
+        ("off,shop::type=info", "shop::type", Level::INFO),
+        (
+            "off,shop::async::type=info",
+            "shop::r#async::r#type",
+            Level::INFO,
+        ),
+        (
+            "off,shop::async::type=info",
+            "shop::async::r#type",
+            Level::INFO,
+        ),
+        ("off,shop::r#async=info", "shop::r#async", Level::INFO),
+        ("off,shop::r#cart=info", "shop::cart", Level::INFO),
+        ("off,async=info", "r#async", Level::INFO),
+        ("off,my-shop.match=info", "my_shop::r#match", Level::INFO),
+        ("off,r#default=info", "default", Level::INFO),
+        ("off,r#all::jobs=info", "all::jobs", Level::INFO),
     ] {
         for level in LEVELS {
             let passes = passes(text, target, level);
@@ -86,7 +104,36 @@ fn what_nothing_could_match_is_refused_with_its_place_and_the_mend() {
         ("a=info,b=loud", 8, "b=loud", "error, warn, info"),
         ("a=info, b=warning", 9, "b=warning", "write b=warn"),
         ("warning", 1, "warning", "write warn"),
-        ("all", 1, "all", "write trace, or all=trace"),
+        (
+            "all",
+            1,
+            "all",
+            "write trace: leave it away for all targets",
+        ),
+        ("all", 1, "all", "if a crate is named so, write r#all"),
+        ("root", 1, "root", "write trace: leave it away"),
+        (
+            "info,default=debug",
+            6,
+            "default=debug",
+            "write debug: leave",
+        ),
+        (
+            "Root=warning",
+            1,
+            "Root=warning",
+            "write warn: leave it away",
+        ),
+        ("all=loud", 1, "all=loud", "write info: leave it away"),
+        ("default:debug", 1, "default:debug", "write debug: leave it"),
+        ("* = debug", 1, "* = debug", "write debug: there are no"),
+        ("self=debug", 1, "self=debug", "name of its crate"),
+        ("a,shop::super=info", 3, "shop::super=info", "named `super`"),
+        ("shop::r#self=info", 1, "shop::r#self=info", "named `self`"),
+        ("sh\u{200b}op=info", 3, "\u{200b}", "U+200B at column 3"),
+        ("info,a\u{3164}=warn", 7, "\u{3164}", "leave it out"),
+        ("\u{feff}info", 1, "\u{feff}", "U+FEFF at column 1"),
+        ("info,a\u{ad}", 7, "\u{ad}", "U+00AD at column 7"),
         ("none", 1, "none", "write off"),
         ("6", 1, "6", "0 (off) to 5 (trace)"),
         ("info;warn", 1, "info;warn", "commas"),
@@ -126,6 +173,26 @@ fn what_nothing_could_match_is_refused_with_its_place_and_the_mend() {
         assert!(message.contains("shop::http=info"), "{message}");
         assert!(!message.contains(char::is_control), "{message:?}");
         assert_eq!(text.parse::<EventFilter>().unwrap_err(), error);
+    }
+}
+
+mod r#async {
+    pub(super) mod r#gen {
+        pub(in super::super) const PATH: &str = module_path!();
+    }
+    pub(super) mod r#match {
+        pub(in super::super) const PATH: &str = module_path!();
+    }
+}
+
+#[test]
+fn a_module_that_is_named_like_a_word_of_the_language_is_meant_by_the_word() {
+    for (module, path) in [
+        ("gen", r#async::r#gen::PATH),
+        ("match", r#async::r#match::PATH),
+    ] {
+        let text = format!("off,telemetry::filter::tests::async::{module}=info");
+        assert!(passes(&text, path, Level::INFO), "{path}");
     }
 }
 

@@ -56,7 +56,10 @@ impl Scope {
         };
         let is_in = |asked: &String| {
             let asked = asked.strip_suffix("::").unwrap_or(asked);
-            is_inside(asked) || is_inside(&target::module_path(asked))
+            is_inside(asked)
+                || target::module_paths(asked)
+                    .iter()
+                    .any(|path| is_inside(path))
         };
         self.unit.as_ref().is_none_or(|unit| unit == name) && self.target.as_ref().is_none_or(is_in)
     }
@@ -116,6 +119,11 @@ impl Incident {
         self
     }
 
+    /// The name of the only units that it is about.
+    pub(crate) fn of_unit(&self) -> Option<&str> {
+        self.scope.unit.as_deref()
+    }
+
     /// Profiles the heap meanwhile, with a sample every so many bytes at the mean: 512 KiB for a service at
     /// work, 64 KiB for a quiet one; up to 1 TiB. The profiler sees the whole process; its report names
     /// the unit that allocated. Needs the feature `profile`.
@@ -147,11 +155,20 @@ impl Incident {
         self
     }
 
-    /// Bytes of exemplars that are written for it; from then on no more are kept for its sake. Default:
-    /// 16 MiB.
+    /// Bytes of exemplars that are written for it; from then on no more are kept for its sake. 0: none, for
+    /// an incident that only profiles the heap. Default: 16 MiB.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
         self
+    }
+
+    /// What can be told without knowing the process.
+    pub(super) fn check_effect(&self) -> Result<(), IncidentError> {
+        self.scope.check()?;
+        match (self.max_bytes, self.heap) {
+            (0, None) => Err(IncidentError::NoBytes),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn check(&self, longest: Duration) -> Result<(), IncidentError> {
@@ -164,7 +181,7 @@ impl Incident {
         if !is_cpu_share(self.cpu_share) {
             return Err(IncidentError::Cpu(self.cpu_share));
         }
-        self.scope.check()?;
+        self.check_effect()?;
         if let Some(mean) = self.heap {
             super::heap::check(mean).map_err(IncidentError::Heap)?;
         }
@@ -200,6 +217,8 @@ pub enum IncidentError {
     },
     /// The share of the processor is not above 0 and at most 1.
     Cpu(f64),
+    /// It may write nothing, and profiles no heap.
+    NoBytes,
     /// No unit can be within its scope.
     Scope {
         /// What is wrong: `unit`, `target` or `field`.
@@ -238,8 +257,12 @@ impl fmt::Display for IncidentError {
             IncidentError::Cpu(share) => {
                 write!(f, "max_cpu is {share}; it must be above 0 and at most 1")
             }
+            IncidentError::NoBytes => f.write_str(
+                "max_bytes is 0, so nothing is kept for it; give it more, or have it profile the heap",
+            ),
             IncidentError::Scope { key, value, why } => {
-                write!(f, "no {key} can be {value:?}: {}", escaped(why))
+                let message = format!("no {key} can be {value:?}: {why}");
+                f.write_str(&escaped(&message))
             }
             IncidentError::TooMany(most) => write!(
                 f,
@@ -252,7 +275,8 @@ impl fmt::Display for IncidentError {
                 f.write_str("telemetry was shut down, or built in the process that forked this one")
             }
             IncidentError::Parse { key, value, form } => {
-                write!(f, "{key:?} with the value {value:?}: expected {form}")
+                let message = format!("{key:?} with the value {value:?}: expected {form}");
+                f.write_str(&escaped(&message))
             }
         }
     }
@@ -274,16 +298,39 @@ mod tests {
             ("for=60s&target=crate::cart", "target", "name of its crate"),
             ("for=60s&target=shop,jobs", "target", "commas"),
             ("for=60s&field.%20user=1", "field", "blank"),
+            ("for=60s&unit=pay%E2%80%8B", "unit", "U+200B at column 4"),
+            ("for=60s&unit=p\u{3164}ay", "unit", "U+3164 at column 2"),
+            (
+                "for=60s&target=sh\u{3164}op",
+                "target",
+                "U+3164 at column 3",
+            ),
+            ("for=60s&field.us\u{ad}er=1", "field", "U+00AD at column 3"),
+            ("for=60s&target=all", "target", "write r#all"),
+            ("for=60s&target=*", "target", "leave it away"),
+            ("for=60s&target=shop::self", "target", "named `self`"),
         ] {
             let error = text.parse::<Incident>().unwrap_err();
             assert!(
                 matches!(&error, IncidentError::Scope { key: wrong, .. } if wrong == key),
                 "{text}: {error:?}"
             );
-            assert!(error.to_string().contains(mend), "{text}: {error}");
+            let message = error.to_string();
+            assert!(message.contains(mend), "{text}: {message}");
+            assert_eq!(escaped(&message), message);
         }
         let built = Incident::for_(Duration::from_secs(1)).unit("");
         assert!(built.check(Duration::MAX).is_err());
+    }
+
+    #[test]
+    fn an_incident_that_may_write_nothing_is_refused() {
+        for text in ["for=60s&max_bytes=0", "for=60s&max_bytes=0 KiB"] {
+            assert_eq!(text.parse::<Incident>(), Err(IncidentError::NoBytes));
+        }
+        let built = Incident::for_(Duration::from_secs(1)).max_bytes(0);
+        assert_eq!(built.check(Duration::MAX), Err(IncidentError::NoBytes));
+        assert!("for=60s&max_bytes=0&heap=1MiB".parse::<Incident>().is_ok());
     }
 
     #[test]
@@ -291,7 +338,11 @@ mod tests {
         let scope = Incident::for_(Duration::MAX).target("shop").scope;
         assert!(scope.has_kind("any", "shop") && scope.has_kind("any", "shop::cart"));
         assert!(!scope.has_kind("any", "shopping") && !scope.has_kind("any", "other"));
-        for (target, inside) in [("shop::", "shop::cart"), ("my-shop", "my_shop::cart")] {
+        for (target, inside) in [
+            ("shop::", "shop::cart"),
+            ("my-shop", "my_shop::cart"),
+            ("shop::async", "shop::r#async::v1"),
+        ] {
             let scope = Incident::for_(Duration::MAX).target(target).scope;
             assert!(scope.has_kind("any", inside), "{target}");
         }

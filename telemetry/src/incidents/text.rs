@@ -71,7 +71,7 @@ impl FromStr for Incident {
         }
         incident.ttl =
             ttl.ok_or_else(|| wrong("for", "", "a duration, like 60s: it is missing"))?;
-        incident.scope.check()?;
+        incident.check_effect()?;
         Ok(incident)
     }
 }
@@ -140,10 +140,12 @@ mod tests {
             ("for=60s&max_cpu=2", "max_cpu"),
             ("for=60s&unit=GET+/orders", "unit"),
             ("for=60s&%=1", "%"),
+            ("for=60\u{3164}s", "for"),
         ] {
             let error = text.parse::<Incident>().unwrap_err();
             let message = error.to_string();
             assert!(message.contains(&format!("{key:?}")), "{text}: {message}");
+            assert!(!message.contains('\u{3164}'), "{message}");
         }
     }
 }

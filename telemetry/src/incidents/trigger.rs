@@ -2,10 +2,14 @@
 
 use super::spec::Incident;
 use crate::budgets::Budgets;
+use crate::budgets::quantity::BEYOND_ALL;
 use crate::names;
 use crate::snapshot::UnitSnapshot;
 use alloc_tracker::raw::escaped;
 use std::time::Duration;
+
+/// At a flush a second, three years.
+const MOST_INTERVALS: u32 = 100_000_000;
 
 /// A condition on live figures, looked at at each flush, so only while units end or are worked for, or
 /// events come in; when it holds, an incident begins.
@@ -64,7 +68,8 @@ impl Trigger {
         }
     }
 
-    /// The condition must hold in so many flush intervals running. Default: 1, which 0 means too.
+    /// The condition must hold in so many flush intervals running, up to 100,000,000. Default: 1, which 0
+    /// means too.
     pub fn for_intervals(mut self, intervals: u32) -> Self {
         self.intervals = intervals.max(1);
         self
@@ -72,6 +77,13 @@ impl Trigger {
 
     /// Why the condition can never hold, or holds without a reason.
     pub(crate) fn check(&self, budgets: &Budgets) -> Result<(), String> {
+        if self.intervals > MOST_INTERVALS {
+            let intervals = self.intervals;
+            return Err(format!(
+                "for_intervals({intervals}): no condition holds in so many running; give it at most \
+                 {MOST_INTERVALS}"
+            ));
+        }
         match &self.condition {
             Condition::OverBudget { share } if !(0.0..1.0).contains(share) => Err(format!(
                 "over_budget({share}): the share must be from 0 to below 1, like 0.05"
@@ -82,12 +94,12 @@ impl Trigger {
             Condition::OverBudget { .. } => Ok(()),
             Condition::P99 { unit, above } => {
                 names::check(unit).map_err(|why| format!("p99_above({unit:?}): {why}"))?;
-                match u64::try_from(above.as_nanos()) {
-                    Ok(_) => Ok(()),
-                    Err(_) => Err(format!("p99_above: no unit takes longer than {above:?}")),
+                match above.as_nanos() < u128::from(BEYOND_ALL) {
+                    true => Ok(()),
+                    false => Err(format!("p99_above: no unit takes longer than {above:?}")),
                 }
             }
-            Condition::LiveBytes { growth } if i64::try_from(*growth).is_err() => Err(format!(
+            Condition::LiveBytes { growth: growth @ BEYOND_ALL.. } => Err(format!(
                 "live_bytes_grow({growth}): no process holds so many bytes"
             )),
             Condition::LiveBytes { .. } if !alloc_tracker::is_installed() => Err(

@@ -108,9 +108,13 @@ impl Batch<'_> {
     pub(super) fn unknown_unit(&self, unit: &str) -> Record {
         let kinds = self.core.kinds.all().filter(|(_, kind)| kind.is_known());
         let names: Vec<&str> = kinds.map(|(_, kind)| kind.name()).take(10).collect();
+        let among = match self.core.kinds.has_others() {
+            true => "; it may be among `other`, where units are whose kinds found no room",
+            false => "",
+        };
         let message = format!(
-            "there is a budget or a trigger for the unit {unit:?}, and no unit of this name has been told \
-             apart so far; seen were {names:?}"
+            "there is a budget, a trigger or an incident for the unit {unit:?}, and no unit of this name has been told \
+             apart so far; seen were {names:?}{among}"
         );
         self.finding("unknown_unit", (unit, ""), message, None, None)
     }

@@ -281,7 +281,7 @@ impl Writer {
         batch.records.push(record);
     }
 
-    /// Tells once of each unit that has a budget or a trigger and never was seen, when others were.
+    /// Tells once of each unit that has a budget, a trigger or an incident and never was seen, when others were.
     fn unknown_units(&mut self, batch: &mut Batch<'_>) {
         for unit in batch.core.kinds.unseen() {
             if self.unknown.insert(unit.to_owned()) {

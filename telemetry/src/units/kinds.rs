@@ -1,5 +1,5 @@
 //! Kinds of unit: one for each span call site that has been one; call sites of the same name and
-//! target share theirs.
+//! target share theirs, those too that are not told apart.
 
 use crate::budgets::{Budgets, Limit};
 use crate::callsites::SiteId;
@@ -7,14 +7,15 @@ use crate::exemplars::Chooser;
 use crate::filter::UnitFilter;
 use alloc_tracker::raw::{Lock, UnitName};
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::OnceLock;
 use std::sync::atomic::{
-    AtomicI64, AtomicU32, AtomicU64,
+    AtomicBool, AtomicI64, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 use tracing::Metadata;
 
-/// A kind's number. 0 is `other`, where the units go whose call site found no room.
+/// A kind's number. 0 is `other`, where the units go whose kind found no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct KindId(pub(crate) u32);
 
@@ -52,6 +53,11 @@ impl Kind {
 
     pub(crate) fn target(&self) -> &'static str {
         self.site.get().map_or("", |site| site.target())
+    }
+
+    fn is_of(&self, metadata: &Metadata<'_>) -> bool {
+        let known = self.site.get();
+        known.is_some_and(|k| k.name() == metadata.name() && k.target() == metadata.target())
     }
 
     /// Whether it is a kind of its own, not `other`.
@@ -101,7 +107,7 @@ impl fmt::Debug for Newcomers {
 pub(crate) struct Kinds {
     filter: UnitFilter,
     budgets: Budgets,
-    /// Units that triggers are about.
+    /// Units that triggers and prepared incidents are about.
     watched: Vec<String>,
     kinds: Box<[Kind]>,
     /// How many of `kinds` are taken, `other` included. Changes under `making`.
@@ -112,6 +118,10 @@ pub(crate) struct Kinds {
     last_interval: AtomicU64,
     /// By call site: UNKNOWN, NOT_A_UNIT, or the kind's number plus FIRST_KIND.
     of_sites: Box<[AtomicU32]>,
+    /// A hash table of the kinds' numbers by name and target, half empty at least; 0: a free place.
+    by_name: Box<[AtomicU32]>,
+    /// Whether something was put into `other`.
+    has_others: AtomicBool,
 }
 
 const UNKNOWN: u32 = 0;
@@ -135,6 +145,10 @@ impl Kinds {
             newcomers: Lock::new(),
             last_interval: AtomicU64::new(0),
             of_sites: (0..SiteId::COUNT).map(|_| AtomicU32::new(0)).collect(),
+            by_name: (0..(2 * max).next_power_of_two())
+                .map(|_| AtomicU32::new(0))
+                .collect(),
+            has_others: AtomicBool::new(false),
         }
     }
 
@@ -152,11 +166,11 @@ impl Kinds {
         &self.budgets
     }
 
-    /// Units that a budget or a trigger is about and that nobody saw, when others were seen: a name
-    /// that is wrong looks like this.
+    /// Units that a budget, a trigger or an incident is about and that nobody saw, when others were seen: a name
+    /// that is wrong looks like this, and so does one whose units [are among `other`](Self::has_others).
     pub(crate) fn unseen(&self) -> Vec<&str> {
         let seen = || self.all().filter(|(_, kind)| kind.is_known());
-        if seen().next().is_none() {
+        if seen().next().is_none() && !self.has_others() {
             return Vec::new();
         }
         let watched = self.watched.iter().map(String::as_str);
@@ -165,6 +179,11 @@ impl Kinds {
         named.sort_unstable();
         named.dedup();
         named
+    }
+
+    /// Whether there are units whose names are not told.
+    pub(crate) fn has_others(&self) -> bool {
+        self.has_others.load(Relaxed)
     }
 
     pub(crate) fn get(&self, id: KindId) -> &Kind {
@@ -197,50 +216,145 @@ impl Kinds {
 
     #[cold]
     fn classify(&self, site: SiteId, metadata: &'static Metadata<'static>) -> Option<KindId> {
-        if site == SiteId::OTHER {
-            // It stands for many call sites: each is looked at every time.
-            return self.filter.lets_pass(metadata).then_some(KindId::OTHER);
-        }
-        let of_site = &self.of_sites[site.index()];
+        let remember = |word| {
+            // `OTHER` stands for many call sites: each is looked at every time.
+            if site != SiteId::OTHER {
+                // Release the kind's name to whoever finds its number.
+                self.of_sites[site.index()].store(word, Release);
+            }
+        };
         if !self.filter.lets_pass(metadata) {
-            of_site.store(NOT_A_UNIT, Release);
+            remember(NOT_A_UNIT);
             return None;
         }
-        // Once per call site: two sites of one kind must not both make it.
+        let kind = match self.find(metadata) {
+            Ok(known) => known,
+            // PERF: without the lock, for call sites that are looked at every time.
+            Err(_) if self.len.load(Relaxed) as usize == self.kinds.len() => KindId::OTHER,
+            Err(_) => self.make(metadata),
+        };
+        if kind == KindId::OTHER && !self.has_others() {
+            self.has_others.store(true, Relaxed);
+        }
+        remember(kind.0 + FIRST_KIND);
+        Some(kind)
+    }
+
+    /// The kind of this name and target, or the free place for its number.
+    fn find(&self, metadata: &Metadata<'_>) -> Result<KindId, &AtomicU32> {
+        let mut hasher = DefaultHasher::new();
+        (metadata.name(), metadata.target()).hash(&mut hasher);
+        let mut at = hasher.finish() as usize;
+        loop {
+            // A power of two.
+            let place = &self.by_name[at & (self.by_name.len() - 1)];
+            match place.load(Acquire) {
+                0 => return Err(place),
+                number if self.kinds[number as usize].is_of(metadata) => return Ok(KindId(number)),
+                _ => at = at.wrapping_add(1),
+            }
+        }
+    }
+
+    /// Once per kind: two call sites of one kind must not both make it.
+    fn make(&self, metadata: &'static Metadata<'static>) -> KindId {
         let making = self.making.lock();
         if !making.is_first() {
             // In the child of a fork that came while a kind was made, which never will be.
-            return Some(KindId::OTHER);
+            return KindId::OTHER;
         }
+        let place = match self.find(metadata) {
+            Ok(known) => return known,
+            Err(free) => free,
+        };
         let len = self.len.load(Relaxed);
-        let same = |kind: &Kind| {
-            let known = kind.site.get();
-            known.is_some_and(|k| k.name() == metadata.name() && k.target() == metadata.target())
+        let Some(fresh) = self.kinds.get(len as usize) else {
+            return KindId::OTHER;
         };
-        let kind = match self.kinds[..len as usize].iter().position(same) {
-            Some(known) => KindId(known as u32),
-            None => match self.kinds.get(len as usize) {
-                Some(fresh) => {
-                    let _ = fresh.site.set(metadata);
-                    let _ = fresh.unit_name.set(UnitName::of(metadata.name()));
-                    if let Some(is_in) = &self.newcomers.lock().0 {
-                        let is_in = is_in(metadata.name(), metadata.target());
-                        fresh.chooser.set_incident(is_in);
-                    }
-                    // A kind that was not there is as rare as can be.
-                    (fresh.chooser).learn_share(0, self.last_interval.load(Relaxed));
-                    let limits = self.budgets.of(metadata.name());
-                    let _ = fresh
-                        .limits
-                        .set(alloc_tracker::raw::for_a_tool(|| limits.into()));
-                    self.len.store(len + 1, Release);
-                    KindId(len)
-                }
-                None => KindId::OTHER,
-            },
-        };
+        let _ = fresh.site.set(metadata);
+        let _ = fresh.unit_name.set(UnitName::of(metadata.name()));
+        if let Some(is_in) = &self.newcomers.lock().0 {
+            let is_in = is_in(metadata.name(), metadata.target());
+            fresh.chooser.set_incident(is_in);
+        }
+        // A kind that was not there is as rare as can be.
+        (fresh.chooser).learn_share(0, self.last_interval.load(Relaxed));
+        let limits = self.budgets.of(metadata.name());
+        let _ = fresh
+            .limits
+            .set(alloc_tracker::raw::for_a_tool(|| limits.into()));
+        self.len.store(len + 1, Release);
         // Release the kind's name to whoever finds its number.
-        of_site.store(kind.0 + FIRST_KIND, Release);
-        Some(kind)
+        place.store(len, Release);
+        KindId(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing::Level;
+    use tracing::callsite::{Callsite, Identifier};
+    use tracing::field::FieldSet;
+    use tracing::metadata;
+
+    struct Nowhere;
+
+    impl Callsite for Nowhere {
+        fn set_interest(&self, _: tracing::subscriber::Interest) {}
+
+        fn metadata(&self) -> &Metadata<'_> {
+            unreachable!("nobody asks")
+        }
+    }
+
+    /// A call site of its own.
+    fn span(name: &'static str, target: &'static str, level: Level) -> &'static Metadata<'static> {
+        static NOWHERE: Nowhere = Nowhere;
+        let fields = FieldSet::new(&[], Identifier(&NOWHERE));
+        let kind = metadata::Kind::SPAN;
+        let metadata = Metadata::new(name, target, level, None, None, None, fields, kind);
+        Box::leak(Box::new(metadata))
+    }
+
+    fn kinds(max: usize) -> Kinds {
+        let budgets = "[unit.pay]\nwakeups.max = 1".parse().unwrap();
+        Kinds::new(UnitFilter::default(), budgets, Vec::new(), max)
+    }
+
+    #[test]
+    fn a_call_site_that_is_not_told_apart_is_of_the_kind_that_has_its_name_and_target() {
+        let kinds = kinds(2);
+        let of = |site, name, target| kinds.of(site, span(name, target, Level::INFO)).unwrap();
+        let (first, other) = (SiteId::from_index(0), SiteId::OTHER);
+        let pay = of(first, "pay", "shop");
+        assert_eq!(of(other, "pay", "shop"), pay);
+        let namesake = of(other, "pay", "jobs");
+        assert!(![pay, KindId::OTHER].contains(&namesake));
+        assert_eq!(of(other, "pay", "jobs"), namesake);
+        assert_eq!(kinds.get(namesake).limits().len(), 1);
+        assert!(!kinds.has_others());
+        assert_eq!(of(other, "buy", "shop"), KindId::OTHER, "there is no room");
+        assert!(kinds.has_others());
+        assert_eq!(kinds.of(other, span("pay", "shop", Level::DEBUG)), None);
+    }
+
+    #[test]
+    fn every_kind_is_found_again_however_many_there_are() {
+        let kinds = kinds(300);
+        let names: Vec<&str> = (0..300).map(|n| &*n.to_string().leak()).collect();
+        let of = |name: &&'static str| kinds.of(SiteId::OTHER, span(name, "", Level::INFO));
+        let found: Vec<_> = names.iter().map(of).collect();
+        assert!(found.iter().flatten().map(|kind| kind.0).eq(1..=300));
+        assert_eq!(names.iter().map(of).collect::<Vec<_>>(), found);
+    }
+
+    #[test]
+    fn what_nobody_saw_is_told_when_all_that_was_seen_is_other() {
+        let kinds = kinds(0);
+        assert!(kinds.unseen().is_empty(), "nothing was seen so far");
+        let buy = span("buy", "shop", Level::INFO);
+        assert_eq!(kinds.of(SiteId::OTHER, buy), Some(KindId::OTHER));
+        assert_eq!(kinds.unseen(), ["pay"]);
     }
 }
