@@ -152,8 +152,13 @@ impl UnitHandle {
     }
 
     #[inline(always)]
-    pub(crate) fn open_unseen(&self) -> UnitSegment {
+    pub(crate) fn open_for_budget(&self) -> UnitSegment {
         UnitSegment
+    }
+
+    #[inline(always)]
+    pub(crate) fn of_budgets<T>(_wrap: impl Fn(Self) -> T) -> Option<Box<[T]>> {
+        None
     }
 
     #[inline(always)]

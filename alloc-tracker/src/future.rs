@@ -1,6 +1,7 @@
 //! Units in futures and closures.
 
-use crate::Unit;
+use crate::raw::Own;
+use crate::{Unit, engine};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -27,16 +28,17 @@ pub trait InUnit: Future + Sized {
     fn in_unit(self, unit: &Unit) -> WithUnit<Self> {
         WithUnit {
             future: Some(self),
-            unit: Some(unit.clone()),
+            works_for: WorksFor::unit(unit),
         }
     }
 
-    /// Enters at every poll the unit that the calling thread is working for; with none, changes
-    /// nothing. Meant for a spawn: `spawn(future.in_current_unit())`.
+    /// Enters at every poll the unit that the calling thread is working for, and is counted by the
+    /// budgets that are open on it; with neither, changes nothing. Meant for a spawn:
+    /// `spawn(future.in_current_unit())`.
     fn in_current_unit(self) -> WithUnit<Self> {
         WithUnit {
             future: Some(self),
-            unit: Unit::current(),
+            works_for: WorksFor::current(),
         }
     }
 }
@@ -52,7 +54,7 @@ impl<F: Future> InUnit for F {}
 pub struct WithUnit<F> {
     /// `None` only while `drop` runs.
     future: Option<F>,
-    unit: Option<Unit>,
+    works_for: WorksFor,
 }
 
 impl<F: Future> Future for WithUnit<F> {
@@ -61,33 +63,31 @@ impl<F: Future> Future for WithUnit<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         // SAFETY: `future` is pinned with the whole: it is never moved out of a pinned
         // `WithUnit` (`drop` drops it in place), and there is no other way to reach it.
-        // `unit` is not pinned and only borrowed.
-        let (future, unit) = unsafe {
+        // `works_for` is not pinned and only borrowed.
+        let (future, works_for) = unsafe {
             let this = self.get_unchecked_mut();
             (
                 this.future.as_mut().map(|f| Pin::new_unchecked(f)),
-                &this.unit,
+                &this.works_for,
             )
         };
-        let _entered = unit.as_ref().map(Unit::enter);
-        match future {
+        works_for.run(|| match future {
             Some(future) => future.poll(cx),
             // Only `drop` takes the future away, and nobody polls after that.
             None => Poll::Pending,
-        }
+        })
     }
 }
 
 impl<F> Drop for WithUnit<F> {
     fn drop(&mut self) {
-        let _entered = self.unit.as_ref().map(Unit::enter);
         // Assigning drops the old value in place, as pinning demands.
-        self.future = None;
+        self.works_for.run(|| self.future = None);
     }
 }
 
-/// Wraps a closure so that it works for the unit that the calling thread is working for, on
-/// whatever thread it is called. With no current unit, changes nothing.
+/// Wraps a closure so that it works for the unit that the calling thread is working for, and is counted
+/// by the budgets that are open on it, on whatever thread it is called. With neither, changes nothing.
 ///
 /// It is for closures that are called once. A closure that is called often, as by rayon's
 /// `for_each`, takes a handle and enters by itself: `let unit = Unit::current();` outside, then
@@ -107,13 +107,12 @@ impl<F> Drop for WithUnit<F> {
 pub fn in_current_unit<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let mut carried = Carried {
         work: Some(work),
-        unit: Unit::current(),
+        works_for: WorksFor::current(),
     };
     move || {
         let carried = &mut carried;
-        let _entered = carried.unit.as_ref().map(Unit::enter);
         match carried.work.take() {
-            Some(work) => work(),
+            Some(work) => carried.works_for.run(work),
             None => unreachable!("the closure is called once"),
         }
     }
@@ -122,14 +121,60 @@ pub fn in_current_unit<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
 /// A closure on its way. If it is never called, it is dropped inside the unit.
 struct Carried<F> {
     work: Option<F>,
-    unit: Option<Unit>,
+    works_for: WorksFor,
 }
 
 impl<F> Drop for Carried<F> {
     fn drop(&mut self) {
         if let Some(work) = self.work.take() {
-            let _entered = self.unit.as_ref().map(Unit::enter);
-            drop(work);
+            self.works_for.run(|| drop(work));
+        }
+    }
+}
+
+/// Whom work is for, wherever it is done.
+#[derive(Debug)]
+struct WorksFor {
+    unit: Option<Unit>,
+    /// Those of budgets, the outermost first.
+    budgets: Option<Own<Box<[Unit]>>>,
+}
+
+impl WorksFor {
+    fn unit(unit: &Unit) -> Self {
+        WorksFor {
+            unit: Some(unit.clone()),
+            budgets: None,
+        }
+    }
+
+    /// Whom the calling thread works for.
+    fn current() -> Self {
+        WorksFor {
+            unit: Unit::current(),
+            budgets: engine::UnitHandle::of_budgets(Unit::from_handle).map(Own::new),
+        }
+    }
+
+    fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _entered = self.unit.as_ref().map(Unit::enter);
+        match &self.budgets {
+            None => work(),
+            Some(budgets) => {
+                let (mut work, mut value) = (Some(work), None);
+                for_budgets(budgets, &mut || value = work.take().map(|work| work()));
+                value.unwrap_or_else(|| unreachable!("`for_budgets` runs it"))
+            }
+        }
+    }
+}
+
+fn for_budgets(budgets: &[Unit], work: &mut dyn FnMut()) {
+    match budgets {
+        [] => work(),
+        [outer, inner @ ..] => {
+            let _entered = outer.enter_for_budget();
+            for_budgets(inner, work);
         }
     }
 }

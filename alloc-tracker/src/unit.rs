@@ -132,6 +132,14 @@ impl Unit {
         }
     }
 
+    /// The same for a budget's unit, which leaves the thread's [current](Unit::current) one what it is.
+    pub(crate) fn enter_for_budget(&self) -> Entered<'_> {
+        Entered {
+            segment: self.handle.open_for_budget(),
+            _unit: PhantomData,
+        }
+    }
+
     /// Runs `work` for the unit.
     #[inline]
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {

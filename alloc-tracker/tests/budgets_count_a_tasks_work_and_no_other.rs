@@ -207,6 +207,84 @@ fn what_is_spawned_with_one_word_is_in_the_budget() {
 }
 
 #[test]
+fn so_it_is_in_the_budget_of_a_block_that_does_not_await() {
+    let _alone = alone();
+    let spawns = || std::thread::spawn(in_current_unit(|| allocate(1000)));
+    let text = message(|| assert_budget!(allocs <= 200, { spawns().join().unwrap() }));
+    assert!(text.contains("allocs: limit 200, actual 10"), "{text}");
+    let text = message(|| {
+        assert_budget!(live_bytes <= 0, {
+            let kept = in_current_unit(|| Vec::<u8>::with_capacity(5000));
+            std::thread::spawn(kept).join().unwrap()
+        })
+    });
+    assert!(text.contains("live_bytes: limit 0, actual 5000"), "{text}");
+
+    #[alloc_tracker::budget(allocs = 200)]
+    fn function(spawns: impl FnOnce() -> std::thread::JoinHandle<()>) {
+        spawns().join().unwrap();
+    }
+    let text = message(|| function(spawns));
+    assert!(text.contains("allocs: limit 200, actual 10"), "{text}");
+}
+
+#[test]
+fn what_is_spawned_is_in_every_budget_around_it_and_in_the_unit() {
+    let _alone = alone();
+    let spawn_twice = || {
+        let inner = || drop(std::thread::spawn(in_current_unit(|| allocate(500))).join());
+        // It is handed on once more there.
+        drop(std::thread::spawn(in_current_unit(inner)).join());
+    };
+    let unit = Unit::new();
+    let inside = Unit::new();
+    let budget = Budget::new().allocs(100);
+    let ((report, deeper), outer) = unit.run(|| {
+        let of_both = || {
+            Budget::new().report(|| {
+                let (_, report) = budget.report(spawn_twice);
+                let deeper = || {
+                    inside
+                        .run(|| drop(std::thread::spawn(in_current_unit(|| allocate(500))).join()))
+                };
+                let (_, deeper) = budget.report(deeper);
+                (report, deeper)
+            })
+        };
+        assert!(Unit::current().is_some(), "a budget hides no unit");
+        of_both()
+    });
+    for report in [&report, &deeper] {
+        let allocs = report.usage().allocs;
+        assert!((500..600).contains(&allocs), "{report}");
+        assert!(report.result().is_err());
+        // What starts a thread, and the harness.
+        assert!(report.outside().allocs < 100, "{report}");
+    }
+    let both = report.usage().allocs + deeper.usage().allocs;
+    assert!((both..both + 50).contains(&outer.usage().allocs), "{outer}");
+    assert!((500..600).contains(&inside.usage().allocs));
+    // What was handed on inside of the inner one is that one's alone.
+    assert!((500..600).contains(&unit.usage().allocs));
+}
+
+#[test]
+fn a_task_in_a_budget_is_still_its_units() {
+    let _alone = alone();
+    let unit = Unit::new();
+    let task = async {
+        assert_budget!(allocs <= 600, {
+            pause().await;
+            assert!(Unit::current().is_some(), "a budget hides no unit");
+            drop(std::thread::spawn(in_current_unit(|| allocate(500))).join());
+        });
+    };
+    block_on_among_others(task.in_unit(&unit));
+    assert!(unit.usage().allocs >= 500, "{}", unit.usage());
+    assert!(unit.usage().allocs < 600, "{}", unit.usage());
+}
+
+#[test]
 fn a_cancelled_block_is_held_to_what_it_did() {
     let _alone = alone();
     let text = message(|| {

@@ -18,9 +18,10 @@
 /// # }
 /// ```
 ///
-/// What counts is what this thread does in the block. Work that it hands to other threads counts
-/// where it is measured by a [`Unit`](crate::Unit), not here; of what nobody measures the message of a
-/// broken budget says how much it was, and the [`BudgetReport`](crate::BudgetReport) of one that holds.
+/// What counts is what this thread does in the block, and what it hands to other threads by
+/// [`in_current_unit`](crate::in_current_unit()) and ends while the block runs. Of what nobody measures the
+/// message of a broken budget says how much it was, and the [`BudgetReport`](crate::BudgetReport) of one that
+/// holds.
 /// With `process` before the limits, what all threads do counts: for tests that run alone, as by
 /// `cargo nextest`. Leaving the block early, with `return`, `?` or `break`, ends and checks it all the
 /// same. What a program sets up once, at its first use (a thread-local, a lazy static, a channel's

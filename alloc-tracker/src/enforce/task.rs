@@ -1,5 +1,6 @@
 //! Budgets of work that awaits: each poll is a stretch of it, on whatever thread.
 
+use super::thread;
 use super::verdict::{BudgetReport, Findings, Surroundings};
 use crate::engine::{self, ActiveSites, Here, Sites};
 use crate::{Budget, Unit};
@@ -32,15 +33,10 @@ pub(super) struct Stretch {
 
 impl Task {
     pub(super) fn new(budget: Budget, process: bool) -> Self {
-        let unit = if budget.limits_what_is_kept() {
-            Unit::following()
-        } else {
-            Unit::new()
-        };
         Task {
             budget,
             process,
-            unit,
+            unit: thread::unit_of(budget),
             sites: Some(Sites::new()),
             surroundings: None,
         }
@@ -54,7 +50,7 @@ impl Task {
         Stretch {
             sites: Some(sites.activate()),
             start: Here::now(),
-            segment: self.unit.handle().open(),
+            segment: self.unit.handle().open_for_budget(),
             _unit: self.unit.clone(),
         }
     }

@@ -3,7 +3,7 @@
 use super::returned::IsNoFuture;
 use super::verdict::{BudgetReport, Findings, Surroundings};
 use crate::engine::{ActiveSites, Sites};
-use crate::{Budget, Scope, Unit, engine};
+use crate::{Budget, Unit, engine};
 use std::cell::RefCell;
 use std::thread::panicking;
 
@@ -18,10 +18,8 @@ pub struct ThreadGuard {
 
 #[derive(Debug)]
 struct Measuring {
-    scope: Scope,
+    working: Working,
     sites: ActiveSites,
-    /// The blocks of the work, if it matters which are left.
-    following: Option<Following>,
     surroundings: Surroundings,
     start: engine::Here,
 }
@@ -30,16 +28,15 @@ impl ThreadGuard {
     /// `process`: what all threads do counts.
     pub fn enter(budget: Budget, process: bool) -> Self {
         let surroundings = Surroundings::new(process);
-        let following = budget.limits_what_is_kept().then(Following::start);
+        let unit = unit_of(budget);
         let sites = Sites::new().activate();
         let start = engine::Here::now();
         ThreadGuard {
             budget,
             was_panicking: panicking(),
             measuring: RefCell::new(Some(Measuring {
-                scope: Scope::enter(),
+                working: Working::start(unit),
                 sites,
-                following,
                 surroundings,
                 start,
             })),
@@ -64,11 +61,11 @@ impl ThreadGuard {
 
     fn end(&self) -> Option<BudgetReport> {
         let measuring = self.measuring.borrow_mut().take()?;
-        let usage = measuring.scope.finish();
+        let unit = measuring.working.end();
         let mut surroundings = measuring.surroundings;
         surroundings.count_as_own(measuring.start);
-        let retained = measuring.following.and_then(|f| f.unit.retained());
-        let (usage, outside) = surroundings.end(usage);
+        let retained = unit.retained();
+        let (usage, outside) = surroundings.end(unit.usage());
         Some(self.budget.judge(&Findings {
             usage,
             retained,
@@ -92,23 +89,36 @@ impl Drop for ThreadGuard {
     }
 }
 
-/// Follows what this thread allocates, for a budget, and leaves its
-/// [current unit](Unit::current) what it is.
+/// Where a budget's work is counted: it follows its blocks if it matters which are left.
+pub(super) fn unit_of(budget: Budget) -> Unit {
+    if budget.limits_what_is_kept() {
+        Unit::following()
+    } else {
+        Unit::new()
+    }
+}
+
+/// This thread works for a budget.
 #[derive(Debug)]
-struct Following {
+struct Working {
     unit: Unit,
     segment: engine::UnitSegment,
 }
 
-impl Following {
-    fn start() -> Self {
-        let unit = Unit::following();
-        let segment = unit.handle().open_unseen();
-        Following { unit, segment }
+impl Working {
+    fn start(unit: Unit) -> Self {
+        Working {
+            segment: unit.handle().open_for_budget(),
+            unit,
+        }
+    }
+
+    fn end(self) -> Unit {
+        self.unit.clone()
     }
 }
 
-impl Drop for Following {
+impl Drop for Working {
     fn drop(&mut self) {
         engine::close_for_unit(self.segment);
     }

@@ -167,8 +167,13 @@ impl UnitHandle {
     }
 
     /// As [`UnitHandle::open`], but [`UnitHandle::current`] does not see it.
-    pub(crate) fn open_unseen(&self) -> UnitSegment {
-        work::open_unseen(self.unit)
+    pub(crate) fn open_for_budget(&self) -> UnitSegment {
+        work::open_for_budget(self.unit)
+    }
+
+    /// Those that this thread has opened so.
+    pub(crate) fn of_budgets<T>(wrap: impl Fn(Self) -> T) -> Option<Box<[T]>> {
+        work::of_budgets(|unit| unit.upgrade().map(&wrap))
     }
 
     pub(crate) fn usage(&self) -> Usage {

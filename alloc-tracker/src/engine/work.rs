@@ -5,7 +5,7 @@ use super::segments::{self, Segment};
 use super::unit_pool::UnitRef;
 use super::{block, sites};
 use crate::Usage;
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout, System, handle_alloc_error};
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -31,8 +31,8 @@ struct Work {
     segment: Segment,
     /// False: the thread worked for the unit already, and that segment counts all this.
     counts: bool,
-    /// Whether [`current`] sees it.
-    seen: bool,
+    /// For a budget: [`current`] does not see it.
+    is_a_budgets: bool,
     /// How often allocations were suspended when the work began: those that are suspended since
     /// then are not the unit's.
     suspended: u32,
@@ -65,16 +65,21 @@ thread_local! {
 /// The thread starts to work for `unit`.
 #[inline]
 pub(super) fn open_for(unit: UnitRef) -> UnitSegment {
-    push(unit, true)
-}
-
-/// The same, but [`current`] does not see it.
-pub(super) fn open_unseen(unit: UnitRef) -> UnitSegment {
     push(unit, false)
 }
 
+/// The same for that of a budget, which leaves the thread's current unit what it is.
+pub(super) fn open_for_budget(unit: UnitRef) -> UnitSegment {
+    let segment = push(unit, true);
+    if segment.id == UnitSegment::NONE.id && super::is_installed() {
+        // Work that is not counted would keep within any budget.
+        handle_alloc_error(Layout::new::<Work>());
+    }
+    segment
+}
+
 #[inline(always)]
-fn push(unit: UnitRef, seen: bool) -> UnitSegment {
+fn push(unit: UnitRef, is_a_budgets: bool) -> UnitSegment {
     with_stack(|stack| {
         if stack.end.get() == stack.limit.get() && !stack.grow() {
             return None;
@@ -97,7 +102,7 @@ fn push(unit: UnitRef, seen: bool) -> UnitSegment {
             (&raw mut (*end).unit).write(unit);
             (&raw mut (*end).base).write(unit.live());
             (&raw mut (*end).counts).write(counts);
-            (&raw mut (*end).seen).write(seen);
+            (&raw mut (*end).is_a_budgets).write(is_a_budgets);
             (&raw mut (*end).suspended).write(suspended);
             let segment = &raw mut (*end).segment;
             if counts {
@@ -183,8 +188,20 @@ pub(crate) fn abandon_for_unit(segment: UnitSegment) {
 /// The innermost unit that this thread works for and that `accept` takes.
 pub(super) fn current<T>(mut accept: impl FnMut(UnitRef) -> Option<T>) -> Option<T> {
     with_stack(|stack| {
-        let mut seen = stack.all().iter().rev().filter(|work| work.seen);
+        let work = stack.all().iter().rev();
+        let mut seen = work.filter(|work| !work.is_a_budgets);
         seen.find_map(|work| accept(work.unit))
+    })
+}
+
+/// The units of the budgets that this thread works for, the outermost first.
+pub(super) fn of_budgets<T>(accept: impl Fn(UnitRef) -> Option<T>) -> Option<Box<[T]>> {
+    with_stack(|stack| {
+        let budgets = || stack.all().iter().filter(|work| work.is_a_budgets);
+        // Nobody but tests has any.
+        budgets().next()?;
+        let _excluded = segments::Excluded::start_a_tools();
+        Some(budgets().filter_map(|work| accept(work.unit)).collect())
     })
 }
 
