@@ -28,7 +28,7 @@ pub trait InUnit: Future + Sized {
     fn in_unit(self, unit: &Unit) -> WithUnit<Self> {
         WithUnit {
             future: Some(self),
-            works_for: WorksFor::unit(unit),
+            works_for: WorksFor::Unit(unit.clone()),
         }
     }
 
@@ -134,41 +134,44 @@ impl<F> Drop for Carried<F> {
 
 /// Whom work is for, wherever it is done.
 #[derive(Debug)]
-struct WorksFor {
-    unit: Option<Unit>,
-    /// Those of budgets, the outermost first.
-    budgets: Option<Own<Box<[Unit]>>>,
+enum WorksFor {
+    Nobody,
+    Unit(Unit),
+    /// Those of budgets, too, the outermost first.
+    Budgets(Option<Unit>, Own<Box<[Unit]>>),
 }
 
 impl WorksFor {
-    fn unit(unit: &Unit) -> Self {
-        WorksFor {
-            unit: Some(unit.clone()),
-            budgets: None,
-        }
-    }
-
     /// Whom the calling thread works for.
     fn current() -> Self {
-        WorksFor {
-            unit: Unit::current(),
-            budgets: engine::UnitHandle::of_budgets(Unit::from_handle).map(Own::new),
+        match (
+            Unit::current(),
+            engine::UnitHandle::of_budgets(Unit::from_handle),
+        ) {
+            (None, None) => WorksFor::Nobody,
+            (Some(unit), None) => WorksFor::Unit(unit),
+            (unit, Some(budgets)) => WorksFor::Budgets(unit, Own::new(budgets)),
         }
     }
 
+    #[inline]
     fn run<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _entered = self.unit.as_ref().map(Unit::enter);
-        match &self.budgets {
-            None => work(),
-            Some(budgets) => {
+        match self {
+            WorksFor::Unit(unit) => unit.run(work),
+            WorksFor::Nobody => work(),
+            WorksFor::Budgets(unit, budgets) => {
                 let (mut work, mut value) = (Some(work), None);
-                for_budgets(budgets, &mut || value = work.take().map(|work| work()));
+                for_budgets(budgets, &mut || {
+                    let _entered = unit.as_ref().map(Unit::enter);
+                    value = work.take().map(|work| work());
+                });
                 value.unwrap_or_else(|| unreachable!("`for_budgets` runs it"))
             }
         }
     }
 }
 
+#[cold]
 fn for_budgets(budgets: &[Unit], work: &mut dyn FnMut()) {
     match budgets {
         [] => work(),

@@ -131,6 +131,20 @@ struct Target {
     slot: SlotRef,
 }
 
+impl Target {
+    #[inline(always)]
+    fn tell(&self, each: impl Fn(&Slot)) {
+        match self.core.slots.get(self.slot) {
+            Some(unit) => {
+                each(unit);
+                // The unit may be in progress for long: what it does is to be written.
+                self.core.background.something_happened();
+            }
+            None => (self.core.counters).could_not_tell(Untold::CallAfterEnd),
+        }
+    }
+}
+
 /// One call across a [`Boundary`], made by [`call!`](crate::call!).
 ///
 /// It is counted when it is made. It may be moved to other threads, and what is added after its
@@ -170,16 +184,19 @@ impl Call {
 
     #[inline]
     fn for_units(&self, each: impl Fn(&Slot)) {
-        for target in self.target.iter().chain(&self.others) {
-            match target.core.slots.get(target.slot) {
-                Some(unit) => {
-                    each(unit);
-                    // The unit may be in progress for long: what it does is to be written.
-                    target.core.background.something_happened();
-                }
-                None => (target.core.counters).could_not_tell(Untold::CallAfterEnd),
-            }
+        if let Some(target) = &self.target {
+            target.tell(&each);
         }
+        if !self.others.is_empty() {
+            self.tell_others(each);
+        }
+    }
+
+    /// PERF: apart from the first one, so that only that is inlined.
+    #[cold]
+    #[inline(never)]
+    fn tell_others(&self, each: impl Fn(&Slot)) {
+        self.others.iter().for_each(|target| target.tell(&each));
     }
 
     fn add_target(&mut self, core: Arc<Core>, slot: SlotRef) {

@@ -87,6 +87,7 @@ pub(crate) fn on_realloc(old: usize, new: usize) {
     });
 }
 
+#[inline(always)]
 fn is_alert() -> bool {
     with(|block| block.published.is_alert())
 }

@@ -65,12 +65,13 @@ thread_local! {
 /// The thread starts to work for `unit`.
 #[inline]
 pub(super) fn open_for(unit: UnitRef) -> UnitSegment {
-    push(unit, false)
+    push::<false>(unit)
 }
 
 /// The same for that of a budget, which leaves the thread's current unit what it is.
+#[cold]
 pub(super) fn open_for_budget(unit: UnitRef) -> UnitSegment {
-    let segment = push(unit, true);
+    let segment = push::<true>(unit);
     if segment.id == UnitSegment::NONE.id && super::is_installed() {
         // Work that is not counted would keep within any budget.
         handle_alloc_error(Layout::new::<Work>());
@@ -78,46 +79,12 @@ pub(super) fn open_for_budget(unit: UnitRef) -> UnitSegment {
     segment
 }
 
+/// PERF: a function of its own for each, so that the one is inlined where it is called.
 #[inline(always)]
-fn push(unit: UnitRef, is_a_budgets: bool) -> UnitSegment {
-    with_stack(|stack| {
-        if stack.end.get() == stack.limit.get() && !stack.grow() {
-            return None;
-        }
-        let id = stack.next_id.get();
-        stack.next_id.set(id + 1);
-        let counts = stack.counting(unit).is_none();
-        // PERF: nobody else asks for it.
-        let suspended = if unit.follows() {
-            sites::suspended()
-        } else {
-            0
-        };
-        let end = stack.end.get();
-        // SAFETY: `end` is below `limit`, so it is a place inside the stack's memory, and the
-        // next one is at most one past it. `Work` is `Copy`, there is nothing to drop there, and the
-        // place is written to the end before it is read.
-        unsafe {
-            (&raw mut (*end).id).write(id);
-            (&raw mut (*end).unit).write(unit);
-            (&raw mut (*end).base).write(unit.live());
-            (&raw mut (*end).counts).write(counts);
-            (&raw mut (*end).is_a_budgets).write(is_a_budgets);
-            (&raw mut (*end).suspended).write(suspended);
-            let segment = &raw mut (*end).segment;
-            if counts {
-                segments::open_in(&mut *segment.cast::<MaybeUninit<Segment>>());
-            } else {
-                segment.write(Segment::NEVER);
-            }
-            stack.end.set(end.add(1));
-        }
-        if unit.follows() {
-            see_own_calls_or_not();
-        }
-        Some(UnitSegment { id })
-    })
-    .unwrap_or_else(|| {
+fn push<const IS_A_BUDGETS: bool>(unit: UnitRef) -> UnitSegment {
+    // SAFETY: it is not kept.
+    let pushed = unsafe { stack() }.and_then(|stack| stack.push::<IS_A_BUDGETS>(unit));
+    pushed.unwrap_or_else(|| {
         if unit.follows() {
             unit.lose_track();
         }
@@ -128,35 +95,10 @@ fn push(unit: UnitRef, is_a_budgets: bool) -> UnitSegment {
 /// The thread's work ends, and the unit has its figures.
 #[inline]
 pub(crate) fn close_for_unit(segment: UnitSegment) {
-    with_stack(|stack| {
-        let work = match stack.all().last() {
-            // PERF: by reference: nothing is copied out of the stack on the common path.
-            Some(last) if last.id == segment.id => {
-                stack.pop();
-                last
-            }
-            _ => &stack.remove(segment.id)?,
-        };
-        let unit = work.unit;
-        if unit.follows() {
-            see_own_calls_or_not();
-        }
-        if !work.counts {
-            return Some(());
-        }
-        // Guards may be dropped in any order: if the thread still works for the unit, by another
-        // guard, that one takes the segment over.
-        if stack.first.get() != stack.end.get()
-            && let Some(heir) = stack.all().iter().position(|work| work.unit == unit)
-        {
-            stack.hand_over(heir, *work);
-            return Some(());
-        }
-        let (counts, peak) = segments::end(work.segment);
-        unit.add(counts, work.base, peak);
-        stack.free_if_detached();
-        Some(())
-    });
+    // SAFETY: it is not kept.
+    if let Some(stack) = unsafe { stack() } {
+        stack.close(segment);
+    }
 }
 
 /// The thread's work ends, and is nobody's: how much of it was for the unit cannot be told.
@@ -269,16 +211,95 @@ pub(super) fn release_stack() {
     });
 }
 
-#[inline(always)]
 fn with_stack<T>(f: impl FnOnce(&Stack) -> Option<T>) -> Option<T> {
-    // PERF: the address first, so that `f` is inlined: 30 instructions an entry.
+    // SAFETY: `f` cannot keep it.
+    f(unsafe { stack() }?)
+}
+
+/// The thread's stack.
+///
+/// PERF: not handed to a closure, which is then not inlined: 30 instructions an entry.
+///
+/// # Safety
+///
+/// The caller does not keep the reference.
+#[inline(always)]
+unsafe fn stack<'a>() -> Option<&'a Stack> {
     let stack = STACK.try_with(ptr::from_ref).ok()?;
-    // SAFETY: the thread-local is const-initialised and has no destructor, so it is in its place while its
-    // thread runs `f`, which cannot keep the reference.
-    f(unsafe { &*stack })
+    // SAFETY: the thread-local is const-initialised and has no destructor, so it is in its place for as long
+    // as its thread runs the caller, who keeps the reference no longer.
+    Some(unsafe { &*stack })
 }
 
 impl Stack {
+    #[inline(always)]
+    fn push<const IS_A_BUDGETS: bool>(&self, unit: UnitRef) -> Option<UnitSegment> {
+        if self.end.get() == self.limit.get() && !self.grow() {
+            return None;
+        }
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
+        let counts = self.counting(unit).is_none();
+        // PERF: asked once.
+        let follows = unit.follows();
+        // PERF: nobody else asks for it.
+        let suspended = if follows { sites::suspended() } else { 0 };
+        let end = self.end.get();
+        // SAFETY: `end` is below `limit`, so it is a place inside the stack's memory, and the
+        // next one is at most one past it. `Work` is `Copy`, there is nothing to drop there, and the
+        // place is written to the end before it is read.
+        unsafe {
+            (&raw mut (*end).id).write(id);
+            (&raw mut (*end).unit).write(unit);
+            (&raw mut (*end).base).write(unit.live());
+            (&raw mut (*end).counts).write(counts);
+            (&raw mut (*end).is_a_budgets).write(IS_A_BUDGETS);
+            (&raw mut (*end).suspended).write(suspended);
+            let segment = &raw mut (*end).segment;
+            if counts {
+                segments::open_in(&mut *segment.cast::<MaybeUninit<Segment>>());
+            } else {
+                segment.write(Segment::NEVER);
+            }
+            self.end.set(end.add(1));
+        }
+        if follows {
+            see_own_calls_or_not();
+        }
+        Some(UnitSegment { id })
+    }
+
+    #[inline(always)]
+    fn close(&self, segment: UnitSegment) -> Option<()> {
+        let work = match self.all().last() {
+            // PERF: by reference: nothing is copied out of the stack on the common path.
+            Some(last) if last.id == segment.id => {
+                self.pop();
+                last
+            }
+            _ => &self.remove(segment.id)?,
+        };
+        let unit = work.unit;
+        if unit.follows() {
+            see_own_calls_or_not();
+        }
+        if !work.counts {
+            return Some(());
+        }
+        // Guards may be dropped in any order: if the thread still works for the unit, by another
+        // guard, that one takes the segment over.
+        if self.first.get() != self.end.get()
+            && let Some(heir) = self.all().iter().position(|work| work.unit == unit)
+        {
+            self.hand_over(heir, *work);
+            return Some(());
+        }
+        let (counts, peak) = segments::end(work.segment);
+        unit.add(counts, work.base, peak);
+        self.free_if_detached();
+        Some(())
+    }
+
     /// NOTE: a slice of what is there now. Whoever holds it may call `pop`, after which the last
     /// place stays as it is until the next `push`; `push` and `remove` come after its last use.
     #[inline(always)]

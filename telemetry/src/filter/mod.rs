@@ -136,6 +136,7 @@ impl Interest {
         Interest { units, events }
     }
 
+    #[inline]
     pub(crate) fn wants(&self, metadata: &Metadata<'_>) -> bool {
         if metadata.is_span() {
             // Spans below INFO belong to no unit's tree unless they can be units: what they cost

@@ -1,7 +1,7 @@
 //! Spans are entered and left, and with them the thread's work for their units.
 
 use super::link::Link;
-use super::stack::Entry;
+use super::stack::{Entry, Found, Left};
 use super::with;
 use crate::core::Core;
 use crate::ledger::Untold;
@@ -69,10 +69,11 @@ pub(crate) fn enter(core: &Arc<Core>, span: u64, known: Known) -> Option<Passed>
         let member = known.member;
         let mut passed = Passed::now(core, member);
         let link = all.link(core);
-        let is_inside = link.stack.enter(span, &known);
-        let unit = match is_inside {
-            Some(false) => core.slots.get(member.slot()),
-            _ => None,
+        let found = link.stack.enter(span, &known);
+        // Nobody works for a unit that is over.
+        let unit = match found {
+            Found::Nothing => core.slots.get(member.slot()),
+            Found::Same | Found::SameUnit => None,
         };
         let mut work = Work::NONE;
         if unit.is_some() || core.keeps_details() {
@@ -86,12 +87,8 @@ pub(crate) fn enter(core: &Arc<Core>, span: u64, known: Known) -> Option<Passed>
                 work = link.begin_work(unit, member.slot(), now);
             }
         }
-        if is_inside.is_some() {
-            passed.wants_tidying = link.stack.is_full();
-            if passed.wants_tidying {
-                alloc_tracker::raw::for_a_tool(|| link.stack.grow());
-            }
-            (link.stack).push(span, known, thread::panicking(), work);
+        if found != Found::Same {
+            passed.wants_tidying = (link.stack).push(span, known, thread::panicking(), work);
         }
         passed
     })
@@ -103,13 +100,8 @@ pub(crate) fn enter_other(core: &Arc<Core>, span: u64) -> Option<Passed> {
     with(|all| {
         // With nothing of ours around it, the subscriber is asked anyway.
         let link = (all.known_link(core)).filter(|link| !link.stack.is_empty())?;
-        let wants_tidying = link.stack.is_full();
-        if wants_tidying {
-            alloc_tracker::raw::for_a_tool(|| link.stack.grow());
-        }
-        link.stack.enter_other(span);
         Some(Passed {
-            wants_tidying,
+            wants_tidying: link.stack.enter_other(span),
             ..Passed::now(core, Membership::NONE)
         })
     })?
@@ -145,40 +137,20 @@ pub(crate) enum Has {
 pub(crate) fn exit(core: &Arc<Core>, span: u64, who: Has) -> Option<Passed> {
     with(|all| {
         let is_lean = who == Has::Nobody;
-        let known_link = all.known_link(core);
-        let left = known_link.and_then(|link| {
-            let left = link.stack.leave(&core.spans, span, is_lean)?;
-            Some((link, left))
-        });
-        let Some((link, left)) = left else {
+        let Some(link) = all.known_link(core) else {
             left_elsewhere(core, span, is_lean);
             return None;
         };
-        let (member, work) = (left.member, left.work);
-        if member.is_none() {
-            return None;
+        if !link.stack.is_innermost(span) {
+            return link.exit_further_out(core, span, is_lean);
         }
-        let mut passed = Passed::now(core, member);
-        // Not if a destructor entered it: it may be well, while something else panicked.
-        passed.unwinds = thread::panicking() && !left.entered_in_unwinding;
-        // PERF: two instructions. A unit that lasts, a connection say, ends nothing for a long time; what it
-        // costs meanwhile is written because of this.
-        core.background.something_happened();
-        if work.is_none() && !core.keeps_details() {
-            return Some(passed);
-        }
-        let now = core.clock.now();
-        link.looked_at = now;
-        if core.keeps_details() {
-            (link.shard.details).exit(now, member.slot(), left.detail);
-        }
-        if !work.is_none() {
-            link.end_work(core, member.slot(), work, now);
-            if !link.stack.is_empty() {
-                link.hand_over(core, member, now);
+        match link.stack.leave(&core.spans, is_lean) {
+            Some(left) => link.exit(core, left),
+            None => {
+                left_elsewhere(core, span, is_lean);
+                None
             }
         }
-        Some(passed)
     })?
 }
 
@@ -211,6 +183,48 @@ fn left_elsewhere(core: &Core, span: u64, is_lean: bool) {
 }
 
 impl Link {
+    #[inline(always)]
+    fn exit(&mut self, core: &Core, left: Left) -> Option<Passed> {
+        let (member, work) = (left.member, left.work);
+        if member.is_none() {
+            return None;
+        }
+        let mut passed = Passed::now(core, member);
+        // Not if a destructor entered it: it may be well, while something else panicked.
+        passed.unwinds = thread::panicking() && !left.entered_in_unwinding;
+        // PERF: two instructions. A unit that lasts, a connection say, ends nothing for a long time; what it
+        // costs meanwhile is written because of this.
+        core.background.something_happened();
+        if work.is_none() && !core.keeps_details() {
+            return Some(passed);
+        }
+        let now = core.clock.now();
+        self.looked_at = now;
+        if core.keeps_details() {
+            (self.shard.details).exit(now, member.slot(), left.detail);
+        }
+        if !work.is_none() {
+            self.end_work(core, member.slot(), work, now);
+            if !self.stack.is_empty() {
+                self.hand_over(core, member, now);
+            }
+        }
+        Some(passed)
+    }
+
+    /// PERF: apart, all of it: what is left is copied only where two ways meet.
+    #[cold]
+    #[inline(never)]
+    fn exit_further_out(&mut self, core: &Core, span: u64, is_lean: bool) -> Option<Passed> {
+        match self.stack.leave_further_out(&core.spans, span, is_lean) {
+            Some(left) => self.exit(core, left),
+            None => {
+                left_elsewhere(core, span, is_lean);
+                None
+            }
+        }
+    }
+
     /// The thread starts to work for a unit.
     #[inline]
     fn begin_work(&mut self, unit: &Slot, slot: SlotRef, now: u64) -> Work {

@@ -240,27 +240,45 @@ impl Frames {
     /// The thread's connection to an instance, if it has one.
     #[inline]
     pub(super) fn known_link(&mut self, core: &Core) -> Option<&mut Link> {
-        // PERF: there is one instance mostly.
-        match self.links.first() {
-            Some(first) if first.id == core.id => self.links.first_mut(),
-            _ => self.links.iter_mut().find(|link| link.id == core.id),
+        if !self.is_first(core) && !self.bring_forward(core) {
+            return None;
         }
+        self.links.first_mut()
+    }
+
+    /// PERF: there is one instance mostly, and of more the last one is asked for several times in a row.
+    #[inline]
+    fn is_first(&self, core: &Core) -> bool {
+        self.links.first().is_some_and(|first| first.id == core.id)
+    }
+
+    /// Has the connection to an instance be the first one, if there is one.
+    #[cold]
+    fn bring_forward(&mut self, core: &Core) -> bool {
+        let at = self.links.iter().position(|link| link.id == core.id);
+        if let Some(at) = at {
+            self.links.swap(0, at);
+        }
+        at.is_some()
     }
 
     /// The thread's connection to an instance.
     #[inline]
     pub(super) fn link(&mut self, core: &Arc<Core>) -> &mut Link {
-        let at = match self.links.first() {
-            Some(first) if first.id == core.id => 0,
-            _ => self.place_of_link(core),
-        };
-        &mut self.links[at]
+        if !self.is_first(core) {
+            self.connect(core);
+        }
+        match self.links.first_mut() {
+            Some(first) => first,
+            None => unreachable!("it is connected"),
+        }
     }
 
+    #[cold]
     #[inline(never)]
-    fn place_of_link(&mut self, core: &Arc<Core>) -> usize {
-        if let Some(at) = self.links.iter().position(|link| link.id == core.id) {
-            return at;
+    fn connect(&mut self, core: &Arc<Core>) {
+        if self.bring_forward(core) {
+            return;
         }
         let thread = self.thread();
         alloc_tracker::raw::for_a_tool(|| {
@@ -280,7 +298,7 @@ impl Frames {
                 stack: Stack::new(),
                 samples: Vec::new(),
             });
-            self.links.len() - 1
-        })
+        });
+        self.bring_forward(core);
     }
 }

@@ -73,13 +73,15 @@ fn with<T>(f: impl FnOnce(&mut Frames) -> T) -> Option<T> {
 /// it, and what a child of it belongs to. `None`: the subscriber knows which it is, if any.
 #[inline]
 pub(crate) fn current_in(core: &Core) -> Option<(u64, Membership)> {
-    with(|all| {
-        let link = all.known_link(core)?;
-        let Innermost::OfUnit(known) = link.innermost(core) else {
-            return None;
-        };
-        Some((known.detail, known.member.of_child()))
-    })?
+    // PERF: one `None` in all, for which there is a membership.
+    let (detail, member) = with(|all| match all.known_link(core) {
+        Some(link) => match link.innermost(core) {
+            Innermost::OfUnit(known) => (known.detail, known.member.of_child()),
+            Innermost::Nothing | Innermost::Other | Innermost::Over => (0, Membership::NONE),
+        },
+        None => (0, Membership::NONE),
+    })?;
+    (!member.is_none()).then_some((detail, member))
 }
 
 /// Whether the span that the thread has entered last is over, so that it is in none. A subscriber to which

@@ -45,7 +45,8 @@ pub(super) struct Pool<T> {
     most: usize,
     /// How many may be kept at hand by threads that do not use them.
     at_hand: AtomicUsize,
-    chunks: Box<[OnceLock<Box<[T]>>]>,
+    /// PERF: of a length that the compiler knows.
+    chunks: Box<[OnceLock<Box<[T; CHUNK]>>]>,
     /// How many were made so far.
     len: AtomicU32,
     /// The index of the first free one plus one in the lower half; a tag in the upper that changes
@@ -133,7 +134,11 @@ impl<T: Pooled> Pool<T> {
             return None;
         }
         chunk.get_or_init(|| {
-            alloc_tracker::raw::for_a_tool(|| (0..CHUNK).map(|_| T::new()).collect())
+            let things = || (0..CHUNK).map(|_| T::new()).collect::<Box<[T]>>();
+            match alloc_tracker::raw::for_a_tool(things).try_into() {
+                Ok(chunk) => chunk,
+                Err(_) => unreachable!("there are as many"),
+            }
         });
         Some(Taken(index))
     }
@@ -163,7 +168,7 @@ impl<T: Pooled> Pool<T> {
     #[inline]
     pub(super) fn at(&self, index: u32) -> Option<&T> {
         let index = index as usize;
-        self.chunks.get(index / CHUNK)?.get()?.get(index % CHUNK)
+        Some(&self.chunks.get(index / CHUNK)?.get()?[index % CHUNK])
     }
 }
 

@@ -50,12 +50,15 @@ impl SpanTable {
     /// in one bucket: the few that a thread uses stay in its cache. Spread at random over the table,
     /// each was a miss, 30 ns in a service.
     #[inline]
-    fn home(&self, span: u64) -> usize {
+    fn home(span: u64) -> usize {
         const ADDRESS_BITS: u32 = 38;
         const THREAD_BITS: u32 = 13;
-        let address = span & ((1 << ADDRESS_BITS) - 1);
+        /// Odd, so that threads differ in the lowest bits, and those next to each other in far places.
+        const STRIDE: u64 = 0x1E37_79B9;
+        // Of what is in the bits above the address, the index has nothing: there are fewer buckets.
+        let address = span / (WAYS as u64 / 2);
         let thread = span >> ADDRESS_BITS & ((1 << THREAD_BITS) - 1);
-        (address / (WAYS as u64 / 2) + self.mix(thread)) as usize
+        address.wrapping_add(thread * STRIDE) as usize
     }
 
     fn mix(&self, bits: u64) -> u64 {
@@ -64,7 +67,7 @@ impl SpanTable {
 
     #[inline]
     fn home_index(&self, span: u64) -> usize {
-        self.home(span) & (self.buckets.len() - 1)
+        Self::home(span) & (self.buckets.len() - 1)
     }
 
     fn home_bucket(&self, span: u64) -> &Bucket {
@@ -74,7 +77,7 @@ impl SpanTable {
     /// Where else to look: first in the buckets after the home; where many threads have many spans, or
     /// ids are made otherwise, homes may lie on a heap: then in some at random.
     fn elsewhere(&self, span: u64) -> impl Iterator<Item = usize> {
-        let home = self.home(span);
+        let home = Self::home(span);
         let next = (1..REACH).map(move |step| home + step);
         let random = (0..REACH as u64)
             .map(move |n| self.mix((span ^ span >> 29).wrapping_add(n << 54)) as usize);
@@ -101,11 +104,13 @@ impl SpanTable {
     }
 
     /// The word about a span, and its place.
-    #[inline]
+    ///
+    /// PERF: always inlined: the answer need not go through memory.
+    #[inline(always)]
     pub(super) fn get(&self, span: u64) -> Option<(u64, Place)> {
-        let (at, way) = self.find(span)?;
-        let word = self.buckets[at].values[way].load(Relaxed);
-        Some((word, Place((at * WAYS + way) as u32)))
+        let found = self.find(span)?;
+        let word = found.bucket.values[found.way].load(Relaxed);
+        Some((word, Place((found.at * WAYS + found.way) as u32)))
     }
 
     /// Whether a span is still in its place.
@@ -117,8 +122,7 @@ impl SpanTable {
 
     #[inline]
     pub(super) fn remove(&self, span: u64) -> Option<u64> {
-        let (at, way) = self.find(span)?;
-        let bucket = &self.buckets[at];
+        let Found { bucket, at, way } = self.find(span)?;
         let word = bucket.values[way].load(Relaxed);
         // Release: the value was read before the place is given away.
         bucket.keys[way].store(0, Release);
@@ -129,23 +133,33 @@ impl SpanTable {
         Some(word)
     }
 
-    /// Its bucket, and where in it.
-    #[inline]
-    fn find(&self, span: u64) -> Option<(usize, usize)> {
+    #[inline(always)]
+    fn find(&self, span: u64) -> Option<Found<'_>> {
         let at = self.home_index(span);
         let bucket = &self.buckets[at];
         match bucket.find(span) {
-            Some(way) => Some((at, way)),
+            Some(way) => Some(Found { bucket, at, way }),
             None if bucket.displaced.load(Acquire) == 0 => None,
             None => self.find_elsewhere(span),
         }
     }
 
     #[cold]
-    fn find_elsewhere(&self, span: u64) -> Option<(usize, usize)> {
+    fn find_elsewhere(&self, span: u64) -> Option<Found<'_>> {
         let mut elsewhere = self.elsewhere(span);
-        elsewhere.find_map(|at| Some((at, self.buckets[at].find(span)?)))
+        elsewhere.find_map(|at| {
+            let bucket = &self.buckets[at];
+            let way = bucket.find(span)?;
+            Some(Found { bucket, at, way })
+        })
     }
+}
+
+/// A span's bucket, where that is, and where in it.
+struct Found<'a> {
+    bucket: &'a Bucket,
+    at: usize,
+    way: usize,
 }
 
 impl Bucket {

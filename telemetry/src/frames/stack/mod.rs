@@ -87,7 +87,7 @@ impl Entry {
     }
 
     /// Once, and whether it was the last time.
-    #[inline]
+    #[inline(always)]
     fn leave(&mut self) -> (Left, bool) {
         let is_last = self.times.0 < 2 * ONCE;
         let left = Left {
@@ -112,6 +112,16 @@ pub(super) struct Left {
     pub(super) work: Work,
 }
 
+/// What a thread had entered of a span's unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Nothing,
+    /// Another span of it.
+    SameUnit,
+    /// The span itself.
+    Same,
+}
+
 /// The innermost span that a thread has entered.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Innermost {
@@ -134,9 +144,10 @@ pub(super) struct Stack {
 const FIRST_CAPACITY: usize = 64;
 
 impl Stack {
-    pub(super) const fn new() -> Self {
+    /// With room for some entries.
+    pub(super) fn new() -> Self {
         Stack {
-            entries: Vec::new(),
+            entries: Vec::with_capacity(FIRST_CAPACITY),
         }
     }
 
@@ -185,74 +196,88 @@ impl Stack {
         Some(entry.known)
     }
 
-    /// A span of a unit is entered. `None`: it was entered before. Otherwise whether the thread has entered
-    /// another one of its unit.
+    /// A span of a unit is entered: once more, if it was entered before.
     #[inline]
-    pub(super) fn enter(&mut self, span: u64, known: &Known) -> Option<bool> {
-        let mut is_inside = false;
+    pub(super) fn enter(&mut self, span: u64, known: &Known) -> Found {
+        let mut found = Found::Nothing;
         // PERF: one walk for both, the innermost first.
         for entry in self.entries.iter_mut().rev() {
             if entry.span == span && entry.known.detail == known.detail {
                 entry.times.0 += ONCE;
-                return None;
+                return Found::Same;
             }
-            is_inside |= entry.known.member.slot() == known.member.slot();
+            if entry.known.member.slot() == known.member.slot() {
+                found = Found::SameUnit;
+            }
         }
-        Some(is_inside)
+        found
     }
 
-    /// Adds a span of a unit as the innermost one.
+    /// Adds a span of a unit as the innermost one. True: the stack had to grow, and is to be
+    /// [tidied](Stack::tidy) soon.
     #[inline]
-    pub(super) fn push(&mut self, span: u64, known: Known, in_unwinding: bool, work: Work) {
+    pub(super) fn push(&mut self, span: u64, known: Known, in_unwinding: bool, work: Work) -> bool {
         self.entries.push(Entry {
             times: Times(ONCE | u64::from(in_unwinding)),
             work,
             ..Entry::of_unit(span, known)
         });
+        self.grow_if_full()
     }
 
-    /// Whether there is no place left. The stack is then to [grow](Stack::grow), and soon to be
-    /// [tidied](Stack::tidy).
+    /// Makes room for the next entry.
     #[inline]
-    pub(super) fn is_full(&self) -> bool {
-        self.entries.len() == self.entries.capacity()
+    fn grow_if_full(&mut self) -> bool {
+        let is_full = self.entries.len() == self.entries.capacity();
+        if is_full {
+            self.grow();
+        }
+        is_full
     }
 
     #[cold]
-    pub(super) fn grow(&mut self) {
-        self.entries.reserve(self.entries.len().max(FIRST_CAPACITY));
+    fn grow(&mut self) {
+        let more = self.entries.len().max(FIRST_CAPACITY);
+        alloc_tracker::raw::for_a_tool(|| self.entries.reserve(more));
     }
 
     /// A span that only the subscriber knows is entered. There is one of a unit around it.
-    pub(super) fn enter_other(&mut self, span: u64) {
+    pub(super) fn enter_other(&mut self, span: u64) -> bool {
         let mut entries = self.entries.iter_mut();
         match entries.find(|entry| entry.span == span && !entry.is_of_unit()) {
             Some(again) => again.times.0 += ONCE,
             None => self.entries.push(Entry::other(span)),
         }
+        self.grow_if_full()
     }
 
-    /// A span is left. `None`: the thread has not entered it, or it is not `lean`, or is.
+    /// As most that are left.
     #[inline]
-    pub(super) fn leave(&mut self, spans: &Spans, span: u64, lean: bool) -> Option<Left> {
-        // PERF: the innermost one mostly.
-        match self.entries.last_mut() {
-            Some(last) if last.span == span => {
-                if !last.is_left_by(spans, lean) {
-                    return None;
-                }
-                let (left, is_gone) = last.leave();
-                if is_gone {
-                    self.entries.pop();
-                }
-                Some(left)
-            }
-            _ => self.leave_further_out(spans, span, lean),
-        }
+    pub(super) fn is_innermost(&self, span: u64) -> bool {
+        self.entries.last().is_some_and(|last| last.span == span)
     }
 
-    #[cold]
-    fn leave_further_out(&mut self, spans: &Spans, span: u64, lean: bool) -> Option<Left> {
+    /// The innermost span is left. `None`: it is not `lean`, or is.
+    #[inline(always)]
+    pub(super) fn leave(&mut self, spans: &Spans, lean: bool) -> Option<Left> {
+        let last = self.entries.last_mut()?;
+        if !last.is_left_by(spans, lean) {
+            return None;
+        }
+        let (left, is_gone) = last.leave();
+        if is_gone {
+            self.entries.pop();
+        }
+        Some(left)
+    }
+
+    /// Any span is left. `None`: the thread has not entered it, or it is not `lean`, or is.
+    pub(super) fn leave_further_out(
+        &mut self,
+        spans: &Spans,
+        span: u64,
+        lean: bool,
+    ) -> Option<Left> {
         let at = self.entries.iter().rposition(|entry| entry.span == span)?;
         let entry = self.entries.get_mut(at)?;
         if !entry.is_left_by(spans, lean) {

@@ -73,7 +73,7 @@ proptest! {
                     let id = ids[n as usize];
                     match spans.get(id) {
                         Some(known) => {
-                            if stack.enter(id, &known).is_some() {
+                            if stack.enter(id, &known) != Found::Same {
                                 stack.push(id, known, false, Work::NONE);
                             }
                         }
@@ -81,12 +81,18 @@ proptest! {
                         // again inside a unit, and over there, is not told from one entered once.
                         None if naive.0.iter().any(|(other, _)| *other == id) => continue,
                         None if stack.is_empty() => {}
-                        None => stack.enter_other(id),
+                        None => {
+                            stack.enter_other(id);
+                        }
                     }
                     naive.enter(id);
                 }
                 Step::Leave(n) => {
-                    let _ = stack.leave(&spans, ids[n as usize], false);
+                    let id = ids[n as usize];
+                    let _ = match stack.is_innermost(id) {
+                        true => stack.leave(&spans, false),
+                        false => stack.leave_further_out(&spans, id, false),
+                    };
                     naive.leave(ids[n as usize]);
                 }
                 Step::End(n) => {
@@ -132,13 +138,8 @@ fn what_is_never_left_does_not_pile_up() {
     for span in 1..100_000u64 {
         assert!(spans.insert(span, Membership::of_root(SlotRef(span), false)));
         let known = spans.get(span).unwrap();
-        assert_eq!(stack.enter(span, &known), Some(false));
-        let is_full = stack.is_full();
-        if is_full {
-            stack.grow();
-        }
-        stack.push(span, known, false, Work::NONE);
-        if is_full {
+        assert_eq!(stack.enter(span, &known), Found::Nothing);
+        if stack.push(span, known, false, Work::NONE) {
             stack.tidy(&spans, |_| false, |_| {});
         }
         spans.remove(span);
