@@ -2,7 +2,7 @@
 
 use super::returned::IsNoFuture;
 use super::task::{Stretch, Task};
-use super::verdict::BudgetReport;
+use super::verdict::{BudgetReport, Say};
 use crate::{Budget, excluded};
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -20,6 +20,7 @@ use std::thread::{ThreadId, panicking};
 pub struct TaskGuard {
     // A lock that nobody waits for: the block is one task's.
     work: Mutex<Work>,
+    say: Say,
     was_panicking: bool,
 }
 
@@ -32,13 +33,14 @@ struct Work {
 }
 
 impl TaskGuard {
-    pub fn enter(budget: Budget, process: bool) -> Self {
+    pub fn enter(budget: Budget, process: bool, say: Say) -> Self {
         let guard = TaskGuard {
             work: Mutex::new(Work {
                 task: Task::new(budget, process),
                 stretch: None,
                 has_strayed: false,
             }),
+            say,
             was_panicking: panicking(),
         };
         guard.work().resume();
@@ -54,7 +56,7 @@ impl TaskGuard {
     pub fn value<T: IsNoFuture<Proof>, Proof>(&self, value: T) -> T {
         let ended = self.work().end();
         if let Some(report) = ended {
-            report.or_panic();
+            (self.say)(report);
         }
         value
     }
@@ -105,7 +107,7 @@ impl Drop for TaskGuard {
             self.work().end()
         };
         if let Some(report) = ended {
-            report.or_panic();
+            (self.say)(report);
         }
     }
 }
