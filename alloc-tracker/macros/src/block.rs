@@ -39,7 +39,7 @@ pub(crate) fn with_budget(input: TokenStream) -> Result<TokenStream, Error> {
             &holes(work),
         ));
     }
-    let (work, awaits) = awaits::in_budget(work)?;
+    let (work, awaits) = awaits::in_budget(work, &krate)?;
     // Braces of its own are not needed twice. Those of this expansion are: what the last expression
     // borrows is dropped inside, before the budget is checked.
     let work = match peel(work.into_iter().collect()).as_slice() {

@@ -26,7 +26,7 @@ use std::future::Future;
 /// What the macros are made of. Not for users.
 #[doc(hidden)]
 pub mod parts {
-    pub use super::awaiting::{InBudget, TaskGuard};
+    pub use super::awaiting::{InBudget, IsAwaited, IsNotAwaited, TaskGuard, Together};
     pub use super::returned::{
         IsFuture, IsNoFuture, IsValue, Measured, Returned, Returning, absurd, awaited, measured,
         never, nothing,

@@ -84,6 +84,10 @@ pub struct Returned<T: ?Sized>(PhantomData<T>);
 
 impl<T: ?Sized> Returned<T> {
     pub const NEW: Self = Returned(PhantomData);
+
+    pub fn as_of(_: &T) -> Self {
+        Self::NEW
+    }
 }
 
 // A method call on `&&Returned<..>` finds what is implemented for the most references first.
