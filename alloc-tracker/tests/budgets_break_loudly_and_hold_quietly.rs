@@ -397,3 +397,40 @@ fn a_budget_that_breaks_in_a_destructor_during_a_panic_is_said_and_ends_nothing(
     });
     assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "first");
 }
+
+#[test]
+fn a_broken_budget_panics_at_the_place_of_its_macro_however_the_block_ends() {
+    static AT: std::sync::Mutex<Vec<(bool, u32)>> = std::sync::Mutex::new(Vec::new());
+    fn at(work: fn()) -> u32 {
+        assert!(catch_unwind(work).is_err());
+        let (here, line) = AT.lock().unwrap().pop().unwrap();
+        assert!(here);
+        line
+    }
+    // In a process of its own: other tests set the hook, too.
+    const CHILD: &str = "BREAK_BUDGETS_AT_LINES";
+    if std::env::var_os(CHILD).is_none() {
+        let name = "a_broken_budget_panics_at_the_place_of_its_macro_however_the_block_ends";
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([name, "--exact", "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "{child:?}");
+        return;
+    }
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().unwrap();
+        AT.lock().unwrap().push((at.file() == file!(), at.line()));
+    }));
+    let line = line!();
+    #[rustfmt::skip] // each has its line
+    let lines = [
+        at(|| drop(assert_no_alloc!(black_box(vec![1u8; 9])))),
+        at(|| assert_no_alloc!({ drop(black_box(vec![1u8; 9])); })),
+        at(|| assert_no_alloc!({ drop(black_box(vec![1u8; 9])); if black_box(true) { return } })),
+        at(|| block_on(async { assert_no_alloc!({ async {}.await; drop(black_box(vec![1u8; 9])); }) })),
+        at(|| block_on(async { assert_no_alloc!({ drop(black_box(vec![1u8; 9])); async {}.await; if black_box(true) { return } }) })),
+    ];
+    assert_eq!(lines, [3, 4, 5, 6, 7].map(|n| line + n));
+}

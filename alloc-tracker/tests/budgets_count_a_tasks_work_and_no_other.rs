@@ -507,3 +507,123 @@ fn a_select_is_a_statement_without_a_semicolon_too() {
     });
     assert_eq!(sum, 4);
 }
+
+#[test]
+fn what_a_select_awaits_and_its_arms_do_is_the_tasks_own_also_where_an_arm_leaves() {
+    let _alone = alone();
+    async fn leaves(blocks: usize) -> usize {
+        let chosen;
+        assert_budget!(allocs <= 7, {
+            tokio::select! {
+                n = step(1) => {
+                    allocate(n);
+                    chosen = n;
+                }
+                () = std::future::pending() => chosen = 0,
+            }
+            // It allocates once between its two polls, and the other is ready first.
+            tokio::select! {
+                biased;
+                _ = step(1) => return 0,
+                Some(2) = async { Some(blocks) } => {
+                    allocate(2);
+                    return chosen;
+                }
+                else => pause().await,
+            }
+            pause().await;
+        });
+        9
+    }
+    assert_eq!(block_on_among_others(leaves(2)), 2);
+    assert_eq!(block_on_among_others(leaves(1)), 0);
+    let text = message(|| {
+        block_on_among_others(async {
+            assert_budget!(allocs <= 7, {
+                tokio::select! {
+                    n = step(2) => {
+                        pause().await;
+                        allocate(2 * n);
+                        return;
+                    }
+                    () = std::future::pending() => {}
+                }
+            });
+        });
+    });
+    assert!(text.contains("allocs: limit 7, actual 12"), "{text}");
+}
+
+#[test]
+fn what_is_joined_is_the_tasks_own_in_whatever_order_it_is_ready() {
+    let _alone = alone();
+    async fn steps(n: usize) -> Result<usize, usize> {
+        for _ in 0..n {
+            pause().await;
+            allocate(1);
+        }
+        if n == 2 { Err(n) } else { Ok(n) }
+    }
+    let text = message(|| {
+        block_on_among_others(async {
+            assert_budget!(allocs <= 8, {
+                let all = tokio::join!(steps(1), steps(3), std::future::ready(1), steps(0));
+                assert_eq!(all, (Ok(1), Ok(3), 1, Ok(0)));
+                let some = tokio::try_join!(steps(1), steps(3), steps(2));
+                allocate(1);
+                some.err()
+            })
+        })
+    });
+    assert!(text.contains("allocs: limit 8, actual 9"), "{text}");
+}
+
+/// As of `async_stream::stream!`: a future of its own, with the tokens as they are.
+macro_rules! future {
+    ($($work:tt)*) => {
+        Box::pin(async move { $($work)* })
+    };
+}
+
+/// What is not a future to the budget.
+struct Kept(Pin<Box<dyn Future<Output = usize>>>);
+
+#[test]
+fn awaits_in_a_future_that_a_macro_makes_are_the_tasks_where_it_is_awaited() {
+    let _alone = alone();
+    let text = message(|| {
+        block_on_among_others(async {
+            assert_budget!(allocs <= 3, {
+                let future = future! { step(1).await + step(1).await };
+                pause().await;
+                future.await
+            })
+        })
+    });
+    // The box and two steps of two.
+    assert!(text.contains("allocs: limit 3, actual 5"), "{text}");
+    let kept = block_on_among_others(async {
+        assert_budget!(allocs <= 1, {
+            pause().await;
+            Kept(future! { step(9).await })
+        })
+    });
+    assert_eq!(block_on_among_others(kept.0), 18);
+}
+
+#[test]
+fn a_future_that_a_macro_makes_is_found_out_where_it_is_polled_by_hand() {
+    let _alone = alone();
+    let text = message(|| {
+        block_on_among_others(async {
+            assert_budget!(allocs <= 100, {
+                let mut future = future! { step(1).await };
+                assert!(poll(future.as_mut()).is_pending());
+                // To the budget this is what other tasks do while the future is pending.
+                allocate(1000);
+                future.await
+            })
+        })
+    });
+    assert!(text.contains("assert_budget!(.., async { .. })"), "{text}");
+}

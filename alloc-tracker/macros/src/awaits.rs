@@ -1,27 +1,37 @@
-//! The awaits of a budget's work: `x.await` becomes `x.in_budget(&guard).await`.
+//! The awaits of a budget's work: `x.await` becomes `x.__in_budget(&guard).await`.
 //!
 //! As the end of an expression it needs no look at where the expression begins. Awaits in futures,
 //! closures and functions that the work defines are theirs.
 
 use crate::Error;
 use crate::template::fill;
-use crate::tokens::{is_group, is_punct, is_word};
+use crate::tokens::{is_group, is_punct, is_word, up_to_comma};
 use proc_macro::{Delimiter, Group, Punct, Spacing, TokenStream, TokenTree};
 use std::iter::Peekable;
 
 /// The work, and whether it awaits.
-pub(crate) fn in_budget(work: Vec<TokenTree>) -> Result<(TokenStream, bool), Error> {
-    let mut rewriting = Rewriting::default();
+pub(crate) fn in_budget(
+    work: Vec<TokenTree>,
+    krate: &TokenStream,
+) -> Result<(TokenStream, bool), Error> {
+    let mut rewriting = Rewriting {
+        krate,
+        awaits: false,
+        in_macro: false,
+    };
     let work = rewriting.level(work)?;
     Ok((work.into_iter().collect(), rewriting.awaits))
 }
 
-#[derive(Default)]
-struct Rewriting {
+struct Rewriting<'work> {
+    /// The path of the library.
+    krate: &'work TokenStream,
     awaits: bool,
+    /// The tokens are a macro's, which may make a future of its own of them.
+    in_macro: bool,
 }
 
-impl Rewriting {
+impl Rewriting<'_> {
     fn level(&mut self, tokens: Vec<TokenTree>) -> Result<Vec<TokenTree>, Error> {
         let mut done: Vec<TokenTree> = Vec::new();
         let mut tokens = tokens.into_iter().peekable();
@@ -34,7 +44,7 @@ impl Rewriting {
             let after_dot = done.last().is_some_and(|last| is_punct(last, '.'));
             if after_dot && is_word(&token, "await") {
                 self.awaits = true;
-                done.extend(fill("__in_budget(&guard).", &[]));
+                done.extend(fill(self.in_budget(), &[]));
                 done.push(token);
                 continue;
             }
@@ -42,7 +52,7 @@ impl Rewriting {
                 done.push(token);
                 continue;
             };
-            if let Some(start) = macro_that_awaits(&done, group) {
+            if let Some((start, awaiting)) = macro_that_awaits(&done, group) {
                 let is_statement = is_group(&token, Delimiter::Brace)
                     && start.checked_sub(1).is_none_or(|at| {
                         is_punct(&done[at], ';') || is_group(&done[at], Delimiter::Brace)
@@ -50,15 +60,18 @@ impl Rewriting {
                     && tokens.peek().is_some_and(|next| {
                         !matches!(next, TokenTree::Punct(next) if ".;?,".contains(next.as_char()))
                     });
-                let call: Vec<TokenTree> = done.drain(start..).chain([token]).collect();
-                done.extend(self.awaited_by_a_macro(call)?);
+                let name: Vec<TokenTree> = done.drain(start..).collect();
+                done.extend(self.awaited_by_a_macro(name, group, awaiting)?);
                 if is_statement {
                     // With braces it needs none, and what it becomes does.
                     done.push(Punct::new(';', Spacing::Alone).into());
                 }
                 continue;
             }
+            let was_in_macro = self.in_macro;
+            self.in_macro |= is_macro_of_others(&done);
             let inside = self.level(group.stream().into_iter().collect())?;
+            self.in_macro = was_in_macro;
             let mut inside = Group::new(group.delimiter(), inside.into_iter().collect());
             inside.set_span(group.span());
             done.push(inside.into());
@@ -66,26 +79,50 @@ impl Rewriting {
         Ok(done)
     }
 
-    /// `tokio::join!(a, b)`: it becomes a future of its own, which is awaited in the budget.
-    fn awaited_by_a_macro(&mut self, call: Vec<TokenTree>) -> Result<TokenStream, Error> {
-        let leaves_work = match call.last() {
-            Some(TokenTree::Group(arguments)) => leaves(arguments.stream()),
-            _ => false,
+    fn in_budget(&self) -> &'static str {
+        if self.in_macro {
+            "__in_budget_at_work()."
+        } else {
+            "__in_budget(&guard)."
+        }
+    }
+
+    /// The call of a macro that awaits out of sight.
+    fn awaited_by_a_macro(
+        &mut self,
+        name: Vec<TokenTree>,
+        arguments: &Group,
+        awaiting: Awaiting,
+    ) -> Result<TokenStream, Error> {
+        self.awaits = true;
+        let place = name[0].span();
+        let name = ("name", name.into_iter().collect());
+        let arguments_span = arguments.span();
+        let with = |arguments: TokenStream, delimiter| {
+            let mut group = Group::new(delimiter, arguments);
+            group.set_span(arguments_span);
+            ("arguments", TokenStream::from(TokenTree::from(group)))
         };
-        if leaves_work {
+        let krate = ("krate", self.krate.clone());
+        if let Awaiting::Futures(split) = awaiting {
+            let parts = self.level(arguments.stream().into_iter().collect())?;
+            let parts = with(split(self.krate, parts), arguments.delimiter());
+            return Ok(fill(
+                "(match #krate::__budget::Together::default() { together => #name #arguments })",
+                &[krate, name, parts],
+            ));
+        }
+        if leaves(arguments.stream()) {
             return Err(Error::new(
-                call[0].span(),
+                place,
                 "this macro awaits out of sight, and leaves the budget's work by `return`, `?` or \
                  `break`: write the work as a future of its own, \
                  `assert_budget!(.., async { .. })`",
             ));
         }
-        self.awaits = true;
-        let call = call.into_iter().collect();
-        Ok(fill(
-            "(async { #call }).__in_budget(&guard).await",
-            &[("call", call)],
-        ))
+        let arguments = with(arguments.stream(), arguments.delimiter());
+        let code = format!("(async {{ #name #arguments }}).{}await", self.in_budget());
+        Ok(fill(&code, &[name, arguments]))
     }
 }
 
@@ -115,27 +152,62 @@ fn copy_async(tokens: &mut Peekable<impl Iterator<Item = TokenTree>>, done: &mut
     }
 }
 
-/// Macros of the usual libraries that await what they are given.
-fn macro_that_awaits(before: &[TokenTree], arguments: &Group) -> Option<usize> {
+/// Before its arguments. (After `return !` it is said wrongly, which does no harm.)
+fn is_macro_of_others(before: &[TokenTree]) -> bool {
+    let [.., TokenTree::Ident(name), not] = before else {
+        return false;
+    };
+    // A budget in the budget runs in its place.
+    let is_budget = |name: &str| matches!(name, "assert_budget" | "assert_no_alloc");
+    is_punct(not, '!') && !is_budget(&name.to_string())
+}
+
+/// How the futures of a macro are to be awaited in the budget.
+#[derive(Clone, Copy)]
+enum Awaiting {
+    /// Each by itself, by what rewrites the arguments.
+    Futures(fn(&TokenStream, Vec<TokenTree>) -> TokenStream),
+    /// All of it as a future of its own.
+    Whole,
+}
+
+/// Macros of the usual libraries that await what they are given, and where their path begins.
+fn macro_that_awaits(before: &[TokenTree], arguments: &Group) -> Option<(usize, Awaiting)> {
     let [path @ .., not] = before else {
         return None;
     };
-    let name = path.last()?.to_string();
-    let awaits = match name.as_str() {
-        "join" | "try_join" | "select_biased" => true,
+    if !is_punct(not, '!') {
+        return None;
+    }
+    let start = start_of_path(path)?;
+    // That of `futures` asks its futures whether they have ended, and that of Tokio has no such name.
+    let may_be_fused = || match &path[start..] {
+        [_] => !leaves(arguments.stream()) && !handlers_assign(arguments.stream()),
+        path => path
+            .iter()
+            .any(|name| name.to_string().starts_with("futures")),
+    };
+    let awaiting = match path.last()?.to_string().as_str() {
+        "join" | "try_join" => Awaiting::Futures(futures_of_join),
+        "select_biased" => Awaiting::Whole,
         // Of crossbeam there is one that does not await: `recv(r) -> message => ..`.
-        "select" => assigns(arguments.stream()),
+        "select" if !has_futures(arguments.stream()) => return None,
+        "select" if may_be_fused() => Awaiting::Whole,
+        "select" => Awaiting::Futures(futures_of_select),
         // A budget in the budget, of a future of its own.
         "assert_budget" | "assert_no_alloc" => {
             let mut arguments = arguments.stream().into_iter();
-            arguments.any(|token| is_word(&token, "async"))
+            arguments.find(|token| is_word(token, "async"))?;
+            Awaiting::Whole
         }
-        _ => false,
+        _ => return None,
     };
-    if !is_punct(not, '!') || !awaits {
-        return None;
-    }
-    // `a::b::name`: names and pairs of colons in turn.
+    Some((start, awaiting))
+}
+
+/// Of `.. a::b::name`: names and pairs of colons in turn.
+fn start_of_path(path: &[TokenTree]) -> Option<usize> {
+    path.last()?;
     let continues = |before: &[TokenTree]| {
         matches!(before, [.., TokenTree::Ident(_), first, second]
             if is_punct(first, ':') && is_punct(second, ':'))
@@ -151,21 +223,135 @@ fn macro_that_awaits(before: &[TokenTree], arguments: &Group) -> Option<usize> {
     }
 }
 
+/// `join!(a, b)`
+fn futures_of_join(krate: &TokenStream, arguments: Vec<TokenTree>) -> TokenStream {
+    let mut tokens = arguments.into_iter().peekable();
+    let mut done = biased(&mut tokens);
+    while tokens.peek().is_some() {
+        done.extend(part(krate, up_to_comma(&mut tokens)));
+        if tokens.peek().is_some() {
+            done.extend(fill(",", &[]));
+        }
+    }
+    done
+}
+
+/// `select! { pattern = future, if condition => handler, .. }`
+fn futures_of_select(krate: &TokenStream, arguments: Vec<TokenTree>) -> TokenStream {
+    let mut tokens = arguments.into_iter().peekable();
+    let mut done = biased(&mut tokens);
+    while tokens.peek().is_some() {
+        let mut arm = Vec::new();
+        let mut future = None;
+        let mut previous = ' ';
+        while let Some(token) = tokens.next() {
+            let next = tokens.peek();
+            let arrow = is_punct(&token, '=') && next.is_some_and(|next| is_punct(next, '>'));
+            let condition = is_punct(&token, ',') && next.is_some_and(|next| is_word(next, "if"));
+            if arrow || condition {
+                let future: Option<Vec<TokenTree>> = future.take().map(|at| arm.split_off(at));
+                arm.extend(future.map_or_else(TokenStream::new, |tokens| part(krate, tokens)));
+            }
+            let begins = future.is_none() && assigns_here(previous, &token, next);
+            previous = as_char(&token);
+            arm.push(token);
+            if arrow {
+                break;
+            }
+            if begins {
+                future = Some(arm.len());
+            }
+        }
+        done.extend(arm);
+        done.extend(tokens.next());
+        let block = tokens.next_if(|token| is_group(token, Delimiter::Brace));
+        let ends = block.is_some() && tokens.peek().is_none_or(|next| !is_punct(next, '.'));
+        done.extend(block);
+        if ends {
+            done.extend(tokens.next_if(|token| is_punct(token, ',')));
+        } else {
+            done.extend(up_to_comma(&mut tokens));
+            done.extend(fill(",", &[]));
+        }
+    }
+    done
+}
+
+/// The `biased;` that may come first.
+fn biased(tokens: &mut Peekable<impl Iterator<Item = TokenTree>>) -> TokenStream {
+    let word = tokens.next_if(|token| is_word(token, "biased"));
+    let end = tokens.next_if(|token| word.is_some() && is_punct(token, ';'));
+    word.into_iter().chain(end).collect()
+}
+
+/// One of the futures. By its type, for a macro of that name need not await; a literal for sure is none.
+fn part(krate: &TokenStream, future: Vec<TokenTree>) -> TokenStream {
+    if let [TokenTree::Literal(_)] = future.as_slice() {
+        return future.into_iter().collect();
+    }
+    let future = future.into_iter().collect();
+    fill(
+        "match (#future) {
+            future => {
+                use #krate::__budget::{IsAwaited as _, IsNotAwaited as _};
+                (&&#krate::__budget::Returned::as_of(&future)).kind().part(future, &together)
+            }
+        }",
+        &[("krate", krate.clone()), ("future", future)],
+    )
+}
+
 /// Whether there is a `pattern = future =>`.
-fn assigns(arguments: TokenStream) -> bool {
+fn has_futures(arguments: TokenStream) -> bool {
     let mut previous = ' ';
     let mut tokens = arguments.into_iter().peekable();
     while let Some(token) = tokens.next() {
-        let TokenTree::Punct(punct) = &token else {
-            previous = ' ';
-            continue;
-        };
-        let next = tokens.peek();
-        let compares = next.is_some_and(|next| is_punct(next, '>') || is_punct(next, '='));
-        if punct.as_char() == '=' && !compares && !"=<>!".contains(previous) {
+        if assigns_here(previous, &token, tokens.peek()) {
             return true;
         }
-        previous = punct.as_char();
+        previous = as_char(&token);
+    }
+    false
+}
+
+/// Whether this is the `=` of an assignment, and no part of another sign.
+fn assigns_here(previous: char, token: &TokenTree, next: Option<&TokenTree>) -> bool {
+    let compares = next.is_some_and(|next| is_punct(next, '>') || is_punct(next, '='));
+    is_punct(token, '=') && !compares && !"=<>!.+-*/%&|^".contains(previous)
+}
+
+/// ` ` for what is no sign.
+fn as_char(token: &TokenTree) -> char {
+    match token {
+        TokenTree::Punct(punct) => punct.as_char(),
+        _ => ' ',
+    }
+}
+
+/// Of a `select!`, whose own `=` are none.
+fn handlers_assign(arguments: TokenStream) -> bool {
+    arguments.into_iter().any(|token| match token {
+        TokenTree::Group(group) => assigns(group.stream()),
+        _ => false,
+    })
+}
+
+/// Whether the tokens, in whatever depth, assign to what they did not declare.
+fn assigns(tokens: TokenStream) -> bool {
+    let mut previous = ' ';
+    let mut declares = false;
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        declares |= is_word(&token, "let");
+        let assigns = match &token {
+            TokenTree::Group(group) => assigns(group.stream()),
+            token if assigns_here(previous, token, tokens.peek()) => !std::mem::take(&mut declares),
+            _ => false,
+        };
+        if assigns {
+            return true;
+        }
+        previous = as_char(&token);
     }
     false
 }

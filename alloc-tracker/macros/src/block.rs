@@ -2,8 +2,8 @@
 
 use crate::limits::{Limits, WRONG_BLOCK};
 use crate::template::fill;
-use crate::tokens::{braces, flat, is_async_block, is_group, is_punct, peel, without_last};
-use crate::{Error, awaits};
+use crate::tokens::{braces, flat, is_async_block, peel, without_last};
+use crate::{Error, awaits, ending};
 use proc_macro::{Delimiter, Span, TokenStream, TokenTree};
 
 /// The expression. The input is the path of the library in parentheses, the limits, and the work.
@@ -39,47 +39,37 @@ pub(crate) fn with_budget(input: TokenStream) -> Result<TokenStream, Error> {
             &holes(work),
         ));
     }
-    let (work, awaits) = awaits::in_budget(work)?;
+    let (work, awaits) = awaits::in_budget(work, &krate)?;
     // Braces of its own are not needed twice. Those of this expansion are: what the last expression
     // borrows is dropped inside, before the budget is checked.
     let work = match peel(work.into_iter().collect()).as_slice() {
         [TokenTree::Group(block)] if block.delimiter() == Delimiter::Brace => block.stream(),
         tokens => tokens.iter().cloned().collect(),
     };
-    let leaves = ends_elsewhere(work.clone());
+    let has_no_value = ending::has_no_value(work.clone());
     let work = braces(braces(work, place), place);
     let guard = if awaits {
         "use #krate::__budget::InBudget as _;
-         let guard = #krate::__budget::TaskGuard::enter(#budget);"
+         let guard = #krate::__budget::TaskGuard::enter(#budget, |broken| broken.or_panic());"
     } else {
-        "let guard = #krate::__budget::ThreadGuard::enter(#budget);"
+        "let guard = #krate::__budget::ThreadGuard::enter(#budget, |broken| broken.or_panic());"
     };
-    let code = if leaves {
-        // Nothing comes after it: the guard checks as it is dropped.
+    let code = if has_no_value {
+        // The guard checks as it is dropped: code after a block that leaves would be unreachable.
         format!("{{ {guard} let _ = &guard; #work }}")
     } else {
-        format!("{{ {guard} guard.value(#work) }}")
+        // So, too, where the block may leave unseen: a call whose argument is an `if` is reached by the
+        // branch that never runs. (To the borrow checker that branch ends nowhere, so what the work
+        // assigns is assigned after it.)
+        format!(
+            "{{ {guard} guard.value(
+                if false {{ #krate::__budget::absurd(#krate::__budget::never()) }} else #work
+            ) }}"
+        )
     };
     Ok(fill(&code, &holes(work)))
 }
 
 fn wrong() -> Error {
     Error::new(Span::call_site(), WRONG_BLOCK)
-}
-
-/// Whether the last statement is one after which nothing runs.
-fn ends_elsewhere(work: TokenStream) -> bool {
-    let work = without_last(flat(work), ';');
-    let ends = |token: &TokenTree| is_punct(token, ';') || is_group(token, Delimiter::Brace);
-    let leaves = |at: usize| {
-        let is_macro = work.get(at + 1).is_some_and(|token| is_punct(token, '!'));
-        match work[at].to_string().as_str() {
-            "return" | "break" | "continue" => true,
-            "panic" | "todo" | "unimplemented" | "unreachable" => is_macro,
-            _ => false,
-        }
-    };
-    let last = work.iter().rposition(|token| is_punct(token, ';'));
-    (last.map_or(0, |at| at + 1)..work.len())
-        .any(|at| leaves(at) && (at == 0 || ends(&work[at - 1])))
 }

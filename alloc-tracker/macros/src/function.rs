@@ -67,16 +67,23 @@ impl Rewriting<'_> {
             ),
             // The body stays where it is, and the type of its value is what the compiler expects.
             (Returns::Unnamed(_), _) => self.code(
-                "let _guard = #krate::__budget::ThreadGuard::enter(#budget); #body",
-                [("body", self.braced())],
+                "#refusal #guard #body",
+                [
+                    ("refusal", self.refusal()),
+                    ("guard", self.guard()),
+                    ("body", self.braced()),
+                ],
             ),
             // An `if` drops what the last expression borrows before the guard, in every edition. (In
             // a body that returns `impl Fn(..)` the compiler would not see through it.)
             (Returns::Nothing | Returns::Never | Returns::Named(_), _) => self.code(
-                "#refusal
-                 let _guard = #krate::__budget::ThreadGuard::enter(#budget);
+                "#refusal #guard
                  if false { #krate::__budget::never() } else #body",
-                [("refusal", self.refusal()), ("body", self.braced())],
+                [
+                    ("refusal", self.refusal()),
+                    ("guard", self.guard()),
+                    ("body", self.braced()),
+                ],
             ),
         })
     }
@@ -151,19 +158,30 @@ impl Rewriting<'_> {
         Ok(Some(tokens))
     }
 
+    fn guard(&self) -> TokenStream {
+        self.code(
+            "let _guard = #krate::__budget::ThreadGuard::enter(#budget, |broken| broken.or_panic());",
+            [],
+        )
+    }
+
     /// Refuses a value that is a future, by its type.
     fn refusal(&self) -> TokenStream {
-        let (Returns::Named(returns) | Returns::BoxedFuture(returns)) = &self.function.returns
-        else {
-            return TokenStream::new();
+        let code = match &self.function.returns {
+            Returns::Named(_) | Returns::BoxedFuture(_) => {
+                "{
+                    use #krate::__budget::{IsFuture as _, IsValue as _};
+                    #krate::__budget::measured((&&#krate::__budget::Returned::<#returns>::NEW).kind());
+                }"
+            }
+            // The compiler finds it out from what else is returned.
+            Returns::Unnamed(_) => "if false { return #krate::__budget::nothing(); }",
+            Returns::Nothing | Returns::Never | Returns::ImplFuture => "",
         };
         self.code_at(
             self.function.returns_span,
-            "{
-                use #krate::__budget::{HoldsFuture as _, IsFuture as _, IsValue as _};
-                #krate::__budget::measured((&&&#krate::__budget::Returned::<#returns>::NEW).kind());
-            }",
-            [("returns", returns.clone())],
+            code,
+            [("returns", self.type_of_value())],
         )
     }
 

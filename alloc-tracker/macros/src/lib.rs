@@ -5,11 +5,12 @@
 //!
 //! * `limits`: the arguments. `manifest`, by `toml`: what the dependency is called here.
 //! * `function`: the attribute; `signature`: what it must know of a function.
-//! * `block`: the work of `assert_budget!`, by `awaits`.
+//! * `block`: the work of `assert_budget!`, by `awaits` and `ending`.
 //! * `template`: code with holes; `tokens`: small questions about tokens.
 
 mod awaits;
 mod block;
+mod ending;
 mod function;
 mod limits;
 mod manifest;

@@ -176,10 +176,10 @@ impl Returns {
     }
 }
 
-/// The first of the traits that is a future's, or looks like it: there are no types here to ask.
+/// The first of the traits that is a future's by its name. Others are found by the type of what is returned.
 fn future_among(bounds: &[TokenTree]) -> Option<String> {
     let mut traits = traits(bounds).into_iter();
-    traits.find(|name| name.ends_with("Future"))
+    traits.find(|name| matches!(name.as_str(), "Future" | "IntoFuture"))
 }
 
 fn has_impl(tokens: &[TokenTree]) -> bool {

@@ -30,10 +30,10 @@
 /// In async code the block may await. Then it is the task's work that counts, on whatever threads it
 /// is polled: not what they do between the polls, and what it spawns with
 /// [`in_current_unit`](crate::InUnit::in_current_unit). The same goes for the awaits in `join!`,
-/// `try_join!` and `select!`. One that another macro hides is not seen: the budget then counts the
-/// thread; written as `async { .. }`, a future of its own, the block is measured whatever is in it. A
-/// block that is cancelled is held to what it did until then. A future that is not awaited cannot be
-/// the block's value.
+/// `try_join!` and `select!`, and in what other macros are given. One that stands in the text of a
+/// macro is not seen: the budget then counts the thread; written as `async { .. }`, a future of its
+/// own, the block is measured whatever is in it. A block that is cancelled is held to what it did
+/// until then. A future that is not awaited cannot be the block's value, or in it.
 ///
 /// ```
 /// # #[global_allocator]

@@ -26,10 +26,10 @@ use std::future::Future;
 /// What the macros are made of. Not for users.
 #[doc(hidden)]
 pub mod parts {
-    pub use super::awaiting::{InBudget, TaskGuard};
+    pub use super::awaiting::{InBudget, IsAwaited, IsNotAwaited, TaskGuard, Together};
     pub use super::returned::{
-        HoldsFuture, IsFuture, IsNoFuture, IsValue, Measured, Returned, Returning, awaited,
-        measured, never,
+        IsFuture, IsNoFuture, IsValue, Measured, Returned, Returning, absurd, awaited, measured,
+        never, nothing,
     };
     pub use super::task::{boxed, future, held, made, settled};
     pub use super::thread::ThreadGuard;
@@ -78,7 +78,7 @@ impl Budget {
         &self,
         work: impl FnOnce() -> T,
     ) -> (T, BudgetReport) {
-        let guard = thread::ThreadGuard::enter(*self, false);
+        let guard = thread::ThreadGuard::enter(*self, false, BudgetReport::or_panic);
         let value = work();
         (value, guard.finish())
     }

@@ -1,7 +1,82 @@
 //! Values by which a budget would be evaded: a future has cost nothing yet.
 
+use std::borrow::Cow;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, LinkedList, VecDeque};
 use std::future::Future;
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::task::Poll;
+
+/// The type is a future, or one of the standard library's with a future in it.
+///
+/// `Where` tells the proofs apart: a type may have several, as a box of a future, which is one itself.
+pub trait HoldsFuture<Where> {}
+
+#[derive(Debug)]
+pub struct Itself;
+
+/// Its part of this number holds one.
+#[derive(Debug)]
+pub struct In<const PART: usize, Where>(PhantomData<Where>);
+
+impl<F: Future + ?Sized> HoldsFuture<Itself> for F {}
+
+macro_rules! holders_of_futures {
+    ($($part:literal [$($generics:tt)*] $holder:ty),* $(,)?) => {
+        $(impl<$($generics)*, W> HoldsFuture<In<$part, W>> for $holder {})*
+    };
+}
+
+holders_of_futures! {
+    0 [H: HoldsFuture<W>] Option<H>,
+    0 [H: HoldsFuture<W>] Poll<H>,
+    0 [H: HoldsFuture<W>, E] Result<H, E>,
+    1 [T, H: HoldsFuture<W>] Result<T, H>,
+    0 [H: HoldsFuture<W>, C] ControlFlow<H, C>,
+    1 [B, H: HoldsFuture<W>] ControlFlow<B, H>,
+    0 [H: HoldsFuture<W> + ?Sized] Box<H>,
+    0 [H: HoldsFuture<W> + ?Sized] Rc<H>,
+    0 [H: HoldsFuture<W> + ?Sized] Arc<H>,
+    0 [H: HoldsFuture<W>] Pin<H>,
+    0 [H: HoldsFuture<W> + ToOwned + ?Sized] Cow<'_, H>,
+    0 [H: HoldsFuture<W>] Cell<H>,
+    0 [H: HoldsFuture<W>] OnceCell<H>,
+    0 [H: HoldsFuture<W>] OnceLock<H>,
+    0 [H: HoldsFuture<W> + ?Sized] RefCell<H>,
+    0 [H: HoldsFuture<W> + ?Sized] Mutex<H>,
+    0 [H: HoldsFuture<W> + ?Sized] RwLock<H>,
+    0 [H: HoldsFuture<W>] [H],
+    0 [H: HoldsFuture<W>, const N: usize] [H; N],
+    0 [H: HoldsFuture<W>] Vec<H>,
+    0 [H: HoldsFuture<W>] VecDeque<H>,
+    0 [H: HoldsFuture<W>] LinkedList<H>,
+    0 [H: HoldsFuture<W>] BinaryHeap<H>,
+    1 [K, H: HoldsFuture<W>] BTreeMap<K, H>,
+    1 [K, H: HoldsFuture<W>, S] HashMap<K, H, S>,
+}
+
+/// Tuples, up to twelve values.
+macro_rules! tuples {
+    ($($first:ident $($rest:ident)*)?) => {
+        $(
+            tuples! { [] $first $($rest)* }
+            tuples! { $($rest)* }
+        )?
+    };
+    ([$($before:ident)*]) => {};
+    ([$($before:ident)*] $holder:ident $($after:ident)*) => {
+        impl<$($before,)* $holder: HoldsFuture<W>, $($after,)* W>
+            HoldsFuture<In<{ ["" $(, stringify!($before))*].len() }, W>>
+            for ($($before,)* $holder, $($after,)*) {}
+        tuples! { [$($before)* $holder] $($after)* }
+    };
+}
+
+tuples! { A B C D E F G H I J K L }
 
 /// The type that a function returns.
 #[derive(Debug)]
@@ -9,12 +84,16 @@ pub struct Returned<T: ?Sized>(PhantomData<T>);
 
 impl<T: ?Sized> Returned<T> {
     pub const NEW: Self = Returned(PhantomData);
+
+    pub fn as_of(_: &T) -> Self {
+        Self::NEW
+    }
 }
 
-// A method call on `&&&Returned<..>` finds what is implemented for the most references first.
+// A method call on `&&Returned<..>` finds what is implemented for the most references first.
 
-/// The type is a future.
-pub trait IsFuture {
+/// The type holds a future.
+pub trait IsFuture<Where> {
     type Future: ?Sized;
 
     fn kind(&self) -> NamedFuture<Self::Future> {
@@ -22,17 +101,8 @@ pub trait IsFuture {
     }
 }
 
-impl<F: Future + ?Sized> IsFuture for &&Returned<F> {
-    type Future = F;
-}
-
-/// A future is in it.
-pub trait HoldsFuture {
-    type Future: ?Sized;
-
-    fn kind(&self) -> NamedFuture<Self::Future> {
-        NamedFuture(PhantomData)
-    }
+impl<T: HoldsFuture<Where> + ?Sized, Where> IsFuture<Where> for &Returned<T> {
+    type Future = T;
 }
 
 /// It is none, or may be one for some types of a generic function.
@@ -79,6 +149,12 @@ pub fn never<T>() -> T {
     unreachable!("this is for the compiler")
 }
 
+/// Of any type, after what never ends. Told so later than most: the compiler takes no code around it for
+/// unreachable.
+pub fn absurd<T>(_: <fn() -> ! as Returning>::Value) -> T {
+    never()
+}
+
 /// The value of a budget's block, which must not be a future: for one, there are two proofs, and the
 /// compiler cannot choose.
 ///
@@ -89,34 +165,16 @@ impl<T> IsNoFuture<()> for T {}
 
 /// Stands in the compiler's message.
 #[derive(Debug)]
-pub struct AFutureMustBeAwaitedInsideTheBudget;
+pub struct AFutureMustBeAwaitedInsideTheBudget<Where>(PhantomData<Where>);
 
-/// The same, of a future in another value.
-#[derive(Debug)]
-pub struct FuturesMustBeAwaitedInsideTheBudget;
-
-impl<F: Future> IsNoFuture<AFutureMustBeAwaitedInsideTheBudget> for F {}
-macro_rules! holders_of_futures {
-    ($([$($generics:tt)*] $holder:ty),* $(,)?) => {
-        $(
-            impl<$($generics)*> HoldsFuture for &Returned<$holder> {
-                type Future = F;
-            }
-
-            impl<$($generics)*> IsNoFuture<FuturesMustBeAwaitedInsideTheBudget> for $holder {}
-        )*
-    };
-}
-
-holders_of_futures! {
-    [F: Future] Option<F>,
-    [F: Future, E] Result<F, E>,
-    [F: Future + ?Sized] Box<F>,
-    [F: Future] Vec<F>,
-    [F: Future, const N: usize] [F; N],
-}
+impl<T: HoldsFuture<Where>, Where> IsNoFuture<AFutureMustBeAwaitedInsideTheBudget<Where>> for T {}
 
 /// The value of a block that was awaited.
 pub fn awaited<T: IsNoFuture<Proof>, Proof>(value: T) -> T {
     value
+}
+
+/// The same where nothing runs, for the type of what a function returns elsewhere.
+pub fn nothing<T: IsNoFuture<Proof>, Proof>() -> T {
+    never()
 }

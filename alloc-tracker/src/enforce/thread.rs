@@ -1,7 +1,7 @@
 //! A budget's block on one thread.
 
 use super::returned::IsNoFuture;
-use super::verdict::{BudgetReport, Findings, Surroundings};
+use super::verdict::{BudgetReport, Findings, Say, Surroundings};
 use crate::engine::{ActiveSites, Sites};
 use crate::{Budget, Unit, engine};
 use std::cell::RefCell;
@@ -11,6 +11,7 @@ use std::thread::panicking;
 #[derive(Debug)]
 pub struct ThreadGuard {
     budget: Budget,
+    say: Say,
     /// A panic that is under way when the block ends may have been so when it began.
     was_panicking: bool,
     measuring: RefCell<Option<Measuring>>,
@@ -26,13 +27,14 @@ struct Measuring {
 
 impl ThreadGuard {
     /// `process`: what all threads do counts.
-    pub fn enter(budget: Budget, process: bool) -> Self {
+    pub fn enter(budget: Budget, process: bool, say: Say) -> Self {
         let surroundings = Surroundings::new(process);
         let unit = unit_of(budget);
         let sites = Sites::new().activate();
         let start = engine::Here::now();
         ThreadGuard {
             budget,
+            say,
             was_panicking: panicking(),
             measuring: RefCell::new(Some(Measuring {
                 working: Working::start(unit),
@@ -44,10 +46,9 @@ impl ThreadGuard {
     }
 
     /// The block's value, if the budget holds.
-    #[track_caller]
     pub fn value<T: IsNoFuture<Proof>, Proof>(&self, value: T) -> T {
         if let Some(report) = self.end() {
-            report.or_panic();
+            (self.say)(report);
         }
         value
     }
@@ -84,7 +85,7 @@ impl Drop for ThreadGuard {
             self.end()
         };
         if let Some(report) = ended {
-            report.or_panic();
+            (self.say)(report);
         }
     }
 }

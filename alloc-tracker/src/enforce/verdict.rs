@@ -62,8 +62,9 @@ impl BudgetReport {
     }
 
     /// Where a panic would be the second one, which aborts, it is said on standard error.
+    #[doc(hidden)]
     #[track_caller]
-    pub(super) fn or_panic(self) {
+    pub fn or_panic(self) {
         match self.result {
             Ok(()) => {}
             Err(exceeded) if panicking() => eprintln!("{exceeded}"),
@@ -71,6 +72,10 @@ impl BudgetReport {
         }
     }
 }
+
+/// Ends in [`BudgetReport::or_panic`], and stands where the user's macro does: as a guard is dropped, that
+/// is the place to panic at.
+pub(super) type Say = fn(BudgetReport);
 
 /// `held: 3 allocs, ..`, or the message of the broken budget; then what was outside of it.
 impl fmt::Display for BudgetReport {

@@ -1,4 +1,9 @@
 use alloc_tracker::{assert_budget, assert_no_alloc};
+use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 async fn work() -> Vec<u8> {
     vec![1]
@@ -14,6 +19,16 @@ async fn test() {
 
 fn run() {
     drop(alloc_tracker::Budget::new().allocs(0).run(|| work()));
+}
+
+type Deep<F> = Result<Option<Arc<Mutex<VecDeque<F>>>>, u8>;
+
+fn inside_of_other_values() {
+    drop(assert_no_alloc!((1, work())));
+    drop(assert_no_alloc!((work(), work())));
+    drop(assert_no_alloc!(Deep::Ok(Some(Arc::new(Mutex::new(VecDeque::from([work()])))))));
+    drop(assert_no_alloc!(HashMap::from([(1, Rc::new(work()))])));
+    drop(assert_no_alloc!(Poll::Ready((1, ControlFlow::<_, ()>::Break(work())))));
 }
 
 fn main() {}

@@ -2,7 +2,7 @@ use alloc_tracker::assert_budget;
 
 async fn test() -> Option<u8> {
     assert_budget!(allocs <= 0, {
-        tokio::select! {
+        futures::select! {
             n = async { Some(1) } => return n,
             _ = async {} => None,
         }

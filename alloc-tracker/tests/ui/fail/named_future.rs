@@ -47,4 +47,33 @@ fn not_what_it_is_called() -> BoxFuture {
     Box::pin(ready(1))
 }
 
+trait Job: Future {}
+
+impl Job for Ready<u8> {}
+
+#[alloc_tracker::budget(allocs = 1)]
+fn by_another_trait() -> impl Job {
+    ready(1)
+}
+
+#[alloc_tracker::budget(allocs = 1)]
+async fn by_another_trait_out_of_a_future() -> (u8, impl Job) {
+    (1, ready(1))
+}
+
+#[alloc_tracker::budget(allocs = 1)]
+fn by_another_trait_in_a_box() -> Box<dyn Job<Output = u8>> {
+    Box::new(ready(1))
+}
+
+#[alloc_tracker::budget(allocs = 1)]
+fn beside_another_value() -> (u8, Ready<u8>) {
+    (1, ready(1))
+}
+
+#[alloc_tracker::budget(allocs = 1)]
+fn deep_inside() -> Result<Option<std::rc::Rc<std::cell::RefCell<Ready<u8>>>>, u8> {
+    Err(1)
+}
+
 fn main() {}
