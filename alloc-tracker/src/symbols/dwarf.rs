@@ -163,8 +163,13 @@ impl<'a> Program<'a> {
             return functions(Some(self), &self.dwarf, unit, &files, addresses, found);
         };
         let name = self.dwarf.attr_string(unit, name)?;
-        let lacks = self.split_functions(unit, name, &files, addresses, found)?;
-        found.iter_mut().for_each(|found| found.lacks = lacks);
+        let lacks = self.split_functions(unit, name, &files, addresses, found);
+        let lacks = lacks.unwrap_or(Some(Lack::File));
+        for found in found.iter_mut().filter(|_| lacks.is_some()) {
+            // A part of them would name somebody else's line.
+            found.functions.clear();
+            found.lacks = lacks;
+        }
         Ok(())
     }
 
@@ -195,7 +200,9 @@ impl<'a> Program<'a> {
         }
         let mut dwarf = Dwarf::load(|id| Ok::<_, gimli::Error>(split.section(id, true)))?;
         dwarf.make_dwo(&self.dwarf);
-        functions_of_split(&dwarf, skeleton, files, addresses, found)
+        let lacks = functions_of_split(&dwarf, skeleton, files, addresses, found)?;
+        let changed = (!split.is_unchanged()).then_some(Lack::File);
+        Ok(lacks.or(changed))
     }
 }
 

@@ -169,3 +169,7 @@ impl Binary {
         files
     }
 }
+
+// What compresses comes with this feature.
+#[cfg(all(test, feature = "profile"))]
+mod tests;
