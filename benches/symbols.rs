@@ -47,14 +47,29 @@ fn main() {
         "{:<44} {:>9} {:>9} {:>9} {:>9}",
         "", "peak", "left", "CPU", "wall"
     );
-    for how in ["in the process", "addresses alone"] {
-        let mut child = Command::new(&program);
+    let run = |program: &Path, how: &str| {
+        let mut child = Command::new(program);
         child.args(["--child", how]).arg(directory.path());
         if support::smoke() {
             child.arg("--smoke");
         }
         assert!(child.status().expect("a child").success());
+    };
+    for compress in ["zlib", "zstd"] {
+        let compressed = directory.path().join("compressed");
+        let mut objcopy = Command::new("objcopy");
+        objcopy.arg(format!("--compress-debug-sections={compress}"));
+        let status = objcopy.args([&program, &compressed]).status();
+        if status.is_ok_and(|status| status.success()) {
+            run(&compressed, &format!("in it, compressed with {compress}"));
+        } else {
+            println!(
+                "compressed with {compress}: skipped, objcopy was not found or does not know it"
+            );
+        }
     }
+    run(&program, "in the process");
+    run(&program, "addresses alone");
     let named = Named::read(directory.path());
     for tool in TOOLS {
         named.by(tool);
@@ -103,8 +118,8 @@ fn child(how: &str, directory: &Path) {
         // The highest from here on.
         fs::write("/proc/self/clear_refs", "5").expect("Linux");
         match how {
-            "in the process" => profile.write_pprof(std::io::sink()),
-            _ => profile.write_gperftools(std::io::sink()),
+            "addresses alone" => profile.write_gperftools(std::io::sink()),
+            _ => profile.write_pprof(std::io::sink()),
         }
         .expect("nothing to fail");
         row(
@@ -337,6 +352,11 @@ fn line_of(at: &str) -> String {
 
 /// Whether a function's path may be of a name as the linker knows it: that has the last part of the path.
 fn is_of(mangled: &str, path: &str) -> bool {
+    // Without what a generic function is of.
+    let path = match path.rsplit_once("::<") {
+        Some((before, types)) if types.ends_with('>') => before,
+        _ => path,
+    };
     let mut words = path.rsplit(|c: char| !c.is_alphanumeric() && c != '_');
     let last = words.find(|word| !word.is_empty()).unwrap_or_default();
     // Closures and the like have numbers only.
