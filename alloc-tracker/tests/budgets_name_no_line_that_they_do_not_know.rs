@@ -188,6 +188,21 @@ fn debug_information_that_is_somewhere_else_is_asked_for() {
 }
 
 #[test]
+fn debug_information_that_cannot_be_unpacked_says_how_to_link() {
+    let compress = "-Clink-arg=-Wl,--compress-debug-sections=zstd";
+    let (_directory, program) = compiled(&["-Cdebuginfo=2", compress]);
+    let lines = lines(&program);
+    assert!(
+        lines[0].starts_with("shop::alone (no debug information: it is compressed with zstd"),
+        "{lines:#?}"
+    );
+    assert!(
+        (lines.iter()).all(|line| line.contains("-Wl,--compress-debug-sections=none")),
+        "{lines:#?}"
+    );
+}
+
+#[test]
 fn a_program_that_cannot_be_unwound_says_so() {
     // By the compiler's default for this target a function without cleanup has an entry all the same.
     let options = [

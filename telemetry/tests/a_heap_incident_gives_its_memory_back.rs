@@ -16,6 +16,9 @@ static GLOBAL: AllocTracker = AllocTracker::system();
 
 const MIB: u64 = 1 << 20;
 
+/// What a report may take: an incident may take 32 MiB, in all.
+const MOST: u64 = 20 * MIB;
+
 /// Memory is the process's.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
@@ -74,7 +77,7 @@ fn what_it_reads_to_name_functions_is_not_kept() {
         let tables = tables() - tables_before;
         let highest = of_process("VmHWM") - resident;
         assert!(
-            highest < 32 * MIB + tables,
+            highest < MOST + tables,
             "{highest} bytes more, and {tables} of tables"
         );
         let left = of_process("VmRSS").saturating_sub(resident);
@@ -108,6 +111,56 @@ fn what_it_reads_to_name_functions_is_not_kept() {
             .contains("a_heap_incident_gives_its_memory_back.rs"),
         "{culprit:?}"
     );
+}
+
+/// Calls itself by ways of which each is a stack of its own, and keeps a block at the end of each.
+fn branch(way: u32, depth: u32, kept: &mut Vec<Vec<u8>>) {
+    let further = |kept: &mut _| branch(way >> 1, depth - 1, kept);
+    match (depth, way & 1) {
+        (0, _) => kept.push(black_box(vec![1; 2000])),
+        (_, 0) => further(kept),
+        // Another line.
+        _ => further(kept),
+    }
+}
+
+#[test]
+fn the_report_of_many_stacks_takes_no_more() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let (_layer, telemetry) = Telemetry::builder()
+        .flush_every(Duration::from_secs(3600))
+        .incident_directory(directory.path())
+        .build()
+        .unwrap();
+    let incident = Incident::for_(Duration::from_secs(60))
+        .heap(1024)
+        .max_cpu(1.0);
+    let id = telemetry.incident(incident).unwrap();
+    let mut kept = Vec::new();
+    (0..1 << 12).for_each(|way| branch(way, 12, &mut kept));
+    let resident = of_process("VmRSS");
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    assert!(telemetry.end_incident(id));
+    let has_ended = || telemetry.incidents().iter().any(|i| i.end.is_some());
+    while !has_ended() {
+        telemetry.flush();
+    }
+    let highest = of_process("VmHWM").saturating_sub(resident);
+    let left = of_process("VmRSS").saturating_sub(resident);
+    assert!(highest < MOST, "{highest} bytes more");
+    assert!(left < 8 * MIB, "{left} bytes left");
+    let incidents = telemetry.incidents();
+    let end = incidents.iter().find_map(|incident| incident.end.as_ref());
+    let heap = end.and_then(|end| end.heap.as_ref()).unwrap();
+    assert!(heap.files.len() == 3 && heap.error.is_none(), "{heap:?}");
+    let mut files = heap.files.iter();
+    let growth = files.find(|file| file.ends_with(".json"));
+    let growth = std::fs::read_to_string(growth.unwrap()).unwrap();
+    let growth: serde_json::Value = serde_json::from_str(&growth).unwrap();
+    let count = growth["growth"].as_array().unwrap().len();
+    assert!(count > 2000, "{count}");
+    drop(kept);
 }
 
 #[test]

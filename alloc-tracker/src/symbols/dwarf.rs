@@ -2,25 +2,22 @@
 //! more than its ranges; of another one its functions and its lines, of which nothing is kept but what
 //! was asked for.
 
-use super::file::{Binary, Mapped, Reader};
+use super::file::{Binary, Reader, Windows};
 use super::lines::{Files, path};
-use super::{Kept, Source};
+use super::{Kept, Lack, Source};
 use gimli::{
     AbbreviationsCacheStrategy, Attribute, AttributeValue, DW_AT_abstract_origin, DW_AT_call_file,
     DW_AT_call_line, DW_AT_high_pc, DW_AT_language, DW_AT_linkage_name, DW_AT_low_pc, DW_AT_name,
     DW_AT_ranges, DW_AT_specification, DW_LANG_Rust, DW_TAG_inlined_subroutine, DW_TAG_subprogram,
-    DebugInfoOffset, Dwarf, DwarfPackage, EndianSlice, NativeEndian, Range, SectionId, UnitOffset,
+    DebugInfoOffset, Dwarf, DwarfPackage, Range, SectionId, UnitOffset,
 };
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
-pub(super) type Unit<'a> = gimli::Unit<Reader<'a>>;
-type Value<'a> = AttributeValue<Reader<'a>>;
-
-/// Bytes of debug information after whose reading the system may forget the file's pages.
-const RELEASE_EVERY: usize = 1 << 20;
+pub(super) type Unit = gimli::Unit<Reader>;
+type Value = AttributeValue<Reader>;
 
 /// What was found of an address.
 #[derive(Debug, Default)]
@@ -33,8 +30,8 @@ pub(super) struct Found {
     pub(super) has_unit: bool,
     /// Whether rustc compiled it, as far as that is said.
     pub(super) is_rust: Option<bool>,
-    /// The functions are in another file, which is not there.
-    pub(super) is_split: bool,
+    /// The functions are in another file, which is not there or cannot be read.
+    pub(super) lacks: Option<Lack>,
 }
 
 /// A function at an address.
@@ -48,9 +45,9 @@ pub(super) struct Names {
 
 /// A file's debug information.
 pub(super) struct Program<'a> {
-    dwarf: Dwarf<Reader<'a>>,
-    packed: Option<DwarfPackage<Reader<'a>>>,
-    binary: &'a Binary<'a>,
+    dwarf: Dwarf<Reader>,
+    packed: Option<DwarfPackage<Reader>>,
+    windows: &'a Rc<Windows>,
     kept: &'a Kept,
     /// Where units begin.
     units: Vec<DebugInfoOffset>,
@@ -58,8 +55,9 @@ pub(super) struct Program<'a> {
 
 impl<'a> Program<'a> {
     pub(super) fn new(
-        binary: &'a Binary<'a>,
-        packed: Option<&'a Binary<'a>>,
+        binary: &Binary,
+        packed: Option<&Binary>,
+        windows: &'a Rc<Windows>,
         kept: &'a Kept,
     ) -> gimli::Result<Self> {
         let section = |id| Ok::<_, gimli::Error>(binary.section(id, false));
@@ -67,7 +65,7 @@ impl<'a> Program<'a> {
         dwarf.populate_abbreviations_cache(AbbreviationsCacheStrategy::Duplicates);
         let packed = packed.and_then(|packed| {
             let section = |id: SectionId| Ok::<_, gimli::Error>(packed.section(id, true));
-            DwarfPackage::load(section, EndianSlice::new(&[], NativeEndian)).ok()
+            DwarfPackage::load(section, Reader::default()).ok()
         });
         let mut units = Vec::new();
         let mut headers = dwarf.units();
@@ -77,14 +75,14 @@ impl<'a> Program<'a> {
         Ok(Program {
             dwarf,
             packed,
-            binary,
+            windows,
             kept,
             units,
         })
     }
 
     /// The unit that an offset lies in, and the offset there.
-    fn unit_at(&self, offset: DebugInfoOffset) -> gimli::Result<(Unit<'a>, UnitOffset)> {
+    fn unit_at(&self, offset: DebugInfoOffset) -> gimli::Result<(Unit, UnitOffset)> {
         let after = self.units.partition_point(|unit| unit.0 <= offset.0);
         let start = after.checked_sub(1).map(|index| self.units[index]);
         let start = start.ok_or(gimli::Error::MissingUnitDie)?;
@@ -96,12 +94,7 @@ impl<'a> Program<'a> {
     /// Finds sorted addresses.
     pub(super) fn search(&self, addresses: &[u64], found: &mut [Found]) {
         let without = self.units_without(addresses);
-        let mut released_at = 0;
         for &start in self.units.iter().filter(|unit| !without.contains(unit)) {
-            if start.0 - released_at > RELEASE_EVERY {
-                self.binary.release();
-                released_at = start.0;
-            }
             let header = self.dwarf.unit_header(start);
             let Ok(unit) = header.and_then(|header| self.dwarf.unit(header)) else {
                 continue;
@@ -128,7 +121,6 @@ impl<'a> Program<'a> {
             for (index, result) in here.into_iter().zip(found_here) {
                 found[index] = result;
             }
-            self.binary.release();
         }
     }
 
@@ -152,7 +144,7 @@ impl<'a> Program<'a> {
 
     fn search_unit(
         &self,
-        unit: &Unit<'a>,
+        unit: &Unit,
         addresses: &[u64],
         found: &mut [Found],
     ) -> gimli::Result<()> {
@@ -171,93 +163,76 @@ impl<'a> Program<'a> {
             return functions(Some(self), &self.dwarf, unit, &files, addresses, found);
         };
         let name = self.dwarf.attr_string(unit, name)?;
-        let is_there = self.split_functions(unit, &name, &files, addresses, found)?;
-        found
-            .iter_mut()
-            .for_each(|found| found.is_split = !is_there);
+        let lacks = self.split_functions(unit, name, &files, addresses, found);
+        let lacks = lacks.unwrap_or(Some(Lack::File));
+        for found in found.iter_mut().filter(|_| lacks.is_some()) {
+            // A part of them would name somebody else's line.
+            found.functions.clear();
+            found.lacks = lacks;
+        }
         Ok(())
     }
 
-    /// The functions of a unit lie in another file. False: it is not there.
+    /// The functions of a unit that lie in another file, or why there are none.
     fn split_functions(
         &self,
-        skeleton: &Unit<'a>,
-        name: &[u8],
-        files: &Files<'_, 'a>,
+        skeleton: &Unit,
+        name: Reader,
+        files: &Files<'_>,
         addresses: &[u64],
         found: &mut [Found],
-    ) -> gimli::Result<bool> {
+    ) -> gimli::Result<Option<Lack>> {
         let Some(id) = skeleton.dwo_id else {
-            return Ok(false);
+            return Ok(Some(Lack::Split));
         };
         if let Some(packed) = &self.packed
             && let Some(dwarf) = packed.find_cu(id, &self.dwarf)?
         {
             return functions_of_split(&dwarf, skeleton, files, addresses, found);
         }
-        let directory = skeleton
-            .comp_dir
-            .map_or(Path::new(""), |dir| path(dir.slice()));
-        let Ok(mapped) = Mapped::read(&directory.join(path(name))) else {
-            return Ok(false);
+        let directory = skeleton.comp_dir.clone().and_then(path).unwrap_or_default();
+        let file = path(name).map(|name| directory.join(name));
+        let Some(split) = file.and_then(|file| Binary::open(&file, self.windows)) else {
+            return Ok(Some(Lack::Split));
         };
-        let (Some(split), Some(offset)) = (Binary::new(&mapped), skeleton.debug_info_offset())
-        else {
-            return Ok(false);
-        };
-        functions_of_file(&split, self.binary, offset, self.kept, addresses, found)
+        if split.is_unreadable() {
+            return Ok(Some(Lack::Compressed));
+        }
+        let mut dwarf = Dwarf::load(|id| Ok::<_, gimli::Error>(split.section(id, true)))?;
+        dwarf.make_dwo(&self.dwarf);
+        let lacks = functions_of_split(&dwarf, skeleton, files, addresses, found)?;
+        let changed = (!split.is_unchanged()).then_some(Lack::File);
+        Ok(lacks.or(changed))
     }
 }
 
-/// The functions of the unit at `skeleton` in `whole`, which lie in a file of their own.
-fn functions_of_file<'a>(
-    split: &'a Binary<'a>,
-    whole: &'a Binary<'a>,
-    skeleton: DebugInfoOffset,
-    kept: &Kept,
+fn functions_of_split(
+    dwarf: &Dwarf<Reader>,
+    skeleton: &Unit,
+    files: &Files<'_>,
     addresses: &[u64],
     found: &mut [Found],
-) -> gimli::Result<bool> {
-    let whole = Dwarf::load(|id| Ok::<_, gimli::Error>(whole.section(id, false)))?;
-    let skeleton = whole.unit(whole.unit_header(skeleton)?)?;
-    let mut dwarf = Dwarf::load(|id| Ok::<_, gimli::Error>(split.section(id, true)))?;
-    dwarf.make_dwo(&whole);
-    let files = Files {
-        dwarf: &whole,
-        unit: &skeleton,
-        kept,
-        sources: RefCell::default(),
-    };
-    functions_of_split(&dwarf, &skeleton, &files, addresses, found)
-}
-
-fn functions_of_split<'a>(
-    dwarf: &Dwarf<Reader<'a>>,
-    skeleton: &Unit<'a>,
-    files: &Files<'_, 'a>,
-    addresses: &[u64],
-    found: &mut [Found],
-) -> gimli::Result<bool> {
+) -> gimli::Result<Option<Lack>> {
     let Some(header) = dwarf.units().next()? else {
-        return Ok(false);
+        return Ok(Some(Lack::Split));
     };
     let mut unit = dwarf.unit(header)?;
     if unit.dwo_id != skeleton.dwo_id {
-        return Ok(false);
+        return Ok(Some(Lack::Split));
     }
     unit.copy_relocated_attributes(skeleton);
     let language = is_rust(&unit);
     found.iter_mut().for_each(|found| found.is_rust = language);
     functions(None, dwarf, &unit, files, addresses, found)?;
-    Ok(true)
+    Ok(None)
 }
 
 /// Notes the functions that contain addresses, the outer before the inner ones, as they come.
-fn functions<'a>(
-    program: Option<&Program<'a>>,
-    dwarf: &Dwarf<Reader<'a>>,
-    unit: &Unit<'a>,
-    files: &Files<'_, 'a>,
+fn functions(
+    program: Option<&Program<'_>>,
+    dwarf: &Dwarf<Reader>,
+    unit: &Unit,
+    files: &Files<'_>,
     addresses: &[u64],
     found: &mut [Found],
 ) -> gimli::Result<()> {
@@ -289,7 +264,7 @@ fn functions<'a>(
         } else if let (Some(low), Some(high)) = (value(DW_AT_low_pc), value(DW_AT_high_pc))
             && let Some(begin) = dwarf.attr_address(unit, low)?
         {
-            let end = match dwarf.attr_address(unit, high)? {
+            let end = match dwarf.attr_address(unit, high.clone())? {
                 Some(end) => end,
                 None => begin.saturating_add(high.udata_value().unwrap_or(0)),
             };
@@ -299,7 +274,7 @@ fn functions<'a>(
             continue;
         }
         let number = |name| value(name).and_then(|value| value.udata_value());
-        let called_at = |file: Value<'_>| {
+        let called_at = |file: Value| {
             let file = match file {
                 AttributeValue::FileIndex(index) => index,
                 other => other.udata_value()?,
@@ -327,17 +302,17 @@ fn functions<'a>(
 }
 
 impl Names {
-    fn add<'a>(
+    fn add(
         &mut self,
         kept: &Kept,
-        dwarf: &Dwarf<Reader<'a>>,
-        unit: &Unit<'a>,
-        mangled: Option<Value<'a>>,
-        name: Option<Value<'a>>,
+        dwarf: &Dwarf<Reader>,
+        unit: &Unit,
+        mangled: Option<Value>,
+        name: Option<Value>,
     ) {
-        let text = |value: Value<'a>| {
+        let text = |value: Value| {
             let text = dwarf.attr_string(unit, value).ok()?;
-            Some(kept.name(&String::from_utf8_lossy(text.slice())))
+            Some(kept.name(&String::from_utf8_lossy(&text.bytes().ok()?)))
         };
         if self.mangled.is_none() {
             self.mangled = mangled.and_then(text);
@@ -348,13 +323,13 @@ impl Names {
     }
 
     /// What the entry says that an entry refers to, and those that it refers to, up to so many.
-    fn follow<'a>(
+    fn follow(
         &mut self,
         kept: &Kept,
-        program: Option<&Program<'a>>,
-        dwarf: &Dwarf<Reader<'a>>,
-        unit: &Unit<'a>,
-        entry: Value<'a>,
+        program: Option<&Program<'_>>,
+        dwarf: &Dwarf<Reader>,
+        unit: &Unit,
+        entry: Value,
         further: u32,
     ) -> gimli::Result<()> {
         let other;
@@ -386,7 +361,7 @@ impl Names {
 }
 
 /// Whether rustc made the unit, if it says.
-fn is_rust(unit: &Unit<'_>) -> Option<bool> {
+fn is_rust(unit: &Unit) -> Option<bool> {
     let mut entries = unit.entries();
     entries.next_dfs().ok()?;
     match entries.current()?.attr_value(DW_AT_language)? {

@@ -6,21 +6,21 @@ use super::{Kept, Source};
 use gimli::{Dwarf, Range};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The source files of a unit.
-pub(super) struct Files<'u, 'a> {
-    pub(super) dwarf: &'u Dwarf<Reader<'a>>,
-    pub(super) unit: &'u Unit<'a>,
+pub(super) struct Files<'u> {
+    pub(super) dwarf: &'u Dwarf<Reader>,
+    pub(super) unit: &'u Unit,
     pub(super) kept: &'u Kept,
     /// Those that were asked for, by their index.
     pub(super) sources: RefCell<HashMap<u64, Arc<Source>>>,
 }
 
-impl Files<'_, '_> {
+impl Files<'_> {
     pub(super) fn source(&self, index: u64) -> Option<Arc<Source>> {
         if let Some(known) = self.sources.borrow().get(&index) {
             return Some(Arc::clone(known));
@@ -34,19 +34,16 @@ impl Files<'_, '_> {
         let header = self.unit.line_program.as_ref()?.header();
         let file = header.file(index)?;
         let text = |value| self.dwarf.attr_string(self.unit, value).ok();
-        let name = text(file.path_name())?;
-        let directory = self
-            .unit
-            .comp_dir
-            .map(|directory| path(directory.slice()).to_owned());
+        let name = path(text(file.path_name())?)?;
+        let directory = self.unit.comp_dir.clone().and_then(path);
         // The first directory is the one that the compiler ran in.
         let inside = match file.directory_index() {
             0 => None,
             _ => file.directory(header).and_then(text),
         };
         let given = match inside {
-            Some(inside) => path(inside.slice()).join(path(name.slice())),
-            None => path(name.slice()).to_owned(),
+            Some(inside) => path(inside)?.join(name),
+            None => name,
         };
         let given = match &directory {
             Some(directory) => given
@@ -86,6 +83,6 @@ impl Files<'_, '_> {
     }
 }
 
-pub(super) fn path(bytes: &[u8]) -> &Path {
-    Path::new(OsStr::from_bytes(bytes))
+pub(super) fn path(text: Reader) -> Option<PathBuf> {
+    Some(OsString::from_vec(text.bytes().ok()?).into())
 }

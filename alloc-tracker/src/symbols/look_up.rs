@@ -1,11 +1,12 @@
 //! The addresses of a module, looked up in its file.
 
 use super::dwarf::{Found, Program};
-use super::file::{Binary, Mapped};
+use super::file::{Binary, Windows};
 use super::modules::{self, Module};
 use super::{Function, Kept, Lack, Place, Source, Whose, demangled, is_of_rust};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Looks up sorted addresses.
@@ -47,10 +48,10 @@ fn look_up_in(module: &Module, addresses: &[u64], kept: &Kept) -> Vec<Place> {
         true => Path::new("/proc/self/exe"),
         false => Path::new(&module.file),
     };
-    let Ok(mapped) = Mapped::open(path) else {
+    let Some(windows) = Windows::new() else {
         return unknown(Lack::File);
     };
-    let Some(binary) = Binary::new(&mapped).filter(|b| b.build_id() == module.build_id) else {
+    let Some(binary) = Binary::open(path, &windows).filter(|b| b.belongs_to(module)) else {
         return unknown(Lack::File);
     };
     let mut symbols: Vec<Option<Arc<str>>> = vec![None; addresses.len()];
@@ -63,46 +64,55 @@ fn look_up_in(module: &Module, addresses: &[u64], kept: &Kept) -> Vec<Place> {
     let mut found: Vec<Found> = Vec::new();
     found.resize_with(addresses.len(), Found::default);
     if binary.has_debug_information() {
-        search(&binary, module, addresses, kept, &mut found);
-    } else if let Some(separate) = separate(&binary, module)
-        && let Some(debug) = Binary::new(&separate)
-    {
+        search(&binary, &windows, module, addresses, kept, &mut found);
+    } else if let Some(debug) = separate(&binary, module, &windows) {
         debug.symbols(addresses, &mut note);
         has_symbols = true;
         // The lines of a C library are nobody's, and take a while.
         if module.is_program {
-            search(&debug, module, addresses, kept, &mut found);
+            search(&debug, &windows, module, addresses, kept, &mut found);
         }
+    }
+    if !binary.is_unchanged() {
+        return unknown(Lack::File);
     }
     (found.into_iter().zip(symbols))
         .map(|(found, symbol)| place(found, symbol, has_symbols, kept))
         .collect()
 }
 
-fn separate(binary: &Binary<'_>, module: &Module) -> Option<Mapped> {
+fn separate(binary: &Binary, module: &Module, windows: &Rc<Windows>) -> Option<Binary> {
     let files = binary.separate_files(module).into_iter();
     files
-        .filter_map(|file| Mapped::read(&file).ok())
-        .find(|mapped| {
-            let debug = Binary::new(mapped);
-            debug.is_some_and(|d| d.has_debug_information() && d.build_id() == module.build_id)
-        })
+        .filter_map(|file| Binary::open(&file, windows))
+        .find(|debug| debug.has_debug_information() && debug.belongs_to(module))
 }
 
 fn search(
-    binary: &Binary<'_>,
+    binary: &Binary,
+    windows: &Rc<Windows>,
     module: &Module,
     addresses: &[u64],
     kept: &Kept,
     found: &mut [Found],
 ) {
     // Beside the program, as rustc packs it.
-    let packed = Mapped::read(&PathBuf::from(format!("{}.dwp", module.file))).ok();
-    let packed = packed.as_ref().and_then(Binary::new);
-    if let Ok(program) = Program::new(binary, packed.as_ref(), kept) {
-        program.search(addresses, found);
+    let packed = Binary::open(Path::new(&format!("{}.dwp", module.file)), windows);
+    let mut files = [Some(binary), packed.as_ref()].into_iter().flatten();
+    let lacks = if files.clone().any(Binary::is_unreadable) {
+        Some(Lack::Compressed)
+    } else {
+        if let Ok(program) = Program::new(binary, packed.as_ref(), windows, kept) {
+            program.search(addresses, found);
+        }
+        (!files.all(Binary::is_unchanged)).then_some(Lack::File)
+    };
+    if lacks.is_some() {
+        found.fill_with(|| Found {
+            lacks,
+            ..Found::default()
+        });
     }
-    binary.release();
 }
 
 /// What was found of an address, from the innermost function on.
@@ -112,7 +122,7 @@ fn place(found: Found, symbol: Option<Arc<str>>, has_symbols: bool, kept: &Kept)
         row,
         has_unit,
         is_rust,
-        is_split,
+        lacks,
     } = found;
     let of_rust = || symbol.as_deref().is_some_and(is_of_rust);
     let is_foreign = !is_rust.unwrap_or_else(of_rust);
@@ -129,7 +139,7 @@ fn place(found: Found, symbol: Option<Arc<str>>, has_symbols: bool, kept: &Kept)
     };
     let path = |mangled: &str| kept.name(&demangled(mangled.as_bytes()));
     // Without what was inlined nobody knows whose the line is.
-    let mut at = row.filter(|_| !is_split);
+    let mut at = row.filter(|_| lacks.is_none());
     let mut functions: Vec<Function> = Vec::with_capacity(found.len().max(1));
     for names in found.into_iter().rev() {
         let mangled = names.mangled.unwrap_or_default();
@@ -149,7 +159,7 @@ fn place(found: Found, symbol: Option<Arc<str>>, has_symbols: bool, kept: &Kept)
     }
     functions.retain(|function| !function.name.is_empty());
     let lacks = match (functions.is_empty(), has_unit) {
-        _ if is_split => Some(Lack::Split),
+        _ if lacks.is_some() => lacks,
         (true, _) if !has_symbols => Some(Lack::Symbols),
         (_, false) => Some(Lack::Lines),
         _ => None,

@@ -1,5 +1,5 @@
-//! From addresses to functions and lines, with as much memory as one unit of the program's debug
-//! information takes, and none afterwards.
+//! From addresses to functions and lines, with the memory of a few windows into the program's debug
+//! information, and none afterwards.
 //!
 //! ```text
 //!   addresses ─► by module ([`modules`]) ─► its file ([`file`]): symbol table ─► names of functions
@@ -97,6 +97,8 @@ pub(crate) enum Lack {
     Lines,
     /// The debug information lies in other files, which are not there.
     Split,
+    /// The debug information is compressed, and not in a way that is read.
+    Compressed,
     /// The module's file cannot be read, or is another one by now.
     File,
     /// No module is there.
@@ -118,6 +120,10 @@ impl Lack {
             Lack::Split => {
                 "no debug information: the files that `split-debuginfo` made are not where they were; keep \
                  them with the program, or add `split-debuginfo = \"off\"` to its profile in Cargo.toml"
+            }
+            Lack::Compressed => {
+                "no debug information: it is compressed with zstd, which is not read; link with \
+                 `-Wl,--compress-debug-sections=none`, or `zlib`"
             }
             Lack::File => "no debug information: the program's file is gone or another one by now",
             Lack::Module => "no debug information: the code belongs to no file",

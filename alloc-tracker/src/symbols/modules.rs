@@ -1,6 +1,9 @@
 //! The executable and the libraries that the process has mapped, so that addresses can be looked up
 //! elsewhere.
 
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+pub(super) use elf::build_id;
+
 /// A part of a mapped file that holds code.
 #[derive(Debug)]
 pub(crate) struct Module {
@@ -104,7 +107,7 @@ mod elf {
     }
 
     /// The build id among the notes of a segment.
-    fn build_id(mut notes: &[u8]) -> Option<String> {
+    pub(crate) fn build_id(mut notes: &[u8]) -> Option<String> {
         const BUILD_ID: u32 = 3;
         loop {
             let (header, rest) = notes.split_at_checked(12)?;
