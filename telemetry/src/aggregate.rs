@@ -2,115 +2,10 @@
 
 use crate::boundary::BoundaryId;
 use crate::budgets::{Limit, Over};
-use crate::costs::{Costs, Distributed};
+use crate::cost::{Metric, Source};
+use crate::histogram::{Distributed, Histogram};
 use crate::system::Sampling;
 use crate::units::{Finished, FinishedBoundary, KindId};
-
-/// The figures of a unit that always have a histogram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Metric {
-    Wall,
-    Busy,
-    Allocs,
-    AllocBytes,
-    PeakBytes,
-    Wakeups,
-    Retries,
-    Cpu,
-    VoluntarySwitches,
-    InvoluntarySwitches,
-    IoCalls,
-    IoBytes,
-}
-
-impl Metric {
-    pub(crate) const ALL: [Metric; 12] = [
-        Metric::Wall,
-        Metric::Busy,
-        Metric::Allocs,
-        Metric::AllocBytes,
-        Metric::PeakBytes,
-        Metric::Wakeups,
-        Metric::Retries,
-        Metric::Cpu,
-        Metric::VoluntarySwitches,
-        Metric::InvoluntarySwitches,
-        Metric::IoCalls,
-        Metric::IoBytes,
-    ];
-
-    /// Those that only units of the system's sample have.
-    const OF_SAMPLE: [Metric; 5] = [
-        Metric::Cpu,
-        Metric::VoluntarySwitches,
-        Metric::InvoluntarySwitches,
-        Metric::IoCalls,
-        Metric::IoBytes,
-    ];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Metric::Wall => "wall",
-            Metric::Busy => "busy",
-            Metric::Allocs => "allocs",
-            Metric::AllocBytes => "alloc_bytes",
-            Metric::PeakBytes => "peak_bytes",
-            Metric::Wakeups => "wakeups",
-            Metric::Retries => "retries",
-            Metric::Cpu => "cpu",
-            Metric::VoluntarySwitches => "context_switches_voluntary",
-            Metric::InvoluntarySwitches => "context_switches_involuntary",
-            Metric::IoCalls => "io_calls",
-            Metric::IoBytes => "io_bytes",
-        }
-    }
-
-    pub(crate) const fn unit(self) -> &'static str {
-        match self {
-            Metric::Wall | Metric::Busy | Metric::Cpu => "ns",
-            Metric::AllocBytes | Metric::PeakBytes | Metric::IoBytes => "bytes",
-            Metric::Allocs
-            | Metric::Wakeups
-            | Metric::Retries
-            | Metric::VoluntarySwitches
-            | Metric::InvoluntarySwitches
-            | Metric::IoCalls => "count",
-        }
-    }
-
-    /// Of how many units one that has the figure is an example.
-    pub(crate) fn weight(self, sampling: Sampling) -> u64 {
-        match self {
-            Metric::Cpu | Metric::VoluntarySwitches | Metric::InvoluntarySwitches => {
-                sampling.weight()
-            }
-            Metric::IoCalls | Metric::IoBytes => sampling.io_weight(),
-            _ => 1,
-        }
-    }
-
-    pub(crate) fn is_of_sample(self) -> bool {
-        Self::OF_SAMPLE.contains(&self)
-    }
-
-    /// `None` where it is unknown.
-    pub(crate) fn of(self, unit: &Finished) -> Option<u64> {
-        match self {
-            Metric::Wall => Some(unit.wall),
-            Metric::Busy => Some(unit.busy),
-            Metric::Allocs => unit.usage.map(|(allocs, _, _)| allocs),
-            Metric::AllocBytes => unit.usage.map(|(_, bytes, _)| bytes),
-            Metric::PeakBytes => unit.usage.map(|(_, _, peak)| peak),
-            Metric::Wakeups => Some(unit.wakeups),
-            Metric::Retries => Some(unit.retries),
-            Metric::Cpu => unit.system.map(|system| system.cpu),
-            Metric::VoluntarySwitches => unit.system.map(|system| system.voluntary),
-            Metric::InvoluntarySwitches => unit.system.map(|system| system.involuntary),
-            Metric::IoCalls => unit.system?.io.map(|io| io.calls),
-            Metric::IoBytes => unit.system?.io.map(|io| io.bytes),
-        }
-    }
-}
 
 /// The costs of one kind of unit over some time.
 #[derive(Clone, Debug)]
@@ -151,7 +46,7 @@ impl<C: Distributed> BoundaryCosts<C> {
         }
     }
 
-    fn merge(&mut self, interval: &BoundaryCosts<Costs>) {
+    fn merge(&mut self, interval: &BoundaryCosts<Histogram>) {
         self.calls.merge(&interval.calls);
         self.sent.merge(&interval.sent);
         self.received.merge(&interval.received);
@@ -174,7 +69,7 @@ impl<C: Distributed> KindCosts<C> {
     }
 
     /// Adds an interval.
-    pub(crate) fn merge(&mut self, interval: &KindCosts<Costs>) {
+    pub(crate) fn merge(&mut self, interval: &KindCosts<Histogram>) {
         if self.over.len() < interval.over.len() {
             self.over.resize(interval.over.len(), Over::default());
         }
@@ -202,7 +97,7 @@ impl<C: Distributed> KindCosts<C> {
     }
 }
 
-impl KindCosts<Costs> {
+impl KindCosts<Histogram> {
     /// Counts a unit, whose kind has these limits.
     pub(crate) fn record(&mut self, unit: &Finished, sampling: Sampling, limits: &[Limit]) {
         if self.over.len() < limits.len() {
@@ -211,18 +106,20 @@ impl KindCosts<Costs> {
         for (over, limit) in self.over.iter_mut().zip(limits) {
             over.record(limit, unit, sampling);
         }
-        // PERF: spelt out; a loop over all metrics took twice as long.
-        let mut record = |metric: Metric, value| self.metrics[metric as usize].record(value, 1);
-        record(Metric::Wall, unit.wall);
-        record(Metric::Busy, unit.busy);
-        record(Metric::Wakeups, unit.wakeups);
-        record(Metric::Retries, unit.retries);
-        if let Some((allocs, bytes, peak)) = unit.usage {
-            record(Metric::Allocs, allocs);
-            record(Metric::AllocBytes, bytes);
-            record(Metric::PeakBytes, peak);
+        let costs = &unit.costs;
+        // PERF: loops over lists that the compiler knows, one for each question that is asked; one over all
+        // metrics, which asked for each, took twice as long.
+        let mut record = |metrics: &[Metric]| {
+            for &metric in metrics {
+                self.metrics[metric as usize].record(costs.value(metric), 1);
+            }
+        };
+        record(&Source::ENDED);
+        record(&Source::ADDED);
+        if costs.knows(Source::Tracked) {
+            record(&Source::TRACKED);
         }
-        if unit.system.is_some() {
+        if costs.knows(Source::Asked) {
             self.record_sample(unit, sampling);
         }
         let crossed = || unit.boundaries.iter();
@@ -245,9 +142,9 @@ impl KindCosts<Costs> {
 
     #[cold]
     fn record_sample(&mut self, unit: &Finished, sampling: Sampling) {
-        for metric in Metric::OF_SAMPLE {
-            if let Some(value) = metric.of(unit) {
-                self.metrics[metric as usize].record(value, metric.weight(sampling));
+        for metric in Source::ASKED.into_iter().chain(Source::ASKED_FOR_IO) {
+            if let Some(value) = unit.costs.get(metric) {
+                self.metrics[metric as usize].record(value, sampling.weight_of(metric));
             }
         }
     }
@@ -257,7 +154,7 @@ impl KindCosts<Costs> {
         self.count = 0;
         self.errors = 0;
         self.over.clear();
-        self.metrics.iter_mut().for_each(Costs::clear);
+        self.metrics.iter_mut().for_each(Histogram::clear);
         self.boundaries.clear();
     }
 }
@@ -294,7 +191,7 @@ impl<C: Distributed> Aggregate<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::costs::TotalCosts;
+    use crate::histogram::TotalHistogram;
 
     fn all() -> Sampling {
         Sampling::new(1.0).expect("a probability")
@@ -304,12 +201,19 @@ mod tests {
         let mut unit = Finished {
             kind: KindId(kind),
             error: n.is_multiple_of(4),
-            wall: n * 1000,
-            busy: n * 500,
-            wakeups: 1,
-            usage: Some((n, n * 64, n * 8)),
             ..Finished::blank()
         };
+        for (metric, value) in [
+            (Metric::Wall, n * 1000),
+            (Metric::Busy, n * 500),
+            (Metric::Wakeups, 1),
+            (Metric::Allocs, n),
+            (Metric::AllocBytes, n * 64),
+            (Metric::PeakBytes, n * 8),
+        ] {
+            unit.costs.set(metric, value);
+        }
+        unit.costs.tell(Source::Tracked, true);
         if n.is_multiple_of(2) {
             unit.boundaries.push(FinishedBoundary {
                 id: BoundaryId(3),
@@ -323,7 +227,7 @@ mod tests {
     /// Count, errors, wall sum and median; count, sum and median of each boundary's calls.
     type Figures = ([u64; 4], Vec<[u64; 3]>);
 
-    fn figures(costs: &KindCosts<TotalCosts>) -> Figures {
+    fn figures(costs: &KindCosts<TotalHistogram>) -> Figures {
         let wall = costs.metric(Metric::Wall);
         let boundaries = costs.boundaries.iter().map(|b| &b.calls);
         (
@@ -336,9 +240,9 @@ mod tests {
 
     #[test]
     fn intervals_merged_are_the_whole() {
-        let mut whole = KindCosts::<Costs>::new();
-        let mut merged = KindCosts::<TotalCosts>::new();
-        let mut interval = KindCosts::<Costs>::new();
+        let mut whole = KindCosts::<Histogram>::new();
+        let mut merged = KindCosts::<TotalHistogram>::new();
+        let mut interval = KindCosts::<Histogram>::new();
         for n in 1..=1000 {
             let unit = unit(0, n);
             whole.record(&unit, all(), &[]);
@@ -357,7 +261,7 @@ mod tests {
 
     #[test]
     fn kinds_are_kept_apart() {
-        let mut aggregate = Aggregate::<Costs>::default();
+        let mut aggregate = Aggregate::<Histogram>::default();
         for n in 1..=10 {
             let unit = unit((n % 3) as u32 * 5, n);
             aggregate.at(unit.kind).record(&unit, all(), &[]);
@@ -369,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_unit_that_did_not_cross_a_boundary_counts_as_zero_there() {
-        let mut costs = KindCosts::<Costs>::new();
+        let mut costs = KindCosts::<Histogram>::new();
         for n in [1, 3, 5, 8] {
             costs.record(&unit(0, n), all(), &[]);
         }

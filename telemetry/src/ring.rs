@@ -1,12 +1,12 @@
 //! From the thread that ends a unit to the aggregate: a ring of words per thread.
 //!
 //! One producer, the thread; one consumer at a time, whoever holds the aggregate's lock. A record
-//! takes as many words as it needs: nine, five if the system was asked about the unit, and four for
-//! each boundary that it crossed.
+//! takes as many words as it needs: two, one for each metric that is known of every unit, more if the
+//! system was asked about it, and four for each boundary that it crossed.
 
 use crate::boundary::BoundaryId;
+use crate::cost::{Metric, Source};
 use crate::exemplars::Outcome;
-use crate::system::{Io, SystemCosts};
 use crate::units::{BOUNDARIES_PER_UNIT, Finished, FinishedBoundary, KindId};
 use crate::word_ring::WordRing;
 
@@ -16,17 +16,17 @@ pub(crate) struct Ring {
 }
 
 const ERROR: u64 = 1 << 32;
-const TRACKED: u64 = 1 << 33;
-const TIMED: u64 = 1 << 34;
-const SYSTEM: u64 = 1 << 35;
-const IO: u64 = 1 << 36;
+const TIMED: u64 = 1 << 33;
+/// What is known of its costs, in five bits.
+const KNOWN_SHIFT: u32 = 34;
+const KNOWN_BITS: u8 = 31;
 /// An [`Outcome`] as a number, in two bits.
-const EXEMPLAR_SHIFT: u32 = 37;
-const BOUNDARIES_SHIFT: u32 = 40;
-const SYSTEM_WORDS: usize = 5;
-const HEAD_WORDS: usize = 9;
+const EXEMPLAR_SHIFT: u32 = 39;
+const BOUNDARIES_SHIFT: u32 = 41;
 const BOUNDARY_WORDS: usize = 4;
-const MOST_WORDS: usize = HEAD_WORDS + SYSTEM_WORDS + BOUNDARY_WORDS * BOUNDARIES_PER_UNIT;
+/// The first one, and what telemetry itself took.
+const OTHER_WORDS: usize = 2;
+const MOST_WORDS: usize = OTHER_WORDS + Metric::ALL.len() + BOUNDARY_WORDS * BOUNDARIES_PER_UNIT;
 
 impl Ring {
     pub(crate) fn new() -> Self {
@@ -40,36 +40,28 @@ impl Ring {
     pub(crate) fn push(&self, unit: &Finished) -> bool {
         self.words.push(MOST_WORDS, |words| {
             let flag = |set: bool, flag: u64| if set { flag } else { 0 };
+            let costs = &unit.costs;
             words.put(
                 u64::from(unit.kind.0)
                     | flag(unit.error, ERROR)
-                    | flag(unit.usage.is_some(), TRACKED)
                     | flag(unit.telemetry_ns.is_some(), TIMED)
-                    | flag(unit.system.is_some(), SYSTEM)
-                    | flag(unit.system.is_some_and(|system| system.io.is_some()), IO)
+                    | u64::from(costs.known()) << KNOWN_SHIFT
                     | (unit.exemplar as u64) << EXEMPLAR_SHIFT
                     | (unit.boundaries.len() as u64) << BOUNDARIES_SHIFT,
             );
-            let (allocs, bytes, peak) = unit.usage.unwrap_or_default();
-            for word in [
-                unit.wall,
-                unit.busy,
-                unit.wakeups,
-                unit.retries,
-                allocs,
-                bytes,
-                peak,
-                unit.telemetry_ns.unwrap_or_default(),
-            ] {
-                words.put(word);
-            }
-            if let Some(system) = unit.system {
-                let io = system.io.unwrap_or_default();
-                words.put(system.cpu);
-                words.put(system.voluntary);
-                words.put(system.involuntary);
-                words.put(io.calls);
-                words.put(io.bytes);
+            words.put(unit.telemetry_ns.unwrap_or_default());
+            let mut put = |metrics: &[Metric]| {
+                for &metric in metrics {
+                    words.put(costs.value(metric));
+                }
+            };
+            put(&Source::ENDED);
+            put(&Source::ADDED);
+            put(&Source::TRACKED);
+            // PERF: of one unit in 64.
+            if costs.knows(Source::Asked) {
+                put(&Source::ASKED);
+                put(&Source::ASKED_FOR_IO);
             }
             for boundary in unit.boundaries.iter() {
                 words.put(u64::from(boundary.id.0));
@@ -93,24 +85,23 @@ impl Ring {
             let first = words.next();
             unit.kind = KindId(first as u32);
             unit.error = first & ERROR != 0;
-            unit.wall = words.next();
-            unit.busy = words.next();
-            unit.wakeups = words.next();
-            unit.retries = words.next();
-            let usage = (words.next(), words.next(), words.next());
-            unit.usage = (first & TRACKED != 0).then_some(usage);
             let telemetry_ns = words.next();
             unit.telemetry_ns = (first & TIMED != 0).then_some(telemetry_ns);
-            unit.system = (first & SYSTEM != 0).then(|| {
-                let [cpu, voluntary, involuntary, calls, bytes] =
-                    std::array::from_fn(|_| words.next());
-                SystemCosts {
-                    cpu,
-                    voluntary,
-                    involuntary,
-                    io: (first & IO != 0).then_some(Io { calls, bytes }),
+            let costs = &mut unit.costs;
+            costs.set_known((first >> KNOWN_SHIFT) as u8 & KNOWN_BITS);
+            let is_asked = costs.knows(Source::Asked);
+            let mut next = |metrics: &[Metric]| {
+                for &metric in metrics {
+                    costs.set(metric, words.next());
                 }
-            });
+            };
+            next(&Source::ENDED);
+            next(&Source::ADDED);
+            next(&Source::TRACKED);
+            if is_asked {
+                next(&Source::ASKED);
+                next(&Source::ASKED_FOR_IO);
+            }
             let outcome = Outcome::ALL.get((first >> EXEMPLAR_SHIFT & 3) as usize);
             unit.exemplar = outcome.copied().unwrap_or_default();
             unit.boundaries.clear();
@@ -136,24 +127,16 @@ mod tests {
         let mut unit = Finished {
             kind: KindId(n as u32 % 7),
             error: n.is_multiple_of(3),
-            wall: n,
-            busy: n / 2,
-            wakeups: n % 5,
-            retries: n % 2,
-            usage: n.is_multiple_of(2).then_some((n, n * 64, n * 32)),
             telemetry_ns: n.is_multiple_of(5).then_some(n + 9),
-            system: n.is_multiple_of(7).then_some(SystemCosts {
-                cpu: n * 11,
-                voluntary: n,
-                involuntary: 1,
-                io: n.is_multiple_of(2).then_some(Io {
-                    calls: n,
-                    bytes: n * 5,
-                }),
-            }),
             exemplar: Outcome::ALL[n as usize % Outcome::ALL.len()],
             ..Finished::blank()
         };
+        unit.costs.tell(Source::Tracked, n.is_multiple_of(2));
+        unit.costs.tell(Source::Asked, n.is_multiple_of(7));
+        (unit.costs).tell(Source::AskedForIo, n.is_multiple_of(14));
+        for (at, metric) in Metric::ALL.into_iter().enumerate() {
+            unit.costs.set(metric, n * (at as u64 + 1));
+        }
         for i in 0..n % (BOUNDARIES_PER_UNIT as u64 + 1) {
             unit.boundaries.push(FinishedBoundary {
                 id: BoundaryId(i as u32),

@@ -1,11 +1,12 @@
 //! Snapshots: the figures as data.
 
-use crate::aggregate::{KindCosts, Metric};
+use crate::aggregate::KindCosts;
 use crate::budgets::{Limit, Over};
 use crate::calendar::timestamp;
 use crate::core::Core;
-use crate::costs::Distributed;
+use crate::cost::Metric;
 use crate::export::BoundaryCost;
+use crate::histogram::Distributed;
 use crate::human;
 use crate::ledger::Ledger;
 use crate::system::Sampling;
@@ -286,7 +287,8 @@ fn metrics<C: Distributed>(
         .map(|metric| {
             let known = costs.metric(metric);
             let distribution = (known.count() > 0)
-                .then(|| Distribution::of(known, metric.unit()).of_sample(metric.weight(sampling)));
+                .then(|| Distribution::of(known, metric.unit_of_measure()))
+                .map(|distribution| distribution.of_sample(sampling.weight_of(metric)));
             (metric.name().to_owned(), distribution)
         })
         .collect()

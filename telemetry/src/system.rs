@@ -14,6 +14,8 @@
 //! subtracted each time.
 
 pub(crate) use platform::{tick, ticks};
+
+use crate::cost::{Metric, Source};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What a thread has used since it started, or between two moments.
@@ -101,6 +103,15 @@ impl Sampling {
     /// Of how many units a sampled one is an example.
     pub(crate) fn weight(self) -> u64 {
         u64::from(self.every)
+    }
+
+    /// Of how many units one that has the figure is an example.
+    pub(crate) fn weight_of(self, metric: Metric) -> u64 {
+        match metric.source() {
+            Source::Ended | Source::Added | Source::Tracked => 1,
+            Source::Asked => self.weight(),
+            Source::AskedForIo => self.io_weight(),
+        }
     }
 
     /// The same for input and output.

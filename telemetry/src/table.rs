@@ -1,5 +1,6 @@
 //! A snapshot as a table: three lines for each kind of unit, its p50, p99 and maximum.
 
+use crate::cost::Metric;
 use crate::human;
 use crate::snapshot::{Distribution, InProgress, Snapshot, UnitSnapshot};
 use alloc_tracker::raw::escaped;
@@ -11,15 +12,11 @@ const MOST_BOUNDARIES: usize = 5;
 /// The widest name of a unit that is not cut.
 const MOST_NAME: usize = 32;
 
-const METRICS: [(&str, &str); 7] = [
-    ("wall", "wall"),
-    ("busy", "busy"),
-    ("cpu", "cpu"),
-    ("allocs", "allocs"),
-    ("bytes", "alloc_bytes"),
-    ("peak", "peak_bytes"),
-    ("wake-ups", "wakeups"),
-];
+/// The metrics that have a column, and its title.
+fn metrics() -> impl Iterator<Item = (&'static str, Metric)> {
+    let columns = Metric::ALL.into_iter();
+    columns.filter_map(|metric| Some((metric.column()?, metric)))
+}
 
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -174,7 +171,7 @@ struct Columns<'a> {
 impl Columns<'_> {
     fn header(&self) -> Vec<String> {
         let fixed = ["unit", "count", "errors", ""].into_iter();
-        let metrics = METRICS.iter().map(|(title, _)| *title);
+        let metrics = metrics().map(|(title, _)| title);
         let in_progress = self.in_progress.then_some("in progress");
         let calls = self
             .boundaries
@@ -197,9 +194,7 @@ impl Columns<'_> {
             // What there is one of is in the first line.
             let head = std::mem::take(&mut head).into_iter();
             let in_progress = in_progress.as_mut().map(std::mem::take);
-            let metrics = METRICS
-                .iter()
-                .map(|(_, metric)| cell(unit.metric(metric), pick));
+            let metrics = metrics().map(|(_, metric)| cell(unit.metric(metric.name()), pick));
             let calls = self
                 .boundaries
                 .iter()

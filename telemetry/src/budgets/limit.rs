@@ -1,8 +1,8 @@
 //! One line of a budget, and what becomes of it.
 
 use super::quantity::Measure;
-use crate::aggregate::Metric;
 use crate::boundary::BoundaryId;
+use crate::cost::{self, Metric};
 use crate::system::Sampling;
 use crate::units::Finished;
 
@@ -56,10 +56,10 @@ pub(crate) struct Over {
 impl Figure {
     pub(super) fn measure(self) -> Measure {
         match self {
-            Figure::Metric(metric) => match metric.unit() {
-                "ns" => Measure::Nanoseconds,
-                "bytes" => Measure::Bytes,
-                _ => Measure::Count,
+            Figure::Metric(metric) => match metric.measure() {
+                cost::Measure::Nanoseconds => Measure::Nanoseconds,
+                cost::Measure::Bytes => Measure::Bytes,
+                cost::Measure::Count => Measure::Count,
             },
             Figure::Bytes(_) => Measure::Bytes,
             Figure::ContextSwitches | Figure::Calls(_) => Measure::Count,
@@ -73,9 +73,11 @@ impl Figure {
         // What a unit has no room to tell apart is in `other`, of whatever boundary it is.
         let has_other = || crossed(BoundaryId::OTHER).is_some();
         match self {
-            Figure::Metric(metric) => metric.of(unit),
+            Figure::Metric(metric) => unit.costs.get(metric),
             Figure::ContextSwitches => {
-                (unit.system).map(|system| system.voluntary.saturating_add(system.involuntary))
+                let voluntary = unit.costs.get(Metric::VoluntarySwitches)?;
+                let involuntary = unit.costs.get(Metric::InvoluntarySwitches)?;
+                Some(voluntary.saturating_add(involuntary))
             }
             Figure::Calls(id) => match crossed(id) {
                 Some(boundary) => Some(boundary.calls),
@@ -91,7 +93,7 @@ impl Figure {
 
     fn weight(self, sampling: Sampling) -> u64 {
         match self {
-            Figure::Metric(metric) => metric.weight(sampling),
+            Figure::Metric(metric) => sampling.weight_of(metric),
             Figure::ContextSwitches => sampling.weight(),
             Figure::Calls(_) | Figure::Bytes(_) | Figure::Errors => 1,
         }

@@ -3,8 +3,8 @@
 use super::BudgetsError;
 use super::limit::{Figure, Limit, Over, Statistic};
 use super::quantity::{BEYOND_ALL, Measure};
-use crate::aggregate::Metric;
 use crate::boundary::BoundaryId;
+use crate::cost::Metric;
 use crate::names;
 use std::collections::BTreeMap;
 use toml::Spanned;
@@ -19,20 +19,8 @@ const STATISTICS: [(&str, Statistic); 5] = [
     ("max", Statistic::Max),
 ];
 
-/// The metrics that have a histogram, as the file names them.
-const METRICS: [(&str, Figure); 11] = [
-    ("wall", Figure::Metric(Metric::Wall)),
-    ("busy", Figure::Metric(Metric::Busy)),
-    ("cpu", Figure::Metric(Metric::Cpu)),
-    ("allocs", Figure::Metric(Metric::Allocs)),
-    ("alloc_bytes", Figure::Metric(Metric::AllocBytes)),
-    ("peak_bytes", Figure::Metric(Metric::PeakBytes)),
-    ("wakeups", Figure::Metric(Metric::Wakeups)),
-    ("retries", Figure::Metric(Metric::Retries)),
-    ("io_calls", Figure::Metric(Metric::IoCalls)),
-    ("io_bytes", Figure::Metric(Metric::IoBytes)),
-    ("context_switches", Figure::ContextSwitches),
-];
+/// Those of both kinds together.
+const CONTEXT_SWITCHES: &str = "context_switches";
 
 type BoundaryMetric = (&'static str, fn(BoundaryId) -> Figure);
 
@@ -138,8 +126,12 @@ impl<'a> Place<'a> {
             }
             return Ok(());
         }
-        if let Some((_, figure)) = METRICS.iter().find(|(name, _)| *name == self.name) {
-            return self.statistics(self.name, *figure, value, limits);
+        let figure = match self.name {
+            CONTEXT_SWITCHES => Some(Figure::ContextSwitches),
+            name => Metric::by_name(name).map(Figure::Metric),
+        };
+        if let Some(figure) = figure {
+            return self.statistics(self.name, figure, value, limits);
         }
         if let Some((_, figure)) = BOUNDARY_METRICS.iter().find(|(name, _)| *name == self.name) {
             for (boundary, value) in self.inside(self.table(value)?) {
@@ -156,9 +148,10 @@ impl<'a> Place<'a> {
             }
             return Ok(());
         }
-        let metrics = METRICS.iter().map(|(name, _)| *name);
+        let metrics = Metric::ALL.iter().map(|metric| metric.name());
         let boundary_metrics = BOUNDARY_METRICS.iter().map(|(name, _)| *name);
-        let known: Vec<_> = metrics.chain(boundary_metrics).chain(["errors"]).collect();
+        let others = [CONTEXT_SWITCHES].into_iter().chain(boundary_metrics);
+        let known: Vec<_> = metrics.chain(others).chain(["errors"]).collect();
         let has_tables = |value: &Value<'_>| match value.get_ref() {
             DeValue::Table(table) => {
                 (table.values()).any(|v| matches!(v.get_ref(), DeValue::Table(_)))

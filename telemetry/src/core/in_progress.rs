@@ -2,6 +2,7 @@
 //! distribution before they end.
 
 use super::Core;
+use crate::cost::{Metric, Source, UnitCosts};
 use crate::export::BoundaryCost;
 use crate::snapshot::InProgress;
 use crate::units::{Finished, KindId};
@@ -14,14 +15,9 @@ pub(super) struct Told {
 }
 
 /// What a unit has cost, or several of them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Figures {
-    wall: u64,
-    busy: u64,
-    wakeups: u64,
-    retries: u64,
-    /// Allocations and bytes; `None`: nobody counts them.
-    usage: Option<(u64, u64)>,
+    costs: UnitCosts,
     /// Calls, bytes out and bytes in.
     boundaries: BTreeMap<&'static str, [u64; 3]>,
 }
@@ -35,11 +31,7 @@ impl Figures {
             sum.iter_mut().zip(figures).for_each(|(sum, n)| *sum += n);
         }
         Figures {
-            wall: unit.wall,
-            busy: unit.busy,
-            wakeups: unit.wakeups,
-            retries: unit.retries,
-            usage: unit.usage.map(|(allocs, bytes, _)| (allocs, bytes)),
+            costs: unit.costs,
             boundaries,
         }
     }
@@ -47,13 +39,6 @@ impl Figures {
     /// What has come since `before`. Threads add to a unit's figures while they are read: each stands for
     /// itself, and none goes back.
     fn since(&self, before: &Figures) -> Figures {
-        let usage = |(allocs, bytes): (u64, u64)| {
-            let before = before.usage.unwrap_or_default();
-            (
-                allocs.saturating_sub(before.0),
-                bytes.saturating_sub(before.1),
-            )
-        };
         let mut boundaries = self.boundaries.clone();
         for (name, before) in &before.boundaries {
             let now = boundaries.get_mut(name).into_iter().flatten();
@@ -61,24 +46,13 @@ impl Figures {
                 .for_each(|(now, n)| *now = now.saturating_sub(*n));
         }
         Figures {
-            wall: self.wall.saturating_sub(before.wall),
-            busy: self.busy.saturating_sub(before.busy),
-            wakeups: self.wakeups.saturating_sub(before.wakeups),
-            retries: self.retries.saturating_sub(before.retries),
-            usage: self.usage.map(usage),
+            costs: self.costs.zip(&before.costs, u64::saturating_sub),
             boundaries,
         }
     }
 
     fn add(&mut self, other: &Figures) {
-        self.wall += other.wall;
-        self.busy += other.busy;
-        self.wakeups += other.wakeups;
-        self.retries += other.retries;
-        if let Some((allocs, bytes)) = other.usage {
-            let mine = self.usage.get_or_insert_default();
-            (mine.0, mine.1) = (mine.0 + allocs, mine.1 + bytes);
-        }
+        self.costs = self.costs.zip(&other.costs, u64::saturating_add);
         for (name, figures) in &other.boundaries {
             let sum = self.boundaries.entry(name).or_default();
             sum.iter_mut().zip(figures).for_each(|(sum, n)| *sum += n);
@@ -88,7 +62,7 @@ impl Figures {
     /// Whether anything was done.
     fn is_work(&self) -> bool {
         let crossed = self.boundaries.values().flatten().any(|&n| n > 0);
-        crossed || self.busy > 0 || self.wakeups > 0 || self.retries > 0
+        crossed || (Source::ADDED.iter()).any(|&metric| self.costs.value(metric) > 0)
     }
 }
 
@@ -97,7 +71,8 @@ impl Figures {
 struct OfKind {
     count: u64,
     is_at_work: bool,
-    figures: Figures,
+    /// `None`: of no unit.
+    figures: Option<Figures>,
 }
 
 /// The units in progress, by kind.
@@ -122,21 +97,22 @@ impl ByKind {
         let of = self.kinds.entry(kind).or_default();
         of.count += 1;
         of.is_at_work |= is_inside || figures.is_work();
-        of.figures.add(figures);
+        match &mut of.figures {
+            Some(sum) => sum.add(figures),
+            None => of.figures = Some(figures.clone()),
+        }
     }
 }
 
 impl OfKind {
     fn told(&self) -> InProgress {
-        let figures = &self.figures;
-        let costs = [
-            ("wall", Some(figures.wall)),
-            ("busy", Some(figures.busy)),
-            ("wakeups", Some(figures.wakeups)),
-            ("retries", Some(figures.retries)),
-            ("allocs", figures.usage.map(|(allocs, _)| allocs)),
-            ("alloc_bytes", figures.usage.map(|(_, bytes)| bytes)),
-        ];
+        let Some(figures) = &self.figures else {
+            return InProgress::default();
+        };
+        let told = Metric::ALL
+            .into_iter()
+            .filter(|metric| metric.is_told_in_progress());
+        let costs = told.map(|metric| (metric.name().to_owned(), figures.costs.get(metric)));
         let boundary = |(name, &[calls, bytes_sent, bytes_received]): (&&str, &[u64; 3])| {
             let cost = BoundaryCost {
                 calls,
@@ -147,7 +123,7 @@ impl OfKind {
         };
         InProgress {
             count: self.count,
-            costs: costs.map(|(name, n)| (name.to_owned(), n)).into(),
+            costs: costs.collect(),
             boundaries: figures.boundaries.iter().map(boundary).collect(),
         }
     }

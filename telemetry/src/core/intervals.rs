@@ -2,10 +2,11 @@
 
 use super::Core;
 use super::in_progress::{ByKind, Told};
-use crate::aggregate::{Aggregate, KindCosts, Metric};
+use crate::aggregate::{Aggregate, KindCosts};
 use crate::budgets::Over;
-use crate::costs::{Costs, Distributed, TotalCosts};
+use crate::cost::Metric;
 use crate::exemplars::Chooser;
+use crate::histogram::{Distributed, Histogram, TotalHistogram};
 use crate::ledger::UnitCounts;
 use crate::shard::Shard;
 use crate::snapshot::{InProgress, Snapshot, UnitSnapshot};
@@ -14,9 +15,9 @@ use alloc_tracker::raw::Guard;
 
 pub(super) struct Totals {
     /// All before the last flush.
-    flushed: Aggregate<TotalCosts>,
+    flushed: Aggregate<TotalHistogram>,
     /// Empty: what takes the place of a kind that is flushed.
-    spare: Box<KindCosts<Costs>>,
+    spare: Box<KindCosts<Histogram>>,
     /// What units in progress had cost at the last flush.
     told: Told,
     interval_start: u64,
@@ -79,7 +80,7 @@ impl Core {
         self.counters.add(&counts);
     }
 
-    fn drain_into(&self, shard: &Shard, incoming: &mut Aggregate<Costs>) {
+    fn drain_into(&self, shard: &Shard, incoming: &mut Aggregate<Histogram>) {
         let mut counts = UnitCounts::default();
         // A histogram that grows allocates: not at the expense of a unit around this one.
         alloc_tracker::raw::for_a_tool(|| {
@@ -88,7 +89,12 @@ impl Core {
         self.counters.add(&counts);
     }
 
-    fn record(&self, unit: &Finished, incoming: &mut Aggregate<Costs>, counts: &mut UnitCounts) {
+    fn record(
+        &self,
+        unit: &Finished,
+        incoming: &mut Aggregate<Histogram>,
+        counts: &mut UnitCounts,
+    ) {
         let limits = self.kinds.get(unit.kind).limits();
         incoming.at(unit.kind).record(unit, self.sampling, limits);
         counts.count(unit);
@@ -130,15 +136,15 @@ impl Core {
 
     /// The figures of a kind of which no unit has ended.
     fn none_ended(&self, kind: KindId, in_progress: InProgress) -> UnitSnapshot {
-        UnitSnapshot::of(self, kind, &KindCosts::<TotalCosts>::new(), in_progress)
+        UnitSnapshot::of(self, kind, &KindCosts::<TotalHistogram>::new(), in_progress)
     }
 
     /// What a kind has cost since the start; `None` if it had no units.
     fn costs_of(
         &self,
         kind: KindId,
-        flushed: &Aggregate<TotalCosts>,
-    ) -> Option<KindCosts<TotalCosts>> {
+        flushed: &Aggregate<TotalHistogram>,
+    ) -> Option<KindCosts<TotalHistogram>> {
         let incoming = self.incoming.lock().of(kind).cloned();
         let mut costs = match flushed.of(kind) {
             Some(flushed) => flushed.clone(),

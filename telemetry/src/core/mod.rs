@@ -15,10 +15,10 @@ use crate::budgets::Budgets;
 use crate::calendar::Calendar;
 use crate::callsites::CallSites;
 use crate::clock::Clock;
-use crate::costs::Costs;
 use crate::events::Events;
 use crate::exemplars::HeadSample;
 use crate::filter::UnitFilter;
+use crate::histogram::Histogram;
 use crate::incidents::{IncidentSettings, Incidents};
 use crate::ledger::{Counters, Ledger, UnitDrop};
 use crate::output::Queue;
@@ -62,7 +62,7 @@ pub(crate) struct State {
     shards: Lock<Shards>,
     /// What came in since the last flush. Held for as long as it takes to read one ring, or one
     /// kind's histograms; never for a report.
-    incoming: Lock<Aggregate<Costs>>,
+    incoming: Lock<Aggregate<Histogram>>,
     totals: Lock<Totals>,
 }
 

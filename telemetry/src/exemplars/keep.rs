@@ -1,6 +1,7 @@
 //! Which units are kept, why, and how many each of them stands for.
 
 use crate::budgets::Limit;
+use crate::cost::Metric;
 use crate::rate::{Limiter, Rate};
 use crate::system::RANDOM_BITS;
 use crate::units::Finished;
@@ -211,7 +212,8 @@ impl Chooser {
         let reasons = u8::from(is_drawn) << Reason::Sample as u8
             | u8::from(unit.error) << Reason::Error as u8
             | u8::from(limits.iter().any(|l| l.is_broken_by(unit))) << Reason::OverBudget as u8
-            | u8::from(unit.wall > self.slow_above.load(Relaxed)) << Reason::Slow as u8
+            | u8::from(unit.costs.value(Metric::Wall) > self.slow_above.load(Relaxed))
+                << Reason::Slow as u8
             | self.flags.load(Relaxed) << Reason::Rare as u8
             | u8::from(is_in_incident) << Reason::Incident as u8;
         if reasons == 0 {

@@ -2,6 +2,7 @@
 
 use super::Captured;
 use crate::callsites::{CallSites, SiteId};
+use crate::cost::Metric;
 use crate::details::{Entry, Fields, What};
 use crate::export::{ExemplarEvent, ExemplarSpan};
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ pub(crate) fn tree(
         whole: exemplar.whole,
     };
     entries.into_iter().for_each(|entry| tree.add(entry));
-    let ended = exemplar.unit.wall;
+    let ended = exemplar.unit.costs.value(Metric::Wall);
     let spans = tree.spans.into_iter().map(|span| span.at_end(ended));
     (spans.collect(), tree.events, tree.whole)
 }

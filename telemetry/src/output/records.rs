@@ -1,9 +1,9 @@
 //! What is to be told, as records.
 
-use crate::aggregate::Metric;
 use crate::calendar::timestamp;
 use crate::callsites::SiteId;
 use crate::core::{Broken, Core};
+use crate::cost::Metric;
 use crate::details::Fields;
 use crate::events::SuppressedSite;
 use crate::export::{
@@ -62,7 +62,7 @@ impl Batch<'_> {
         let kind = self.core.kinds.get(exemplar.kind());
         let unit = &exemplar.unit;
         let (spans, events, complete) = exemplars::tree(exemplar, &self.core.callsites);
-        let costs = Metric::ALL.map(|metric| (metric.name().to_owned(), metric.of(unit)));
+        let costs = Metric::ALL.map(|metric| (metric.name().to_owned(), unit.costs.get(metric)));
         let boundaries = unit.boundaries.iter().map(|boundary| {
             let cost = BoundaryCost {
                 calls: boundary.calls,

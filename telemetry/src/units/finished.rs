@@ -2,8 +2,8 @@
 
 use super::KindId;
 use crate::boundary::BoundaryId;
+use crate::cost::UnitCosts;
 use crate::exemplars::Outcome;
-use crate::system::SystemCosts;
 use std::ops::Deref;
 
 /// Boundary cells of a unit. The last is for what the others have no room for.
@@ -14,16 +14,9 @@ pub(crate) const BOUNDARIES_PER_UNIT: usize = 8;
 pub(crate) struct Finished {
     pub(crate) kind: KindId,
     pub(crate) error: bool,
-    pub(crate) wall: u64,
-    pub(crate) busy: u64,
-    pub(crate) wakeups: u64,
-    pub(crate) retries: u64,
-    /// `None` where nothing is tracked.
-    pub(crate) usage: Option<(u64, u64, u64)>,
+    pub(crate) costs: UnitCosts,
     /// What telemetry itself took, if that was timed.
     pub(crate) telemetry_ns: Option<u64>,
-    /// What the system says, if it was asked and knows.
-    pub(crate) system: Option<SystemCosts>,
     pub(crate) boundaries: Boundaries,
     /// Whether it was kept in detail.
     pub(crate) exemplar: Outcome,
@@ -35,13 +28,8 @@ impl Finished {
         Finished {
             kind: KindId::OTHER,
             error: false,
-            wall: 0,
-            busy: 0,
-            wakeups: 0,
-            retries: 0,
-            usage: None,
+            costs: UnitCosts::none(),
             telemetry_ns: None,
-            system: None,
             boundaries: Boundaries::default(),
             exemplar: Outcome::default(),
         }

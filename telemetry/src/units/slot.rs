@@ -3,8 +3,9 @@
 use super::KindId;
 use super::finished::{BOUNDARIES_PER_UNIT, Finished, FinishedBoundary};
 use crate::boundary::BoundaryId;
+use crate::cost::{Metric, Source, UnitCosts};
 use crate::exemplars::Outcome;
-use crate::system::{Io, Sampled, SystemCosts};
+use crate::system::{Sampled, SystemCosts};
 use alloc_tracker::raw::{Segment, UnitId, UnitName};
 use alloc_tracker::{Unit, Usage};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -40,16 +41,19 @@ pub(crate) struct Slot {
     unit: AtomicU64,
     started: AtomicU64,
     last_exit: Figure,
-    busy: Figure,
-    wakeups: Figure,
-    retries: AtomicU64,
+    /// What threads add to: see [`Source::Added`].
+    added: [Figure; Source::ADDED.len()],
     telemetry_ns: AtomicU64,
     /// What the system is asked about the unit: a [`Sampled`] as a number.
     sampled: AtomicU8,
-    /// The answers: CPU time, voluntary and involuntary switches, calls and bytes of input and output.
-    system: [AtomicU64; 5],
+    /// The answers.
+    asked: [AtomicU64; Source::ASKED.len()],
+    asked_for_io: [AtomicU64; Source::ASKED_FOR_IO.len()],
     boundaries: [BoundaryCell; BOUNDARIES_PER_UNIT],
 }
+
+/// For what may be called on any thread: no thread has this number.
+const ANY_THREAD: u64 = u64::MAX;
 
 #[derive(Debug, Default)]
 struct BoundaryCell {
@@ -111,10 +115,16 @@ impl Slot {
         slot
     }
 
+    /// Adds to a figure, on the thread with this number; on any, if it is [`ANY_THREAD`].
+    #[inline(always)]
+    pub(crate) fn add(&self, metric: Metric, n: u64, thread: u64) {
+        self.added[metric.place()].add(n, self.is_owner(thread));
+    }
+
     /// The thread with this number starts to work for the unit.
     #[inline]
     pub(crate) fn enter(&self, thread: u64) {
-        self.wakeups.add(1, self.is_owner(thread));
+        self.add(Metric::Wakeups, 1, thread);
     }
 
     /// What the calling thread allocates from here on is the unit's.
@@ -126,8 +136,9 @@ impl Slot {
     /// It stops, at `now`, after having started at `entered`.
     #[inline]
     pub(crate) fn exit(&self, entered: u64, now: u64, thread: u64) {
+        // PERF: asked once for both.
         let by_owner = self.is_owner(thread);
-        self.busy.add(now.saturating_sub(entered), by_owner);
+        self.added[Metric::Busy.place()].add(now.saturating_sub(entered), by_owner);
         self.last_exit.reach(now, by_owner);
     }
 
@@ -142,38 +153,41 @@ impl Slot {
     }
 
     pub(crate) fn add_system_costs(&self, costs: SystemCosts) {
+        let asked = |metric: Metric, n| self.asked[metric.place()].fetch_add(n, Relaxed);
+        asked(Metric::Cpu, costs.cpu);
+        asked(Metric::VoluntarySwitches, costs.voluntary);
+        asked(Metric::InvoluntarySwitches, costs.involuntary);
         let io = costs.io.unwrap_or_default();
-        let figures = [
-            costs.cpu,
-            costs.voluntary,
-            costs.involuntary,
-            io.calls,
-            io.bytes,
-        ];
-        for (sum, n) in self.system.iter().zip(figures) {
-            sum.fetch_add(n, Relaxed);
-        }
+        let asked_for_io = |metric: Metric, n| {
+            self.asked_for_io[metric.place()].fetch_add(n, Relaxed);
+        };
+        asked_for_io(Metric::IoCalls, io.calls);
+        asked_for_io(Metric::IoBytes, io.bytes);
         if costs.io.is_none() {
             // The kernel does not say: unknown, not none.
             self.sampled.store(WITHOUT_IO, Relaxed);
         }
     }
 
-    fn system_costs(&self, busy: u64) -> Option<SystemCosts> {
+    /// What the system said, if it was asked, and knows.
+    #[inline]
+    fn fill_asked(&self, costs: &mut UnitCosts) {
         let sampled = self.sampled();
-        if sampled == Sampled::No || self.wakeups.sum() == 0 {
-            return None;
-        }
-        let [cpu, voluntary, involuntary, calls, bytes] =
-            std::array::from_fn(|i| self.system[i].load(Relaxed));
-        Some(SystemCosts {
+        let is_asked = sampled != Sampled::No && costs.value(Metric::Wakeups) > 0;
+        costs.tell(Source::Asked, is_asked);
+        costs.tell(Source::AskedForIo, is_asked && sampled == Sampled::UseAndIo);
+        if is_asked {
+            for metric in Source::ASKED {
+                costs.set(metric, self.asked[metric.place()].load(Relaxed));
+            }
+            for metric in Source::ASKED_FOR_IO {
+                costs.set(metric, self.asked_for_io[metric.place()].load(Relaxed));
+            }
             // Two clocks, and what a reading takes differs by a little: nobody has a processor for longer
             // than he has been at work.
-            cpu: cpu.min(busy),
-            voluntary,
-            involuntary,
-            io: (sampled == Sampled::UseAndIo).then_some(Io { calls, bytes }),
-        })
+            let cpu = costs.value(Metric::Cpu);
+            costs.set(Metric::Cpu, cpu.min(costs.value(Metric::Busy)));
+        }
     }
 
     #[inline]
@@ -192,7 +206,7 @@ impl Slot {
     }
 
     pub(crate) fn retried(&self) {
-        self.retries.fetch_add(1, Relaxed);
+        self.add(Metric::Retries, 1, ANY_THREAD);
     }
 
     /// Adds to the figures of one boundary.
@@ -286,7 +300,7 @@ impl Slot {
     pub(super) fn so_far(&self, now: u64, unit: &mut Finished) -> bool {
         let usage = UnitId(self.unit.load(Relaxed)).ended_usage();
         self.fill(now, usage, unit);
-        unit.wakeups > 0 && self.last_exit.latest() == 0
+        unit.costs.value(Metric::Wakeups) > 0 && self.last_exit.latest() == 0
     }
 
     #[inline(always)]
@@ -294,13 +308,18 @@ impl Slot {
         let timed = self.timed.load(Relaxed);
         unit.kind = self.kind();
         unit.error = self.error.load(Relaxed);
-        unit.wall = end.saturating_sub(self.started());
-        unit.busy = self.busy.sum();
-        unit.wakeups = self.wakeups.sum();
-        unit.retries = self.retries.load(Relaxed);
-        unit.usage = usage.map(|u| (u.allocs, u.alloc_bytes, u.peak_bytes));
+        let costs = &mut unit.costs;
+        costs.set(Metric::Wall, end.saturating_sub(self.started()));
+        for metric in Source::ADDED {
+            costs.set(metric, self.added[metric.place()].sum());
+        }
+        costs.tell(Source::Tracked, usage.is_some());
+        let usage = usage.unwrap_or_default();
+        costs.set(Metric::Allocs, usage.allocs);
+        costs.set(Metric::AllocBytes, usage.alloc_bytes);
+        costs.set(Metric::PeakBytes, usage.peak_bytes);
+        self.fill_asked(costs);
         unit.telemetry_ns = timed.then(|| self.telemetry_ns.load(Relaxed));
-        unit.system = self.system_costs(unit.busy);
         unit.exemplar = Outcome::default();
         unit.boundaries.clear();
         for cell in &self.boundaries {
@@ -342,7 +361,8 @@ impl Slot {
         };
         self.sampled.store(sampled, Relaxed);
         if sampled != NOT_SAMPLED {
-            self.system.iter().for_each(|sum| sum.store(0, Relaxed));
+            let asked = self.asked.iter().chain(&self.asked_for_io);
+            asked.for_each(|sum| sum.store(0, Relaxed));
         }
         self.error.store(false, Relaxed);
         self.timed.store(timed, Relaxed);
@@ -352,9 +372,7 @@ impl Slot {
         self.thread.store(thread, Relaxed);
         self.started.store(now, Relaxed);
         self.last_exit.clear();
-        self.busy.clear();
-        self.wakeups.clear();
-        self.retries.store(0, Relaxed);
+        self.added.iter().for_each(Figure::clear);
         self.telemetry_ns.store(0, Relaxed);
         for cell in &self.boundaries {
             if cell.id.load(Relaxed) == 0 {

@@ -165,6 +165,7 @@ impl Slots {
 mod tests {
     use super::*;
     use crate::boundary::BoundaryId;
+    use crate::cost::Metric;
     use crate::system::Sampled;
     use crate::units::KindId;
 
@@ -187,7 +188,7 @@ mod tests {
         assert!(slots.get(first).is_some());
         let mut unit = Finished::blank();
         let ended = slots.finish(first, || 9, &mut unit).unwrap();
-        assert_eq!((unit.wall, ended.started), (4, 5));
+        assert_eq!((unit.costs.value(Metric::Wall), ended.started), (4, 5));
         let second = slots
             .begin(start(1, false, 10), Some(ended.slot), || true)
             .unwrap();

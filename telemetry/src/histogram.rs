@@ -1,8 +1,6 @@
 //! The distribution of one cost over units: of an interval, which units are recorded into, and of
 //! all time, which intervals are merged into.
 
-use hdrhistogram::Histogram;
-
 /// What both kinds of distribution tell. Sum and maximum are exact, percentiles within 1 %.
 pub(crate) trait Distributed: Clone {
     /// Without any value.
@@ -12,7 +10,7 @@ pub(crate) trait Distributed: Clone {
     fn add_zeros(&mut self, times: u64);
 
     /// Adds what an interval had.
-    fn merge(&mut self, interval: &Costs);
+    fn merge(&mut self, interval: &Histogram);
 
     fn count(&self) -> u64;
     fn sum(&self) -> u64;
@@ -23,9 +21,9 @@ pub(crate) trait Distributed: Clone {
 /// Of an interval: a histogram of two significant digits, which grows with the largest value that it
 /// was given: 2 KiB for values to 1,000, 15 KiB for a minute in nanoseconds.
 #[derive(Clone, Debug)]
-pub(crate) struct Costs {
+pub(crate) struct Histogram {
     /// Of 32-bit counters, which saturate: no interval has four billion units.
-    histogram: Histogram<u32>,
+    histogram: hdrhistogram::Histogram<u32>,
     sum: u128,
     max: u64,
     /// The last value, and how often in a row: not yet in the rest.
@@ -36,7 +34,7 @@ pub(crate) struct Costs {
     in_a_row: u64,
 }
 
-impl Costs {
+impl Histogram {
     #[inline]
     pub(crate) fn record(&mut self, value: u64, times: u64) {
         if value != self.last {
@@ -69,12 +67,12 @@ impl Costs {
     }
 }
 
-impl Distributed for Costs {
+impl Distributed for Histogram {
     fn empty() -> Self {
-        let Ok(histogram) = Histogram::new(2) else {
+        let Ok(histogram) = hdrhistogram::Histogram::new(2) else {
             unreachable!("two significant digits are within 0..=5");
         };
-        Costs {
+        Histogram {
             histogram,
             sum: 0,
             max: 0,
@@ -87,7 +85,7 @@ impl Distributed for Costs {
         self.record(0, times);
     }
 
-    fn merge(&mut self, interval: &Costs) {
+    fn merge(&mut self, interval: &Histogram) {
         // It saturates as a record does.
         let _ = self.histogram.add(&interval.histogram);
         self.sum += interval.sum;
@@ -128,7 +126,7 @@ impl Distributed for Costs {
 /// has some hundred such values, where a histogram with room for a minute has 3,800: this takes 16
 /// bytes for each value that came, a tenth of the histogram as a rule.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct TotalCosts {
+pub(crate) struct TotalHistogram {
     /// Values in order, and their counts.
     values: Vec<(u64, u64)>,
     count: u64,
@@ -136,7 +134,7 @@ pub(crate) struct TotalCosts {
     max: u64,
 }
 
-impl TotalCosts {
+impl TotalHistogram {
     fn add(&mut self, value: u64, times: u64) {
         if times == 0 {
             return;
@@ -152,16 +150,16 @@ impl TotalCosts {
     }
 }
 
-impl Distributed for TotalCosts {
+impl Distributed for TotalHistogram {
     fn empty() -> Self {
-        TotalCosts::default()
+        TotalHistogram::default()
     }
 
     fn add_zeros(&mut self, times: u64) {
         self.add(0, times);
     }
 
-    fn merge(&mut self, interval: &Costs) {
+    fn merge(&mut self, interval: &Histogram) {
         for step in interval.histogram.iter_recorded() {
             self.add(step.value_iterated_to(), step.count_at_value().into());
         }
@@ -200,11 +198,11 @@ mod tests {
 
     #[test]
     fn percentiles_are_within_one_percent_and_the_maximum_is_exact() {
-        let mut costs = Costs::empty();
+        let mut costs = Histogram::empty();
         for n in 0..100_000u64 {
             costs.record(n * 977, 1);
         }
-        let mut total = TotalCosts::empty();
+        let mut total = TotalHistogram::empty();
         total.merge(&costs);
         for q in [0.5, 0.9, 0.99, 0.999] {
             let exact = (q * 100_000.0) * 977.0;
@@ -220,9 +218,9 @@ mod tests {
     fn intervals_merged_are_one_long_interval() {
         let mut random = 1u64;
         for spread in [2, 40, 1 << 20, 1 << 40] {
-            let (mut whole, mut total) = (Costs::empty(), TotalCosts::empty());
+            let (mut whole, mut total) = (Histogram::empty(), TotalHistogram::empty());
             for _ in 0..20 {
-                let mut interval = Costs::empty();
+                let mut interval = Histogram::empty();
                 for _ in 0..500 {
                     random ^= random << 13;
                     random ^= random >> 7;
