@@ -213,6 +213,16 @@ impl Metric {
         self.row().prometheus
     }
 
+    /// Of which units it is known, in words.
+    pub const fn known_of(self) -> &'static str {
+        match self.source() {
+            Source::Ended | Source::Added => "every unit",
+            Source::Tracked => "every unit, with the tracker",
+            Source::Asked => "a sample",
+            Source::AskedForIo => "a sample of the sample",
+        }
+    }
+
     /// Whether it is known of a sample of the units only.
     pub const fn is_of_sample(self) -> bool {
         matches!(self.source(), Source::Asked | Source::AskedForIo)
