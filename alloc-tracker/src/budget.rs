@@ -26,79 +26,105 @@ pub struct Budget {
     limits: [Option<i64>; Metric::ALL.len()],
 }
 
-/// A figure of [`Usage`] that a [`Budget`] can limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Metric {
-    /// [`Usage::allocs`]
-    Allocs,
-    /// [`Usage::reallocs`]
-    Reallocs,
-    /// [`Usage::frees`]
-    Frees,
-    /// [`Usage::alloc_bytes`]
-    AllocBytes,
-    /// [`Usage::freed_bytes`]
-    FreedBytes,
-    /// [`Usage::peak_bytes`]
-    PeakBytes,
-    /// [`Usage::live_bytes`]
-    LiveBytes,
-    /// [`Usage::live_blocks`]
-    LiveBlocks,
+macro_rules! metrics {
+    ($(
+        $(#[$doc:meta])*
+        $metric:ident = $name:ident($limit:ident): $counts:ident, |$usage:ident| $of:expr $(, |$retained:ident| $kept:expr)?;
+    )*) => {
+        /// A figure of [`Usage`] that a [`Budget`] can limit.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Metric {
+            $(
+                #[doc = concat!("[`Usage::", stringify!($name), "`]")]
+                $metric,
+            )*
+        }
+
+        impl Metric {
+            /// All of them.
+            pub const ALL: [Metric; [$(Metric::$metric),*].len()] = [$(Metric::$metric),*];
+
+            /// The name that `assert_budget!` and the methods of [`Budget`] use, for example `alloc_bytes`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Metric::$metric => stringify!($name),)*
+                }
+            }
+
+            pub(crate) fn is_count(self) -> bool {
+                match self {
+                    $(Metric::$metric => matches!(Counts::$counts, Counts::Calls),)*
+                }
+            }
+
+            fn of(self, usage: &Usage) -> i64 {
+                match self {
+                    $(Metric::$metric => {
+                        let $usage = usage;
+                        $of
+                    })*
+                }
+            }
+
+            /// What of it is kept, where it is about that and it is known.
+            fn of_retained(self, retained: Option<Retained>) -> Option<i64> {
+                match self {
+                    $($(Metric::$metric => {
+                        let $retained = retained?;
+                        Some(saturate($kept))
+                    })?)*
+                    _ => None,
+                }
+            }
+        }
+
+        impl Budget {
+            $(
+                $(#[$doc])*
+                pub const fn $name(self, at_most: $limit) -> Self {
+                    self.limit(Metric::$metric, limit::$limit(at_most))
+                }
+            )*
+        }
+    };
 }
 
-impl Metric {
-    const ALL: [Metric; 8] = [
-        Metric::Allocs,
-        Metric::Reallocs,
-        Metric::Frees,
-        Metric::AllocBytes,
-        Metric::FreedBytes,
-        Metric::PeakBytes,
-        Metric::LiveBytes,
-        Metric::LiveBlocks,
-    ];
+/// What a figure counts.
+enum Counts {
+    Calls,
+    Bytes,
+}
 
-    /// The name that `assert_budget!` and the methods of [`Budget`] use, for example `alloc_bytes`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Metric::Allocs => "allocs",
-            Metric::Reallocs => "reallocs",
-            Metric::Frees => "frees",
-            Metric::AllocBytes => "alloc_bytes",
-            Metric::FreedBytes => "freed_bytes",
-            Metric::PeakBytes => "peak_bytes",
-            Metric::LiveBytes => "live_bytes",
-            Metric::LiveBlocks => "live_blocks",
-        }
-    }
+metrics! {
+    /// At most this many allocations, `realloc`s included.
+    Allocs = allocs(u64): Calls, |usage| saturate(usage.allocs);
 
-    pub(crate) fn is_count(self) -> bool {
-        use Metric::{Allocs, Frees, LiveBlocks, Reallocs};
-        matches!(self, Allocs | Reallocs | Frees | LiveBlocks)
-    }
+    /// At most this many `realloc`s.
+    Reallocs = reallocs(u64): Calls, |usage| saturate(usage.reallocs);
 
-    fn of(self, usage: &Usage) -> i64 {
-        match self {
-            Metric::Allocs => saturate(usage.allocs),
-            Metric::Reallocs => saturate(usage.reallocs),
-            Metric::Frees => saturate(usage.frees),
-            Metric::AllocBytes => saturate(usage.alloc_bytes),
-            Metric::FreedBytes => saturate(usage.freed_bytes),
-            Metric::PeakBytes => saturate(usage.peak_bytes),
-            Metric::LiveBytes => usage.live_bytes(),
-            Metric::LiveBlocks => usage.live_blocks(),
-        }
-    }
+    /// At most this many frees.
+    Frees = frees(u64): Calls, |usage| saturate(usage.frees);
 
-    fn of_retained(self, retained: Option<Retained>) -> Option<i64> {
-        match self {
-            Metric::LiveBytes => retained.map(|r| saturate(r.bytes)),
-            Metric::LiveBlocks => retained.map(|r| saturate(r.blocks)),
-            _ => None,
-        }
-    }
+    /// At most this many bytes allocated in all.
+    AllocBytes = alloc_bytes(u64): Bytes, |usage| saturate(usage.alloc_bytes);
+
+    /// At most this many bytes freed in all.
+    FreedBytes = freed_bytes(u64): Bytes, |usage| saturate(usage.freed_bytes);
+
+    /// At most this many bytes above the starting level at any moment.
+    PeakBytes = peak_bytes(u64): Bytes, |usage| saturate(usage.peak_bytes);
+
+    /// At most this many bytes kept at the end. 0: nothing may be kept.
+    ///
+    /// Of work that is run under the budget (by [`Budget::run`], [`assert_budget!`](crate::assert_budget!) or
+    /// `#[budget]`), a block is not kept once it is freed, by whatever thread: see
+    /// [`Unit::retained`](crate::Unit::retained). Blocks of others that the work frees make up for what it keeps,
+    /// as in [`Usage::live_bytes`]; [`Budget::check`] knows that figure alone.
+    LiveBytes = live_bytes(i64): Bytes, |usage| usage.live_bytes(), |retained| retained.bytes;
+
+    /// At most this many blocks kept at the end: as for [`live_bytes`](Budget::live_bytes).
+    LiveBlocks = live_blocks(i64): Calls, |usage| usage.live_blocks(), |retained| retained.blocks;
 }
 
 impl fmt::Display for Metric {
@@ -112,6 +138,17 @@ const fn saturate(n: u64) -> i64 {
         i64::MAX
     } else {
         n as i64
+    }
+}
+
+/// From what a method takes to a limit, by the type.
+mod limit {
+    pub(super) const fn u64(at_most: u64) -> i64 {
+        super::saturate(at_most)
+    }
+
+    pub(super) const fn i64(at_most: i64) -> i64 {
+        at_most
     }
 }
 
@@ -130,51 +167,6 @@ impl Budget {
             _ => Some(limit),
         };
         self
-    }
-
-    /// At most this many allocations, `realloc`s included.
-    pub const fn allocs(self, at_most: u64) -> Self {
-        self.limit(Metric::Allocs, saturate(at_most))
-    }
-
-    /// At most this many `realloc`s.
-    pub const fn reallocs(self, at_most: u64) -> Self {
-        self.limit(Metric::Reallocs, saturate(at_most))
-    }
-
-    /// At most this many frees.
-    pub const fn frees(self, at_most: u64) -> Self {
-        self.limit(Metric::Frees, saturate(at_most))
-    }
-
-    /// At most this many bytes allocated in all.
-    pub const fn alloc_bytes(self, at_most: u64) -> Self {
-        self.limit(Metric::AllocBytes, saturate(at_most))
-    }
-
-    /// At most this many bytes freed in all.
-    pub const fn freed_bytes(self, at_most: u64) -> Self {
-        self.limit(Metric::FreedBytes, saturate(at_most))
-    }
-
-    /// At most this many bytes above the starting level at any moment.
-    pub const fn peak_bytes(self, at_most: u64) -> Self {
-        self.limit(Metric::PeakBytes, saturate(at_most))
-    }
-
-    /// At most this many bytes kept at the end. 0: nothing may be kept.
-    ///
-    /// Of work that is run under the budget (by [`Budget::run`], [`assert_budget!`](crate::assert_budget!) or
-    /// `#[budget]`), a block is not kept once it is freed, by whatever thread: see
-    /// [`Unit::retained`](crate::Unit::retained). Blocks of others that the work frees make up for what it keeps,
-    /// as in [`Usage::live_bytes`]; [`Budget::check`] knows that figure alone.
-    pub const fn live_bytes(self, at_most: i64) -> Self {
-        self.limit(Metric::LiveBytes, at_most)
-    }
-
-    /// At most this many blocks kept at the end: as for [`live_bytes`](Budget::live_bytes).
-    pub const fn live_blocks(self, at_most: i64) -> Self {
-        self.limit(Metric::LiveBlocks, at_most)
     }
 
     /// Compares figures with the limits.
