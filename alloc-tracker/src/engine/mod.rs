@@ -14,6 +14,7 @@
 //! * [`segments`]: the measurements of a thread; [`peaks`], the hard part of them; [`work`]: the units
 //!   that a thread works for.
 //! * [`sites`]: the call stacks that allocate while a budget is open.
+//! * [`unwind`]: the frames of a thread.
 //! * [`unit_cell`], [`unit_pool`]: the shared sums of units, in memory that is only ever reused
 //!   for units; [`free_stack`]: what is free of it.
 //! * [`follow`], by [`block_table`]: blocks that are followed to their free.
@@ -48,6 +49,7 @@ mod thread_exit;
 mod tools;
 mod unit_cell;
 mod unit_pool;
+mod unwind;
 mod watch;
 mod work;
 

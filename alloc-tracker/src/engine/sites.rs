@@ -6,7 +6,7 @@
 //! if the budget breaks.
 
 use super::counts::Counts;
-use super::{block, work};
+use super::{block, unwind, work};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -229,15 +229,11 @@ pub(super) fn note(counts: Counts) {
         active.suspended.set(1);
         let mut frames = [0usize; FRAMES];
         let mut len = 0;
-        // SAFETY: "unsynchronized" concerns the symbol helper of Windows alone; elsewhere the
-        // unwinder may run on any number of threads.
-        unsafe {
-            backtrace::trace_unsynchronized(|frame| {
-                frames[len] = frame.ip() as usize;
-                len += 1;
-                len < FRAMES
-            });
-        }
+        unwind::each_frame(|ip| {
+            frames[len] = ip;
+            len += 1;
+            len < FRAMES
+        });
         let frames = &frames[..len];
         let mut table = innermost;
         while !table.is_null() {

@@ -112,7 +112,7 @@ pub(crate) fn abandon_for_unit(segment: UnitSegment) {
         if work.counts {
             segments::end(work.segment);
             // What the thread does for the unit from here on, it can tell.
-            let heir = stack.all().iter().position(|other| other.unit == work.unit);
+            let heir = stack.all().position(|other| other.unit == work.unit);
             if let Some(heir) = heir {
                 let fresh = Work {
                     base: work.unit.live(),
@@ -130,7 +130,7 @@ pub(crate) fn abandon_for_unit(segment: UnitSegment) {
 /// The innermost unit that this thread works for and that `accept` takes.
 pub(super) fn current<T>(mut accept: impl FnMut(UnitRef) -> Option<T>) -> Option<T> {
     with_stack(|stack| {
-        let work = stack.all().iter().rev();
+        let work = stack.all().rev();
         let mut seen = work.filter(|work| !work.is_a_budgets);
         seen.find_map(|work| accept(work.unit))
     })
@@ -139,7 +139,7 @@ pub(super) fn current<T>(mut accept: impl FnMut(UnitRef) -> Option<T>) -> Option
 /// The units of the budgets that this thread works for, the outermost first.
 pub(super) fn of_budgets<T>(accept: impl Fn(UnitRef) -> Option<T>) -> Option<Box<[T]>> {
     with_stack(|stack| {
-        let budgets = || stack.all().iter().filter(|work| work.is_a_budgets);
+        let budgets = || stack.all().filter(|work| work.is_a_budgets);
         // Nobody but tests has any.
         budgets().next()?;
         let _excluded = segments::Excluded::start_a_tools();
@@ -151,7 +151,7 @@ pub(super) fn of_budgets<T>(accept: impl Fn(UnitRef) -> Option<T>) -> Option<Box
 #[cfg(feature = "profile")]
 pub(super) fn unit_name() -> u32 {
     let named = with_stack(|stack| {
-        let mut names = stack.all().iter().rev().map(|work| work.unit.name());
+        let mut names = stack.all().rev().map(|work| work.unit.name());
         names.find(|&name| name != 0)
     });
     named.unwrap_or(0)
@@ -159,7 +159,7 @@ pub(super) fn unit_name() -> u32 {
 
 /// Whether the thread works for a unit.
 pub(super) fn any() -> bool {
-    with_stack(|stack| Some(!stack.all().is_empty())).unwrap_or(false)
+    with_stack(|stack| Some(stack.len() > 0)).unwrap_or(false)
 }
 
 /// The innermost unit that follows its blocks and that this thread's allocations are for.
@@ -175,7 +175,7 @@ pub(super) fn followed() -> Option<UnitRef> {
 pub(super) fn each_followed(mut each: impl FnMut(UnitRef)) {
     let now = sites::suspended();
     with_stack(|stack| {
-        let work = stack.all().iter().rev();
+        let work = stack.all().rev();
         work.filter(|work| work.unit.follows() && work.suspended == now)
             .for_each(|work| each(work.unit));
         Some(())
@@ -187,7 +187,7 @@ pub(super) fn each_followed(mut each: impl FnMut(UnitRef)) {
 #[cold]
 pub(super) fn see_own_calls_or_not() {
     let follows = with_stack(|stack| {
-        let mut work = stack.all().iter();
+        let mut work = stack.all();
         Some(work.any(|work| work.unit.follows()))
     });
     let watch = sites::any_open() || follows.unwrap_or(false);
@@ -271,8 +271,9 @@ impl Stack {
 
     #[inline(always)]
     fn close(&self, segment: UnitSegment) -> Option<()> {
-        let work = match self.all().last() {
-            // PERF: by reference: nothing is copied out of the stack on the common path.
+        // SAFETY: what follows pushes nothing while it has the reference: it may pop, after which the place stays
+        // as it is until the next push. PERF: by reference: nothing is copied out of the stack on the common path.
+        let work = match unsafe { self.last() } {
             Some(last) if last.id == segment.id => {
                 self.pop();
                 last
@@ -289,7 +290,7 @@ impl Stack {
         // Guards may be dropped in any order: if the thread still works for the unit, by another
         // guard, that one takes the segment over.
         if self.first.get() != self.end.get()
-            && let Some(heir) = self.all().iter().position(|work| work.unit == unit)
+            && let Some(heir) = self.all().position(|work| work.unit == unit)
         {
             self.hand_over(heir, *work);
             return Some(());
@@ -300,17 +301,40 @@ impl Stack {
         Some(())
     }
 
-    /// NOTE: a slice of what is there now. Whoever holds it may call `pop`, after which the last
-    /// place stays as it is until the next `push`; `push` and `remove` come after its last use.
-    #[inline(always)]
-    fn all(&self) -> &[Work] {
+    /// How much work there is.
+    #[inline]
+    fn len(&self) -> usize {
         let (first, end) = (self.first.get(), self.end.get());
         if first == end {
-            return &[];
+            return 0;
         }
-        // SAFETY: from `first` to `end` all places are initialised and of one block of memory, and
-        // only this thread touches them. See above for how long.
-        unsafe { std::slice::from_raw_parts(first, end.offset_from_unsigned(first)) }
+        // SAFETY: both are of one block of memory, `end` not below `first`, and whole places lie between.
+        unsafe { end.offset_from_unsigned(first) }
+    }
+
+    /// A copy of one: nobody has a reference into memory that may move.
+    #[inline]
+    fn at(&self, index: usize) -> Option<Work> {
+        // SAFETY: below the length, all places are initialised, and only this thread touches them.
+        (index < self.len()).then(|| unsafe { self.first.get().add(index).read() })
+    }
+
+    /// Copies of all, the outermost first. What goes meanwhile may be missing.
+    fn all(&self) -> impl DoubleEndedIterator<Item = Work> {
+        (0..self.len()).filter_map(|index| self.at(index))
+    }
+
+    /// The innermost one.
+    ///
+    /// # Safety
+    ///
+    /// Nothing is pushed, removed or handed over while the caller has the reference.
+    #[inline(always)]
+    unsafe fn last(&self) -> Option<&Work> {
+        let (first, end) = (self.first.get(), self.end.get());
+        // SAFETY: `end` is above `first`, so the place before it is initialised, and only this thread touches it;
+        // for how long, the caller sees to.
+        (first != end).then(|| unsafe { &*end.sub(1) })
     }
 
     /// The work whose segment counts for `unit`.
@@ -340,9 +364,10 @@ impl Stack {
 
     #[cold]
     fn remove(&self, id: u64) -> Option<Work> {
-        let index = self.all().iter().rposition(|work| work.id == id)?;
-        let work = self.all()[index];
-        let above = self.all().len() - index - 1;
+        let has_id = |index: &usize| self.at(*index).is_some_and(|work| work.id == id);
+        let index = (0..self.len()).rev().find(has_id)?;
+        let work = self.at(index)?;
+        let above = self.len() - index - 1;
         // SAFETY: both ranges lie inside the initialised part.
         unsafe {
             let at = self.first.get().add(index);
@@ -354,11 +379,13 @@ impl Stack {
 
     #[cold]
     fn hand_over(&self, heir: usize, of: Work) {
-        let mut work = self.all()[heir];
+        let Some(mut work) = self.at(heir) else {
+            return;
+        };
         work.base = of.base;
         work.segment = of.segment;
         work.counts = true;
-        // SAFETY: `all` has an element at `heir`: the place is inside the stack's memory.
+        // SAFETY: `at` has found something there: the place is inside the stack's memory.
         unsafe { self.first.get().add(heir).write(work) };
     }
 
@@ -375,17 +402,17 @@ impl Stack {
     #[cold]
     fn bury(&self) -> usize {
         let mut left = 0;
-        for at in 0..self.all().len() {
-            let work = self.all()[at];
+        for work in self.all() {
             if work.unit.is_alive() {
-                // SAFETY: `left` is at most `at`, which is inside the initialised part.
+                // SAFETY: so many or more were looked at: the place is inside the initialised part, and what was there
+                // has been copied.
                 unsafe { self.first.get().add(left).write(work) };
                 left += 1;
             } else if work.counts {
                 segments::end(work.segment);
             }
         }
-        if left < self.all().len() {
+        if left < self.len() {
             // SAFETY: `left` is below the number of places up to the end.
             self.end.set(unsafe { self.first.get().add(left) });
             see_own_calls_or_not();
@@ -401,7 +428,7 @@ impl Stack {
         }
         // So that `release_stack` is called, even if this thread never allocates.
         block::with(|block| block.attach_if_new());
-        let full = self.all().len();
+        let full = self.len();
         let len = self.bury();
         if len < full / 2 {
             return true;

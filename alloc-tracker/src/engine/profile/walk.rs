@@ -3,6 +3,7 @@
 //! By frame pointers where a test at the profiler's start showed that the program has them: a load
 //! or two a frame. Otherwise by the unwinder, which reads the program's unwind tables.
 
+use super::super::unwind;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// Frames that are kept of a stack, the innermost first.
@@ -78,16 +79,11 @@ pub(super) fn walk() -> Stack {
 
 #[inline(never)]
 fn unwind(stack: &mut Stack) {
-    // SAFETY: "unsynchronized" concerns the symbol helper of Windows alone; elsewhere the
-    // unwinder may run on any number of threads. The caller sees to it that what it may allocate
-    // does not lead back to here.
-    unsafe {
-        backtrace::trace_unsynchronized(|frame| match frame.ip().addr() {
-            // The outermost frame may be the end mark.
-            0 => false,
-            ip => stack.push(ip),
-        });
-    }
+    unwind::each_frame(|ip| match ip {
+        // The outermost frame may be the end mark.
+        0 => false,
+        ip => stack.push(ip),
+    });
 }
 
 /// Finds out whether frame pointers can be used, from now on, and uses them if so.
