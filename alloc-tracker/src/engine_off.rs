@@ -102,6 +102,14 @@ pub(crate) fn abandon_for_unit(_segment: UnitSegment) {}
 
 pub(crate) fn be_a_tools_own() {}
 
+pub(crate) struct Paused;
+
+impl Paused {
+    pub(crate) fn start() -> Self {
+        Paused
+    }
+}
+
 pub(crate) fn tools_usage() -> Usage {
     Usage::untracked()
 }

@@ -25,6 +25,13 @@ pub fn for_a_tool<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// Runs the program's own code on a thread, or inside of work, that is [a tool's](for_a_tool): what it
+/// allocates and frees is the process's again, though no unit's.
+pub fn for_the_program<T>(work: impl FnOnce() -> T) -> T {
+    let _paused = engine::Paused::start();
+    work()
+}
+
 /// What the calling thread allocates and frees from here on is [for a tool](for_a_tool), and no sample of
 /// the heap profiler.
 pub fn be_a_tools_own() {

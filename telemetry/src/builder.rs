@@ -273,13 +273,14 @@ impl Builder {
     /// condition could never hold, its incident or that of a signal never begin, a budget never be
     /// checked, the signal cannot be listened to, or the system has no thread left. Nothing was started
     /// then.
-    pub fn build(self) -> Result<(TelemetryLayer, Telemetry), BuildError> {
+    pub fn build(mut self) -> Result<(TelemetryLayer, Telemetry), BuildError> {
+        // What is kept is a copy: the texts of the builder are the program's, to their end.
         alloc_tracker::raw::for_a_tool(|| self.start())
     }
 
-    fn start(self) -> Result<(TelemetryLayer, Telemetry), BuildError> {
+    fn start(&mut self) -> Result<(TelemetryLayer, Telemetry), BuildError> {
         names::check(&self.service).map_err(BuildError::Service)?;
-        let units = self.units.map_err(BuildError::Units)?;
+        let units = self.units.clone().map_err(BuildError::Units)?;
         if self.flush_every.is_zero() {
             return Err(BuildError::FlushEvery);
         }
@@ -331,26 +332,26 @@ impl Builder {
         let triggers = self.triggers.iter().map(|(trigger, _)| trigger);
         let watched = effect::check(&units, &self.budgets, sampling, triggers, incidents);
         let watched = watched.map_err(BuildError::NoEffect)?;
-        let triggers = self.triggers.into_iter();
+        let triggers = self.triggers.iter().cloned();
         let watches = triggers.map(|(trigger, incident)| Watch::new(trigger, incident));
         let has_exporters = !self.exporters.is_empty();
-        let events = self.events.map_err(BuildError::Events)?;
+        let events = self.events.clone().map_err(BuildError::Events)?;
         let interest = Interest::new(units.clone(), has_exporters.then_some(events));
         let core = Arc::new(Core::new(Setup {
-            service: self.service,
-            calendar: self.calendar,
+            service: self.service.clone(),
+            calendar: self.calendar.clone(),
             units,
-            budgets: self.budgets,
+            budgets: self.budgets.clone(),
             watched,
             events: Events::new(interest.clone(), event_rate, error_rate),
             sampling,
             head_sample,
             has_exporters,
             bounds: self.bounds,
-            incidents: self.incidents,
+            incidents: self.incidents.clone(),
         }));
         let thread = background::Setup {
-            exporters: self.exporters,
+            exporters: self.exporters.drain(..).collect(),
             flush_every: self.flush_every,
             output: self.output,
             watches: watches.collect(),
@@ -360,7 +361,7 @@ impl Builder {
         let telemetry = Telemetry::new(Arc::clone(&core));
         exit::at_exit(&core);
         #[cfg(all(feature = "signal", target_os = "linux"))]
-        for (signal, incident) in self.signals {
+        for (signal, incident) in self.signals.iter().cloned() {
             crate::incidents::signal::listen(&core, signal, incident)
                 .map_err(|source| BuildError::Signal { signal, source })?;
         }

@@ -12,6 +12,7 @@
 use crate::core::Core;
 use crate::filter::Interest;
 use crate::tracker::Tracker;
+use alloc_tracker::raw::{Own, for_a_tool};
 use std::any::{Any, TypeId};
 use std::cell::Cell;
 use std::fmt;
@@ -34,7 +35,9 @@ use tracing_subscriber::registry::{LookupSpan, Registry};
 /// A filter that stands in the stack as a layer of its own, such as
 /// `registry().with(EnvFilter::from_default_env())`, hides spans from *every* layer, this one too.
 /// Filter the output instead: `fmt::layer().with_filter(EnvFilter::from_default_env())`.
-pub struct TelemetryLayer {
+pub struct TelemetryLayer(Own<Parts>);
+
+struct Parts {
     tracker: Tracker,
     interest: Interest,
     filter: SelfFilter,
@@ -43,18 +46,18 @@ pub struct TelemetryLayer {
 impl TelemetryLayer {
     pub(crate) fn new(core: Arc<Core>, interest: Interest) -> Self {
         let tracker = Tracker::new(core);
-        TelemetryLayer {
+        TelemetryLayer(Own::new(Parts {
             filter: SelfFilter::template(tracker.clone(), OwnFilter::of(&tracker, &interest)),
             tracker,
             interest,
-        }
+        }))
     }
 }
 
 impl TelemetryLayer {
     /// What [`Lean`](crate::Lean) goes by.
     pub(crate) fn parts(&self) -> (Tracker, Interest) {
-        (self.tracker.clone(), self.interest.clone())
+        (self.0.tracker.clone(), self.0.interest.clone())
     }
 }
 
@@ -63,19 +66,22 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     fn on_layer(&mut self, subscriber: &mut S) {
-        let filter = OwnFilter::of(&self.tracker, &self.interest);
-        self.filter = SelfFilter::registered(self.tracker.clone(), filter, subscriber);
+        let parts = &mut *self.0;
+        for_a_tool(|| {
+            let filter = OwnFilter::of(&parts.tracker, &parts.interest);
+            parts.filter = SelfFilter::registered(parts.tracker.clone(), filter, subscriber);
+        });
     }
 
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> CallsiteInterest {
-        match self.filter.layer::<S>() {
+        match self.0.filter.layer::<S>() {
             Some(layer) => layer.register_callsite(metadata),
             None => CallsiteInterest::always(),
         }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, cx: Context<'_, S>) -> bool {
-        let filter = self.filter.layer::<S>();
+        let filter = self.0.filter.layer::<S>();
         filter.is_none_or(|layer| layer.enabled(metadata, cx))
     }
 
@@ -83,27 +89,27 @@ where
     // event's fields say. PERF: asking it took 3 ns an event.
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        let registered = self.filter.layer::<S>().is_some();
-        registered.then(|| self.interest.max_level())
+        let registered = self.0.filter.layer::<S>().is_some();
+        registered.then(|| self.0.interest.max_level())
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, cx: Context<'_, S>) {
-        let wanted = self.interest.wants(attributes.metadata());
-        match self.filter.layer::<S>() {
+        let wanted = self.0.interest.wants(attributes.metadata());
+        match self.0.filter.layer::<S>() {
             // Also if it is not wanted: `Filtered` keeps a state per thread.
             Some(layer) => layer.on_new_span(attributes, id, cx),
-            None if wanted => self.tracker.on_new_span(attributes, id, cx),
+            None if wanted => self.0.tracker.on_new_span(attributes, id, cx),
             None => {}
         }
         if !wanted {
-            self.tracker.follow(attributes, id);
+            self.0.tracker.follow(attributes, id);
         }
     }
 
     fn on_event(&self, event: &Event<'_>, cx: Context<'_, S>) {
-        match self.filter.layer::<S>() {
+        match self.0.filter.layer::<S>() {
             Some(layer) => layer.on_event(event, cx),
-            None if self.interest.wants(event.metadata()) => self.tracker.on_event(event, cx),
+            None if self.0.interest.wants(event.metadata()) => self.0.tracker.on_event(event, cx),
             None => {}
         }
     }
@@ -111,19 +117,19 @@ where
     // The rest concerns spans that are in our own table, or not: nothing to filter.
 
     fn on_record(&self, id: &Id, values: &Record<'_>, cx: Context<'_, S>) {
-        self.tracker.record(id, values, || cx.metadata(id));
+        self.0.tracker.record(id, values, || cx.metadata(id));
     }
 
     fn on_enter(&self, id: &Id, cx: Context<'_, S>) {
-        (self.tracker).enter(id, |span| cx.exists(&Id::from_u64(span)));
+        (self.0.tracker).enter(id, |span| cx.exists(&Id::from_u64(span)));
     }
 
     fn on_exit(&self, id: &Id, _: Context<'_, S>) {
-        self.tracker.exit(id);
+        self.0.tracker.exit(id);
     }
 
     fn on_close(&self, id: Id, _: Context<'_, S>) {
-        self.tracker.close(&id);
+        self.0.tracker.close(&id);
     }
 
     // SAFETY: the pointers come from `self`, or from the `downcast_raw` of a `Filtered` that lives
@@ -132,7 +138,7 @@ where
         if id == TypeId::of::<Self>() {
             return Some(std::ptr::from_ref(self).cast());
         }
-        self.filter.downcast_raw(id)
+        self.0.filter.downcast_raw(id)
     }
 }
 
@@ -253,8 +259,8 @@ impl<S> Filter<S> for OwnFilter {
 impl fmt::Debug for TelemetryLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TelemetryLayer")
-            .field("core", self.tracker.core())
-            .field("interest", &self.interest)
+            .field("core", self.0.tracker.core())
+            .field("interest", &self.0.interest)
             .finish_non_exhaustive()
     }
 }

@@ -6,6 +6,7 @@ use crate::frames::Made;
 use crate::layer::{self, TelemetryLayer};
 use crate::tracker::{Released, Tracker};
 use crate::units::{LeanRef, Taken};
+use alloc_tracker::raw::{Own, for_a_tool};
 use std::any::TypeId;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -84,7 +85,7 @@ use tracing_subscriber::registry::LookupSpan;
 /// out that they are not lean.
 pub struct Lean<S> {
     inner: S,
-    ours: Option<Ours>,
+    ours: Option<Own<Ours>>,
 }
 
 /// What the wrapper knows of the telemetry layer inside.
@@ -104,12 +105,14 @@ where
         let dynamic = &subscriber as &dyn Subscriber;
         let layer = dynamic.downcast_ref::<TelemetryLayer>();
         let ours = layer.filter(|_| dynamic.is::<Registry>()).map(|layer| {
-            let (tracker, interest) = layer.parts();
-            Ours {
-                ours_alone: tracker.core().callsites.table(),
-                tracker,
-                interest,
-            }
+            for_a_tool(|| {
+                let (tracker, interest) = layer.parts();
+                Own::new(Ours {
+                    ours_alone: tracker.core().callsites.table(),
+                    tracker,
+                    interest,
+                })
+            })
         });
         Lean {
             inner: subscriber,
@@ -143,7 +146,7 @@ where
 
     /// A span for the subscriber.
     fn shared_span(&self, attributes: &Attributes<'_>) -> Id {
-        let Some(Ours { tracker, .. }) = &self.ours else {
+        let Some(Ours { tracker, .. }) = self.ours.as_deref() else {
             return self.inner.new_span(attributes);
         };
         let lean = match attributes.parent() {
@@ -212,7 +215,8 @@ where
     #[cold]
     fn blank(&self, ours: &Ours, attributes: &Attributes<'_>) -> Option<Taken> {
         let metadata = attributes.metadata();
-        alloc_tracker::raw::for_a_tool(|| {
+        // The span is the registry's, which is the program's.
+        alloc_tracker::excluded(|| {
             let blank = layer::mute(ours.tracker.core().id, || {
                 // Says no for every layer; the registry notes that with the span.
                 self.inner.enabled(metadata);

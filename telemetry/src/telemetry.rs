@@ -97,7 +97,8 @@ impl Telemetry {
     /// in progress as may be, the heap cannot be profiled, telemetry was shut down, or this is a forked
     /// child.
     pub fn incident(&self, incident: Incident) -> Result<IncidentId, IncidentError> {
-        self.core.begin_incident(incident)
+        // What is kept is a copy: the caller's own texts are the program's, to their end.
+        alloc_tracker::raw::for_a_tool(|| self.core.begin_incident(incident.clone()))
     }
 
     /// Ends an incident before its time; false if it is not in progress. What it found is written by

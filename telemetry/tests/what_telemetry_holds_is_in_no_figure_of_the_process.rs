@@ -6,8 +6,9 @@
 use alloc_tracker::{AllocTracker, process_usage};
 use std::hint::black_box;
 use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use telemetry::{Incident, Telemetry, export};
+use telemetry::{Incident, Lean, Telemetry, export};
 use tracing::{error, info, info_span};
 use tracing_subscriber::prelude::*;
 
@@ -44,8 +45,63 @@ fn work() {
     }
 }
 
+/// One test after the other: they look at the whole process.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A writer that the program fills and drops, on whatever thread.
+struct Large(Vec<u8>);
+
+impl io::Write for Large {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_the_program_hands_to_it_is_the_programs_to_the_end() {
+    let _alone = alone();
+    let mut budgets = String::new();
+    for n in 0..500 {
+        budgets.push_str(&format!("[unit.\"unit number {n}\"]\nallocs.p99 = 5\n"));
+    }
+    let cycle = || {
+        let (layer, telemetry) = Telemetry::builder()
+            .service("s".repeat(10_000))
+            .budgets(budgets.parse().unwrap())
+            .incident_directory(std::env::temp_dir().join("d".repeat(100)))
+            .flush_every(Duration::from_secs(3600))
+            .export(export::json_lines(Large(vec![0; 100_000])))
+            .build()
+            .unwrap();
+        let subscriber = Lean::new(tracing_subscriber::registry().with(layer));
+        tracing::subscriber::with_default(subscriber, || {
+            info_span!("pay").in_scope(|| error!("went wrong"));
+            let incident = Incident::for_(Duration::from_secs(60)).why("w".repeat(50_000));
+            let id = telemetry.incident(incident).unwrap();
+            telemetry.end_incident(id);
+            telemetry.flush();
+        });
+        telemetry.shutdown(Duration::from_secs(10)).unwrap();
+    };
+    (0..3).for_each(|_| cycle());
+    let before = live();
+    let cycles = 8;
+    (0..cycles).for_each(|_| cycle());
+    let grown = (live() - before) / cycles;
+    assert!(grown.abs() < 1024, "{grown} bytes a cycle");
+}
+
 #[test]
 fn what_telemetry_holds_is_in_no_figure_of_the_process() {
+    let _alone = alone();
     let before = live();
     let (layer, telemetry) = Telemetry::builder()
         .flush_every(Duration::from_secs(3600))

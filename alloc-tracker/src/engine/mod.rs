@@ -74,6 +74,21 @@ pub(crate) fn be_a_tools_own() {
     sites::suspend();
 }
 
+/// See [`crate::raw::for_the_program`].
+pub(crate) struct Paused(u32);
+
+impl Paused {
+    pub(crate) fn start() -> Self {
+        Paused(tools::pause())
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        tools::go_on(self.0);
+    }
+}
+
 /// See [`crate::raw::tools_usage`].
 pub(crate) fn tools_usage() -> crate::Usage {
     tools::totals().usage(0, true)

@@ -29,6 +29,23 @@ pub(super) fn end() {
     let _ = DEPTH.try_with(|own| own.set(depth));
 }
 
+/// What the calling thread does is the program's, until [`go_on`]. How often it had begun.
+pub(super) fn pause() -> u32 {
+    let depth = depth();
+    if depth > 0 {
+        block::with(|block| block.take_back());
+        let _ = DEPTH.try_with(|own| own.set(0));
+    }
+    depth
+}
+
+pub(super) fn go_on(depth: u32) {
+    if depth > 0 {
+        let _ = DEPTH.try_with(|own| own.set(depth));
+        block::with(|block| block.set_aside());
+    }
+}
+
 /// How often it has begun on this thread and not ended. 0: the program is at work.
 #[inline]
 pub(super) fn depth() -> u32 {

@@ -10,6 +10,7 @@ use crate::incidents::Watch;
 use crate::ledger::Stream;
 use crate::output::{OutputLimit, Writer};
 use crate::panics::caught;
+use alloc_tracker::raw::for_the_program;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
@@ -144,7 +145,7 @@ impl Worker {
     /// An exporter may have something to write when it is dropped: before the end is reported.
     fn drop_exporters(&mut self) {
         for exporter in std::mem::take(&mut self.exporters) {
-            self.guarded(|_| drop(exporter));
+            self.guarded(|_| for_the_program(|| drop(exporter)));
         }
     }
 
@@ -173,8 +174,8 @@ impl Worker {
         };
         let mut is_written = false;
         for exporter in &mut self.exporters {
-            // An exporter is the user's code: its panic is counted, and ends nothing.
-            let result = caught(|| exporter.export(&records));
+            // An exporter is the user's code: its panic is counted, and ends nothing; its memory is the program's.
+            let result = caught(|| for_the_program(|| exporter.export(&records)));
             let counters = &self.core.counters;
             let count = records.len() as u64;
             match result {

@@ -1,7 +1,7 @@
 //! JSON lines: one object a line.
 
 use super::{Exporter, Record};
-use alloc_tracker::raw::escaped;
+use alloc_tracker::raw::{Own, escaped, for_a_tool};
 use std::error::Error;
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub fn json_lines<W: Write + Send>(writer: W) -> JsonLines<W> {
     JsonLines {
         writer,
-        buffer: Vec::new(),
+        buffer: Own::new(Vec::new()),
         torn: false,
     }
 }
@@ -64,20 +64,28 @@ fn ends_inside_a_line(file: &mut File) -> io::Result<bool> {
 #[derive(Debug)]
 pub struct JsonLines<W> {
     writer: W,
-    buffer: Vec<u8>,
+    buffer: Own<Vec<u8>>,
     torn: bool,
 }
 
-impl<W: Write + Send> Exporter for JsonLines<W> {
-    fn export(&mut self, records: &[Record]) -> io::Result<u64> {
+impl<W> JsonLines<W> {
+    fn fill(&mut self, records: &[Record]) -> io::Result<()> {
         self.buffer.clear();
         if self.torn {
             self.buffer.push(b'\n');
         }
         for record in records {
-            serde_json::to_writer(&mut self.buffer, record)?;
+            serde_json::to_writer(&mut *self.buffer, record)?;
             self.buffer.push(b'\n');
         }
+        Ok(())
+    }
+}
+
+impl<W: Write + Send> Exporter for JsonLines<W> {
+    fn export(&mut self, records: &[Record]) -> io::Result<u64> {
+        // The lines are telemetry's; the writer is the program's.
+        for_a_tool(|| self.fill(records))?;
         let mut rest = self.buffer.as_slice();
         while !rest.is_empty() {
             match self.writer.write(rest) {
