@@ -119,13 +119,12 @@ pub use budgets::{Budgets, BudgetsError};
 pub use builder::{BuildError, Builder};
 pub use cost::Metric;
 pub use filter::{EventFilter, ParseFilterError, UnitFilter};
+pub use histogram::{Bucket, Distribution, MergeError};
 pub use incidents::{Incident, IncidentError, IncidentId, Trigger};
 pub use layer::TelemetryLayer;
 pub use lean::Lean;
 pub use ledger::{Cost, Ledger, Stream};
-pub use snapshot::{
-    BoundarySnapshot, BudgetSnapshot, Distribution, InProgress, Snapshot, UnitSnapshot,
-};
+pub use snapshot::{BoundarySnapshot, BudgetSnapshot, InProgress, Snapshot, UnitSnapshot};
 pub use telemetry::{ShutdownError, Telemetry};
 
 /// The README's programs compile.

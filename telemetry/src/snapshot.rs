@@ -6,7 +6,7 @@ use crate::calendar::timestamp;
 use crate::core::Core;
 use crate::cost::Metric;
 use crate::export::BoundaryCost;
-use crate::histogram::Distributed;
+use crate::histogram::{Distributed, Distribution};
 use crate::human;
 use crate::ledger::Ledger;
 use crate::system::Sampling;
@@ -156,54 +156,6 @@ impl BudgetSnapshot {
     }
 }
 
-/// How a cost is distributed over units. Percentiles are within 1 %, `max` and `sum` exact.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Distribution {
-    /// What is counted: `ns`, `bytes` or `count`.
-    pub unit: String,
-    /// Half the units cost at most this.
-    pub p50: u64,
-    /// 90 % of the units cost at most this.
-    pub p90: u64,
-    /// 99 % of the units cost at most this.
-    pub p99: u64,
-    /// 99.9 % of the units cost at most this.
-    pub p999: u64,
-    /// The most that one unit cost.
-    pub max: u64,
-    /// What all units cost together.
-    pub sum: u64,
-    /// How many units there were. Of a metric that is taken of a sample: how many the sample stands
-    /// for.
-    pub count: u64,
-    /// How many units were looked at, for a metric that is taken of a sample: `p50` to `p999`, `sum`
-    /// and `count` are estimates then, weighted by the probability, and `max` is that of the sample.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sampled: Option<u64>,
-}
-
-impl Distribution {
-    fn of<C: Distributed>(costs: &C, unit: &str) -> Self {
-        Distribution {
-            unit: unit.to_owned(),
-            p50: costs.quantile(0.5),
-            p90: costs.quantile(0.9),
-            p99: costs.quantile(0.99),
-            p999: costs.quantile(0.999),
-            max: costs.max(),
-            sum: costs.sum(),
-            count: costs.count(),
-            sampled: None,
-        }
-    }
-
-    fn of_sample(self, weight: u64) -> Self {
-        let sampled = (weight != 1).then(|| self.count / weight.max(1));
-        Distribution { sampled, ..self }
-    }
-}
-
 impl UnitSnapshot {
     /// The distribution of a metric: `wall`, `busy` (ns), `allocs`, `wakeups`, `retries` (count),
     /// `alloc_bytes`, `peak_bytes` (bytes); and, of a sample of the units, `cpu` (ns),
@@ -218,6 +170,17 @@ impl UnitSnapshot {
 }
 
 impl UnitSnapshot {
+    /// Every distribution in it, in buckets of so many bits; `None`: without any.
+    pub(crate) fn set_bits(&mut self, bits: Option<u8>) {
+        let metrics = self.metrics.values_mut().flatten();
+        let boundaries = self.boundaries.values_mut();
+        let boundaries =
+            boundaries.flat_map(|b| [&mut b.calls, &mut b.bytes_sent, &mut b.bytes_received]);
+        metrics
+            .chain(boundaries)
+            .for_each(|distribution| distribution.set_bits(bits));
+    }
+
     /// The kind with the most wall time in all first.
     pub(crate) fn sort(units: &mut [UnitSnapshot]) {
         units.sort_by_key(|unit| std::cmp::Reverse(unit.metric("wall").map(|wall| wall.sum)));

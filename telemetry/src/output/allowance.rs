@@ -79,6 +79,11 @@ impl Allowance {
         self.left.bytes -= bytes as f64;
     }
 
+    /// How many bytes are allowed in the time between two flushes.
+    pub(super) fn bytes_of_an_interval(&self) -> f64 {
+        self.most.bytes
+    }
+
     /// What is left from here on is for single records, and some is, whatever was charged.
     pub(super) fn share_out(&mut self) {
         let guaranteed = self.came.times(GUARANTEED);

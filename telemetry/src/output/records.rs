@@ -13,6 +13,7 @@ use crate::export::{
 use crate::snapshot::{BudgetSnapshot, UnitSnapshot};
 use crate::{events, exemplars};
 use alloc_tracker::raw::escaped;
+use serde::Serialize;
 use std::io;
 use std::time::{Duration, SystemTime};
 use tracing::Metadata;
@@ -178,7 +179,7 @@ fn location(metadata: &Metadata<'_>) -> Option<String> {
 }
 
 /// Bytes that a record takes as a line of JSON.
-pub(super) fn size_of_json(record: &Record) -> u64 {
+pub(super) fn size_of_json(record: &impl Serialize) -> u64 {
     struct Count(u64);
 
     impl io::Write for Count {

@@ -16,6 +16,7 @@ use crate::core::{Broken, Core, Interval};
 use crate::events::SuppressedSite;
 use crate::export::{IncidentRecord, LedgerRecord, Record};
 use crate::rate::{Limiter, Rate};
+use crate::snapshot::UnitSnapshot;
 use crate::units::KindId;
 use crate::{events, exemplars};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,14 @@ use tracing::Level;
 
 /// The most `suppressed` records of one flush; further call sites are in the next.
 const MOST_SUPPRESSED: usize = 256;
+/// The buckets of a distribution in a record: within an eighth of the value.
+const BITS: u8 = 3;
+/// The share of the output that units' records may take before their buckets get coarser.
+const FOR_UNITS: f64 = 0.75;
+/// Bytes of a unit's record that are not its figures.
+const ENVELOPE: u64 = 128;
+/// Bytes of a unit's record, as large as they come.
+const MOST_OF_A_UNIT: f64 = 32_768.0;
 /// How often a budget that does not hold is told of.
 const FINDINGS: Rate = Rate::every(10, 10);
 /// The share of the output for which events are drawn.
@@ -101,8 +110,7 @@ impl Writer {
             None => (Vec::new(), Vec::new(), 0.0),
             Some(interval) => (interval.units, interval.broken, interval.seconds),
         };
-        for figures in units {
-            let record = batch.unit(figures, seconds);
+        for record in self.units(&batch, units, seconds) {
             self.write(&mut batch, record);
         }
         self.incidents(&mut batch);
@@ -128,6 +136,28 @@ impl Writer {
         }
         self.adjust_probability(&batch);
         batch.records
+    }
+
+    /// The finest buckets with which the units' records take no more than their share of the output.
+    fn units(&self, batch: &Batch<'_>, units: Vec<UnitSnapshot>, seconds: f64) -> Vec<Record> {
+        let share = self.allowance.bytes_of_an_interval() * FOR_UNITS;
+        let mut units: Vec<UnitSnapshot> = units;
+        for bits in (0..=BITS).rev().map(Some).chain([None]) {
+            units.iter_mut().for_each(|unit| unit.set_bits(bits));
+            // Mostly a few kinds: far from what would have to be looked at.
+            if bits.is_none() || units.len() as f64 * MOST_OF_A_UNIT <= share {
+                break;
+            }
+            let envelope = ENVELOPE + batch.core.service.len() as u64;
+            let size: u64 = units.iter().map(|unit| envelope + size_of_json(unit)).sum();
+            if size as f64 <= share {
+                break;
+            }
+        }
+        let records = units.into_iter();
+        records
+            .map(|figures| batch.unit(figures, seconds))
+            .collect()
     }
 
     fn incidents(&mut self, batch: &mut Batch<'_>) {

@@ -1,6 +1,13 @@
 //! The distribution of one cost over units: of an interval, which units are recorded into, and of
 //! all time, which intervals are merged into.
 
+mod buckets;
+mod distribution;
+
+pub use buckets::Bucket;
+pub(crate) use buckets::Buckets;
+pub use distribution::{Distribution, MergeError};
+
 /// What both kinds of distribution tell. Sum and maximum are exact, percentiles within 1 %.
 pub(crate) trait Distributed: Clone {
     /// Without any value.
@@ -16,6 +23,7 @@ pub(crate) trait Distributed: Clone {
     fn sum(&self) -> u64;
     fn max(&self) -> u64;
     fn quantile(&self, q: f64) -> u64;
+    fn buckets(&self) -> Buckets;
 }
 
 /// Of an interval: a histogram of two significant digits, which grows with the largest value that it
@@ -118,6 +126,16 @@ impl Distributed for Histogram {
         }
         self.histogram.value_at_quantile(q).min(self.max)
     }
+
+    fn buckets(&self) -> Buckets {
+        if self.in_a_row > 0 {
+            let mut settled = self.clone();
+            settled.settle();
+            return settled.buckets();
+        }
+        let steps = self.histogram.iter_recorded();
+        Buckets::of(steps.map(|step| (step.value_iterated_to(), step.count_at_value().into())))
+    }
 }
 
 /// Of all time: how often each value came, of those that did.
@@ -189,6 +207,10 @@ impl Distributed for TotalHistogram {
             seen >= rank
         });
         at_rank.map_or(0, |(value, _)| (*value).min(self.max))
+    }
+
+    fn buckets(&self) -> Buckets {
+        Buckets::of(self.values.iter().copied())
     }
 }
 
