@@ -246,7 +246,8 @@ fn crate_of(path: &str) -> Option<&str> {
     let marks = ['<', '&', '[', '(', '*'];
     let path = path.trim_start_matches(marks).trim_start_matches("mut ");
     let path = path.trim_start_matches("dyn ").trim_start_matches(marks);
-    let end = path.find(|c: char| !(c.is_alphanumeric() || c == '_'))?;
+    // Names have signs of other languages that are no letters by themselves.
+    let end = path.find(|c: char| c.is_ascii() && !(c.is_ascii_alphanumeric() || c == '_'))?;
     path[end..].starts_with("::").then(|| &path[..end])
 }
 

@@ -163,6 +163,29 @@ fn what_nothing_could_match_is_refused_with_its_place_and_the_mend() {
         ("shop..cart=info", 1, "shop..cart=info", "between two"),
         ("info,-hyper", 6, "-hyper", "write hyper=off"),
         ("shop\0=debug", 1, "shop\0=debug", "commas"),
+        ("info，shop=warn", 1, "info，shop=warn", "commas"),
+        ("shop→cart", 1, "shop→cart", "is in no target"),
+        (
+            "क\u{94d}\u{200d}ष",
+            1,
+            "क\u{94d}\u{200d}ष",
+            "is in no target",
+        ),
+        ("🦀=debug", 1, "🦀=debug", "is in no target"),
+        (
+            "gro\u{308}ße",
+            1,
+            "gro\u{308}ße",
+            "one character of o\u{308}",
+        ),
+        ("か\u{3099}", 1, "か\u{3099}", "one character"),
+        (
+            "\u{1112}\u{1161}\u{11ab}",
+            1,
+            "\u{1112}\u{1161}\u{11ab}",
+            "one character",
+        ),
+        ("하\u{11ab}", 1, "하\u{11ab}", "one character"),
     ] {
         let error = text.parse::<UnitFilter>().unwrap_err();
         let place = (error.column(), error.part());
@@ -173,6 +196,38 @@ fn what_nothing_could_match_is_refused_with_its_place_and_the_mend() {
         assert!(message.contains("shop::http=info"), "{message}");
         assert!(!message.contains(char::is_control), "{message:?}");
         assert_eq!(text.parse::<EventFilter>().unwrap_err(), error);
+    }
+}
+
+/// Names of modules with what is no letter by itself, and what is one to the language alone.
+#[allow(uncommon_codepoints)] // they are what it is about
+mod names_of_the_language {
+    macro_rules! module {
+        ($($name:ident)*) => {
+            $(pub(super) mod $name { pub(super) const PATH: &str = module_path!(); })*
+            pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name::PATH)),*];
+        };
+    }
+    module! { हिन्दी தமிழ் col·lecció e‿f ℘ 한국어 が ภาษาไทย }
+}
+
+#[test]
+fn what_the_language_takes_for_a_name_is_taken() {
+    let here = "telemetry::filter::tests::names_of_the_language";
+    for (name, path) in names_of_the_language::ALL {
+        for text in [
+            format!("off,{here}::{name}=info"),
+            format!("off,{path}=info"),
+        ] {
+            assert!(passes(&text, path, Level::INFO), "{text}");
+        }
+        assert!(passes(
+            &format!("off,{name}::x=info"),
+            format!("{name}::x").leak(),
+            Level::INFO
+        ));
+        let scope = format!("for=60s&target={path}");
+        assert!(scope.parse::<crate::Incident>().is_ok(), "{scope}");
     }
 }
 

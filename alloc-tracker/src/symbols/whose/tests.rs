@@ -20,6 +20,8 @@ fn without_lines_the_crates_in_a_name_tell() {
     for (name, expected) in [
         ("shop::price", Whose::Unplaced),
         ("clone_config::run", Whose::Unplaced),
+        ("हिन्दी::चलाओ", Whose::Unplaced),
+        ("col·lecció::f", Whose::Unplaced),
         ("<alloc::vec::Vec<u8> as shop::Ext>::f", Whose::Unplaced),
         ("<shop::Cart as core::clone::Clone>::clone", Whose::Unplaced),
         ("<u32 as core::fmt::Display>::fmt", Whose::Standard),
