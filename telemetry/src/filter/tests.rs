@@ -77,6 +77,10 @@ fn what_the_writer_meant_is_what_counts() {
         ("off,my-shop.match=info", "my_shop::r#match", Level::INFO),
         ("off,r#default=info", "default", Level::INFO),
         ("off,r#all::jobs=info", "all::jobs", Level::INFO),
+        ("off,error::x=debug", "error::x::y", Level::DEBUG),
+        ("off,info::http=debug", "info::http", Level::DEBUG),
+        ("warn,Trace::x", "Trace::x", Level::TRACE),
+        ("off,trace::error", "trace::error", Level::TRACE),
     ] {
         for level in LEVELS {
             let passes = passes(text, target, level);
@@ -98,6 +102,9 @@ fn what_nothing_could_match_is_refused_with_its_place_and_the_mend() {
             "leave `RUST_LOG=` away",
         ),
         ("info/x", 1, "info/x", "info is a level"),
+        ("info::", 1, "info::", "info is a level"),
+        ("1::x=info", 1, "1::x=info", "1 is a level"),
+        ("debug.shop=info", 1, "debug.shop=info", "debug is a level"),
         ("debug:shop", 1, "debug:shop", "debug is a level"),
         ("_=debug", 1, "_=debug", "no name in it"),
         ("+shop", 1, "+shop", "write shop"),
@@ -263,6 +270,7 @@ static TARGETS: LazyLock<Vec<&'static Metadata<'static>>> = LazyLock::new(|| {
         "",
         "x1",
         "h",
+        "info::x::y",
     ];
     let of = |target| LEVELS.map(|level| span(target, level));
     targets.into_iter().flat_map(of).collect()
@@ -280,6 +288,7 @@ fn filters() -> impl Strategy<Value = String> {
         Just("x1"),
         Just("hyper"),
         Just("info"),
+        Just("info::x"),
         Just("é"),
         Just(":"),
     ];
