@@ -146,7 +146,8 @@ fn a_field_that_is_named_like_a_word_of_the_language_is_meant_by_what_is_written
     let (written, _) = written(
         |b| b,
         |telemetry| {
-            (sell(0), text(0));
+            sell(0);
+            text(0);
             let scope = "for=60s&unit=sell&field.r#type=7&field.order.r#match=1";
             telemetry.incident(scope.parse().unwrap()).unwrap();
             let scope = "for=60s&unit=text&field.r#type=8";
