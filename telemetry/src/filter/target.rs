@@ -35,7 +35,7 @@ pub(crate) fn check(target: &str) -> Result<(), String> {
     }
     if let Some((letter, mark)) = decomposed(target) {
         return Err(format!(
-            "the compiler makes one character of {letter}{mark} in a name: write that one"
+            "the compiler makes one character of {letter}{mark} in a name (NFC): write that one"
         ));
     }
     if let Some(rest) = target.strip_prefix(':') {
@@ -77,8 +77,8 @@ fn may_be_in_name(c: char) -> bool {
     }
 }
 
-/// Unicode's `Pattern_Syntax`, which no version will let into names, without what is no letter anyhow; the
-/// joiners, punctuation of full width, which input methods write, and emoji.
+/// Unicode's `Pattern_Syntax`, which no version will let into names; the joiners, which Rust does not take;
+/// punctuation of full width, which input methods write; and emoji.
 const NO_LETTERS: [RangeInclusive<char>; 29] = [
     '\u{a1}'..='\u{a7}',
     '\u{a9}'..='\u{a9}',
