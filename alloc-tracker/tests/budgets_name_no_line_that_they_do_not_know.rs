@@ -187,6 +187,67 @@ fn debug_information_that_is_somewhere_else_is_asked_for() {
     );
 }
 
+/// `main` and what it calls are compiled to files of their own.
+const MODULES: &str = r#"
+use alloc_tracker::{AllocTracker, assert_budget};
+
+#[global_allocator]
+static GLOBAL: AllocTracker = AllocTracker::system();
+
+mod price {
+    #[inline(never)]
+    pub fn small() { drop(std::hint::black_box(vec![1u8; 70])); } // line 9
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    pub extern "C" fn large() { drop(std::hint::black_box(vec![1u8; 700])); } // line 12
+}
+
+fn main() {
+    assert_budget!(allocs <= 1, { price::small(); price::large() });
+}
+"#;
+
+#[test]
+fn a_function_whose_file_alone_is_missing_is_not_passed_over_for_its_caller() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = [
+        "-Cdebuginfo=2",
+        "-Csplit-debuginfo=unpacked",
+        "-Cincremental=incremental",
+    ];
+    let program = programs::compile(directory.path(), MODULES, &options);
+    let [small, large] = ["src/main.rs:9 ", "src/main.rs:12 "];
+    let has_both = |lines: &[String]| {
+        let mut both = lines.iter().zip([large, small]);
+        both.all(|(line, place)| line.starts_with(place))
+    };
+    assert!(has_both(&lines(&program)));
+    let mut missing = 0;
+    for file in std::fs::read_dir(directory.path()).unwrap() {
+        let file = file.unwrap().path();
+        if file.extension().is_none_or(|extension| extension != "dwo") {
+            continue;
+        }
+        let information = std::fs::read(&file).unwrap();
+        if !information.windows(6).any(|bytes| bytes == b"small\0") {
+            continue;
+        }
+        std::fs::remove_file(&file).unwrap();
+        let lines = lines(&program);
+        std::fs::write(&file, information).unwrap();
+        if has_both(&lines) {
+            continue; // it has the name for another reason
+        }
+        missing += 1;
+        for (line, name) in lines.iter().zip(["large", "shop::price::small"]) {
+            let start = format!("{name} (no debug information: the files that `split-debuginfo`");
+            assert!(line.starts_with(&start), "{lines:#?}");
+        }
+        assert_eq!(lines.len(), 2, "{lines:#?}");
+    }
+    assert_eq!(missing, 1);
+}
+
 #[test]
 fn debug_information_that_cannot_be_unpacked_says_how_to_link() {
     let compress = "-Clink-arg=-Wl,--compress-debug-sections=zstd";

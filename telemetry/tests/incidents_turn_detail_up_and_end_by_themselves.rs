@@ -140,6 +140,27 @@ fn a_scope_of_fields_is_kept_to() {
 }
 
 #[test]
+fn a_field_that_is_named_like_a_word_of_the_language_is_meant_by_what_is_written_for_it() {
+    let sell = |kind: u64| drop(info_span!("sell", r#type = kind, order.r#match = 1).entered());
+    let text = |kind: u64| drop(info_span!("text", "r#type" = kind).entered());
+    let (written, _) = written(
+        |b| b,
+        |telemetry| {
+            sell(0);
+            text(0);
+            let scope = "for=60s&unit=sell&field.r#type=7&field.order.r#match=1";
+            telemetry.incident(scope.parse().unwrap()).unwrap();
+            let scope = "for=60s&unit=text&field.r#type=8";
+            telemetry.incident(scope.parse().unwrap()).unwrap();
+            (0..10).for_each(sell);
+            (0..10).for_each(text);
+        },
+    );
+    assert_eq!(incident_exemplars(&written, "sell"), 1);
+    assert_eq!(incident_exemplars(&written, "text"), 1);
+}
+
+#[test]
 fn a_kind_that_is_new_is_within_the_scope_soon() {
     let (written, _) = written(
         |b| b,

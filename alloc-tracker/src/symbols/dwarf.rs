@@ -32,6 +32,8 @@ pub(super) struct Found {
     pub(super) is_rust: Option<bool>,
     /// The functions are in another file, which is not there or cannot be read.
     pub(super) lacks: Option<Lack>,
+    /// Where they were compiled, then.
+    pub(super) compiled_in: Option<Arc<Source>>,
 }
 
 /// A function at an address.
@@ -163,12 +165,19 @@ impl<'a> Program<'a> {
             return functions(Some(self), &self.dwarf, unit, &files, addresses, found);
         };
         let name = self.dwarf.attr_string(unit, name)?;
+        // What is left here does not say the language; the name that rustc gives does.
+        let is_rustcs = name.bytes().is_ok_and(|name| name.ends_with(b".rcgu.dwo"));
+        let language = language.or(is_rustcs.then_some(true));
+        let directory = unit.comp_dir.clone().and_then(path).unwrap_or_default();
         let lacks = self.split_functions(unit, name, &files, addresses, found);
         let lacks = lacks.unwrap_or(Some(Lack::File));
         for found in found.iter_mut().filter(|_| lacks.is_some()) {
             // A part of them would name somebody else's line.
             found.functions.clear();
             found.lacks = lacks;
+            found.is_rust = language;
+            let folder = Source::new(directory.clone(), None);
+            found.compiled_in = Some(self.kept.source(folder));
         }
         Ok(())
     }

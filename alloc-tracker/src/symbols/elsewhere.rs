@@ -17,6 +17,7 @@ pub(super) fn look_up(addresses: &[usize], kept: &Kept, places: &mut HashMap<usi
                 source: file.map(|file| kept.source(Source::new(file.to_owned(), None))),
                 line: symbol.lineno().filter(|&line| line > 0),
                 is_foreign: file.and_then(|file| file.extension()).is_some_and(is_c),
+                compiled_in: None,
                 whose: Whose::Nobody,
             });
         });

@@ -123,6 +123,7 @@ fn place(found: Found, symbol: Option<Arc<str>>, has_symbols: bool, kept: &Kept)
         has_unit,
         is_rust,
         lacks,
+        compiled_in,
     } = found;
     let of_rust = || symbol.as_deref().is_some_and(is_of_rust);
     let is_foreign = !is_rust.unwrap_or_else(of_rust);
@@ -133,6 +134,7 @@ fn place(found: Found, symbol: Option<Arc<str>>, has_symbols: bool, kept: &Kept)
             mangled,
             source,
             line: line.filter(|&line| line > 0),
+            compiled_in: compiled_in.clone(),
             is_foreign,
             whose: Whose::Nobody,
         }

@@ -67,12 +67,15 @@ pub(crate) struct Function {
     pub(crate) mangled: Arc<str>,
     pub(crate) source: Option<Arc<Source>>,
     pub(crate) line: Option<u32>,
+    /// Where it was compiled, if that is all that is known: its debug information lies in a file that is not
+    /// there.
+    compiled_in: Option<Arc<Source>>,
     /// Not Rust, as far as is known.
     pub(crate) is_foreign: bool,
     pub(crate) whose: Whose,
 }
 
-/// A source file.
+/// A source file, or a folder of them.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Source {
     /// As the compiler was told it.

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 /// Whose a function is; the order is that of preference when somebody is to be named.
 ///
 /// Without lines nothing tells the user's code from that of dependencies: such a function is the user's
-/// rather than a dependency's.
+/// rather than a dependency's. Where the lines are lost with a file and the folder is known that it was compiled
+/// in, that tells: else a function of the user's would be passed over for one that calls it and has a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Whose {
     Users,
@@ -141,7 +142,18 @@ impl Landmarks {
         }
         match &function.source {
             Some(source) => by_source(source),
-            None => by_name(function),
+            None => {
+                let whose = by_name(function);
+                // A name without a path is one that somebody gave to the linker.
+                let is_open = || whose == Whose::Unplaced || !name.contains("::");
+                match function.compiled_in.as_ref().filter(|_| is_open()) {
+                    None => whose,
+                    Some(folder) => match by_source(folder) {
+                        Whose::Dependencys => Whose::Dependencys,
+                        _ => Whose::Users,
+                    },
+                }
+            }
         }
     }
 
@@ -246,7 +258,8 @@ fn crate_of(path: &str) -> Option<&str> {
     let marks = ['<', '&', '[', '(', '*'];
     let path = path.trim_start_matches(marks).trim_start_matches("mut ");
     let path = path.trim_start_matches("dyn ").trim_start_matches(marks);
-    let end = path.find(|c: char| !(c.is_alphanumeric() || c == '_'))?;
+    // Names have signs of other languages that are no letters by themselves.
+    let end = path.find(|c: char| c.is_ascii() && !(c.is_ascii_alphanumeric() || c == '_'))?;
     path[end..].starts_with("::").then(|| &path[..end])
 }
 

@@ -161,7 +161,10 @@ fn check_target(target: &str, word: &str) -> Result<(), String> {
         return Err("what is after the `=` is the filter: leave `RUST_LOG=` away".to_owned());
     }
     let word = target.split([':', '.', '/']).next().unwrap_or_default();
-    if word != target && level(word).is_some() {
+    // A crate may be named like a level, and with a path it is one; none begins with a digit.
+    let after = target[word.len()..].strip_prefix("::").unwrap_or_default();
+    let is_crate = !after.is_empty() && !word.starts_with(|c: char| c.is_ascii_digit());
+    if word != target && !is_crate && level(word).is_some() {
         return Err(format!(
             "{word} is a level: write the target first, or {word} alone"
         ));

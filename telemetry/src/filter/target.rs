@@ -1,6 +1,7 @@
 //! Targets as people write them.
 
 use crate::names;
+use std::ops::RangeInclusive;
 
 /// Why nothing can have this target, nor a module be meant by it.
 pub(crate) fn check(target: &str) -> Result<(), String> {
@@ -27,10 +28,15 @@ pub(crate) fn check(target: &str) -> Result<(), String> {
             }
             '"' | '\'' | '`' => "leave the quotes away".to_owned(),
             '_' | '-' | '@' => continue,
-            c if c.is_alphanumeric() => continue,
+            c if may_be_in_name(c) => continue,
             c => format!("{c:?} is in no target; parts of a list are parted by commas"),
         };
         return Err(why);
+    }
+    if let Some((letter, mark)) = decomposed(target) {
+        return Err(format!(
+            "the compiler makes one character of {letter}{mark} in a name (NFC): write that one"
+        ));
     }
     if let Some(rest) = target.strip_prefix(':') {
         let name = rest.trim_start_matches(':');
@@ -46,7 +52,7 @@ pub(crate) fn check(target: &str) -> Result<(), String> {
         word if is_path_word(word) => Err(format!(
             "a target begins with the name of its crate, not with `{word}`"
         )),
-        _ if !modules.iter().any(|m| m.contains(char::is_alphanumeric)) => {
+        _ if !modules.iter().any(|m| m.contains(may_be_in_name)) => {
             Err("there is no name in it".to_owned())
         }
         _ => match inner.iter().find(|name| is_path_word(name)) {
@@ -57,6 +63,86 @@ pub(crate) fn check(target: &str) -> Result<(), String> {
         },
     }
 }
+
+/// Whether a name of the language may have the character, as far as that is certain. Which are letters to it is
+/// a table that grows with Unicode: one of another language's signs too many does no harm, a legal name that
+/// is refused does.
+fn may_be_in_name(c: char) -> bool {
+    match c.is_ascii() {
+        true => c.is_ascii_alphanumeric(),
+        false => {
+            let is_none = NO_LETTERS.iter().any(|range| range.contains(&c));
+            !(c.is_control() || c.is_whitespace() || is_none)
+        }
+    }
+}
+
+/// Unicode's `Pattern_Syntax`, which no version will let into names; the joiners, which Rust does not take;
+/// punctuation of full width, which input methods write; and emoji.
+const NO_LETTERS: [RangeInclusive<char>; 29] = [
+    '\u{a1}'..='\u{a7}',
+    '\u{a9}'..='\u{a9}',
+    '\u{ab}'..='\u{ac}',
+    '\u{ae}'..='\u{ae}',
+    '\u{b0}'..='\u{b1}',
+    '\u{b6}'..='\u{b6}',
+    '\u{bb}'..='\u{bb}',
+    '\u{bf}'..='\u{bf}',
+    '\u{d7}'..='\u{d7}',
+    '\u{f7}'..='\u{f7}',
+    '\u{200c}'..='\u{200d}',
+    '\u{2010}'..='\u{203e}',
+    '\u{2041}'..='\u{2053}',
+    '\u{2055}'..='\u{205e}',
+    '\u{2190}'..='\u{245f}',
+    '\u{2500}'..='\u{2775}',
+    '\u{2794}'..='\u{2bff}',
+    '\u{2e00}'..='\u{2e7f}',
+    '\u{3001}'..='\u{3003}',
+    '\u{3008}'..='\u{3020}',
+    '\u{3030}'..='\u{3030}',
+    '\u{fd3e}'..='\u{fd3f}',
+    '\u{fe45}'..='\u{fe46}',
+    '\u{ff01}'..='\u{ff0f}',
+    '\u{ff1a}'..='\u{ff20}',
+    '\u{ff3b}'..='\u{ff3e}',
+    '\u{ff40}'..='\u{ff40}',
+    '\u{ff5b}'..='\u{ff64}',
+    '\u{1f000}'..='\u{1faff}',
+];
+
+/// Two characters of which the compiler, which composes names (NFC), makes one: no name has them. These are those
+/// that keyboards and file systems part; what is missing here is taken, and matches nothing.
+fn decomposed(target: &str) -> Option<(char, char)> {
+    let is_parted = |&(letter, mark): &(char, char)| match (letter, mark) {
+        // A syllable of Hangul with the vowel, or what ends it, apart.
+        ('\u{1100}'..='\u{1112}', '\u{1161}'..='\u{1175}') => true,
+        ('\u{ac00}'..='\u{d7a3}', '\u{11a8}'..='\u{11c2}') => {
+            (u32::from(letter) - 0xac00).is_multiple_of(28)
+        }
+        _ => COMPOSED
+            .iter()
+            .any(|(of, letters)| *of == mark && letters.contains(letter)),
+    };
+    target.chars().zip(target.chars().skip(1)).find(is_parted)
+}
+
+/// Marks, and letters that they are one character with.
+const COMPOSED: [(char, &str); 10] = [
+    ('\u{300}', "AEINOUWYaeinouwy"),
+    ('\u{301}', "ACEGIKLMNOPRSUWYZacegiklmnoprsuwyz"),
+    ('\u{302}', "ACEGHIJOSUWYZaceghijosuwyz"),
+    ('\u{303}', "AEINOUVYaeinouvy"),
+    ('\u{308}', "AEHIOUWXYaehiotuwxy"),
+    ('\u{30a}', "AUauwy"),
+    ('\u{30c}', "ACDEGHIKLNORSTUZacdeghijklnorstuz"),
+    ('\u{327}', "CDEGHKLNRSTcdeghklnrst"),
+    (
+        '\u{3099}',
+        "うかきくけこさしすせそたちつてとはひふへほウカキクケコサシスセソタチツテトハヒフヘホワヰヱヲ",
+    ),
+    ('\u{309a}', "はひふへほハヒフヘホ"),
+];
 
 const NO_WILDCARDS: &str = "there are no wildcards: leave it away for all targets";
 

@@ -77,6 +77,10 @@ fn what_the_writer_meant_is_what_counts() {
         ("off,my-shop.match=info", "my_shop::r#match", Level::INFO),
         ("off,r#default=info", "default", Level::INFO),
         ("off,r#all::jobs=info", "all::jobs", Level::INFO),
+        ("off,error::x=debug", "error::x::y", Level::DEBUG),
+        ("off,info::http=debug", "info::http", Level::DEBUG),
+        ("warn,Trace::x", "Trace::x", Level::TRACE),
+        ("off,trace::error", "trace::error", Level::TRACE),
     ] {
         for level in LEVELS {
             let passes = passes(text, target, level);
@@ -98,6 +102,9 @@ fn what_nothing_could_match_is_refused_with_its_place_and_the_mend() {
             "leave `RUST_LOG=` away",
         ),
         ("info/x", 1, "info/x", "info is a level"),
+        ("info::", 1, "info::", "info is a level"),
+        ("1::x=info", 1, "1::x=info", "1 is a level"),
+        ("debug.shop=info", 1, "debug.shop=info", "debug is a level"),
         ("debug:shop", 1, "debug:shop", "debug is a level"),
         ("_=debug", 1, "_=debug", "no name in it"),
         ("+shop", 1, "+shop", "write shop"),
@@ -163,6 +170,29 @@ fn what_nothing_could_match_is_refused_with_its_place_and_the_mend() {
         ("shop..cart=info", 1, "shop..cart=info", "between two"),
         ("info,-hyper", 6, "-hyper", "write hyper=off"),
         ("shop\0=debug", 1, "shop\0=debug", "commas"),
+        ("info，shop=warn", 1, "info，shop=warn", "commas"),
+        ("shop→cart", 1, "shop→cart", "is in no target"),
+        (
+            "क\u{94d}\u{200d}ष",
+            1,
+            "क\u{94d}\u{200d}ष",
+            "is in no target",
+        ),
+        ("🦀=debug", 1, "🦀=debug", "is in no target"),
+        (
+            "gro\u{308}ße",
+            1,
+            "gro\u{308}ße",
+            "one character of o\u{308}",
+        ),
+        ("か\u{3099}", 1, "か\u{3099}", "one character"),
+        (
+            "\u{1112}\u{1161}\u{11ab}",
+            1,
+            "\u{1112}\u{1161}\u{11ab}",
+            "one character",
+        ),
+        ("하\u{11ab}", 1, "하\u{11ab}", "one character"),
     ] {
         let error = text.parse::<UnitFilter>().unwrap_err();
         let place = (error.column(), error.part());
@@ -173,6 +203,33 @@ fn what_nothing_could_match_is_refused_with_its_place_and_the_mend() {
         assert!(message.contains("shop::http=info"), "{message}");
         assert!(!message.contains(char::is_control), "{message:?}");
         assert_eq!(text.parse::<EventFilter>().unwrap_err(), error);
+    }
+}
+
+/// Names of modules with what is no letter by itself.
+mod names_of_the_language {
+    macro_rules! module {
+        ($($name:ident)*) => {
+            $(pub(super) mod $name { pub(super) const PATH: &str = module_path!(); })*
+            pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name::PATH)),*];
+        };
+    }
+    module! { हिन्दी தமிழ் col·lecció 한국어 が ภาษาไทย }
+}
+
+#[test]
+fn what_the_language_takes_for_a_name_is_taken() {
+    // The compiler takes them, too, with a warning that only a whole crate can be without.
+    let uncommon = [("e‿f", "e‿f"), ("℘", "shop::℘")];
+    for (name, path) in names_of_the_language::ALL.iter().chain(&uncommon) {
+        assert!(passes(&format!("off,{path}=info"), path, Level::INFO));
+        assert!(passes(
+            &format!("off,{name}::x=info"),
+            format!("{name}::x").leak(),
+            Level::INFO
+        ));
+        let scope = format!("for=60s&target={path}");
+        assert!(scope.parse::<crate::Incident>().is_ok(), "{scope}");
     }
 }
 
@@ -208,6 +265,7 @@ static TARGETS: LazyLock<Vec<&'static Metadata<'static>>> = LazyLock::new(|| {
         "",
         "x1",
         "h",
+        "info::x::y",
     ];
     let of = |target| LEVELS.map(|level| span(target, level));
     targets.into_iter().flat_map(of).collect()
@@ -225,6 +283,7 @@ fn filters() -> impl Strategy<Value = String> {
         Just("x1"),
         Just("hyper"),
         Just("info"),
+        Just("info::x"),
         Just("é"),
         Just(":"),
     ];

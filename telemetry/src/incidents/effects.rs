@@ -141,14 +141,8 @@ impl Core {
         };
         let active = state.active.iter().filter(|active| !active.out_of_bytes);
         let mut scopes = active.map(|active| &active.incident.scope);
-        scopes.any(|scope| {
-            !scope.fields.is_empty()
-                && scope.has_kind(kind.name(), kind.target())
-                && scope
-                    .fields
-                    .iter()
-                    .all(|(name, value)| value_of(name).as_ref() == Some(value))
-        })
+        scopes
+            .any(|scope| scope.has_kind(kind.name(), kind.target()) && scope.has_fields(&value_of))
     }
 
     pub(super) fn spent(&self, at: u64) -> Spent {

@@ -64,6 +64,15 @@ impl Scope {
         self.unit.as_ref().is_none_or(|unit| unit == name) && self.target.as_ref().is_none_or(is_in)
     }
 
+    /// Whether a unit that begins with these fields has those that are asked for, if any are.
+    pub(super) fn has_fields(&self, value_of: impl Fn(&str) -> Option<String>) -> bool {
+        let has = |(name, value): &(String, String)| {
+            let is_it = |name: &str| value_of(name).as_ref() == Some(value);
+            is_it(name) || is_it(&without_raw(name))
+        };
+        !self.fields.is_empty() && self.fields.iter().all(has)
+    }
+
     /// What is asked for that nothing can have, and why.
     pub(super) fn check(&self) -> Result<(), IncidentError> {
         let wrong = |key: &str, value: &str, why: String| IncidentError::Scope {
@@ -78,10 +87,19 @@ impl Scope {
             target::check(target).map_err(|why| wrong("target", target, why))?;
         }
         for (name, _) in &self.fields {
-            names::check(name).map_err(|why| wrong("field", name, why))?;
+            let plain = without_raw(name);
+            names::check(&plain).map_err(|why| wrong("field", name, why))?;
         }
         Ok(())
     }
+}
+
+/// The name that `tracing` gives to a field that is written `r#type = 1`, or `order.r#type = 1`. A name that is
+/// written as a text keeps its `r#`, which is why both count.
+fn without_raw(name: &str) -> String {
+    let parts = name.split('.');
+    let parts: Vec<_> = parts.map(|p| p.strip_prefix("r#").unwrap_or(p)).collect();
+    parts.join(".")
 }
 
 impl Incident {
@@ -113,7 +131,7 @@ impl Incident {
     }
 
     /// Only units whose span has a field of this name, with a value that is written so, when it begins.
-    /// Of several fields, all must agree.
+    /// Of several fields, all must agree. `r#type` is `type` as well, as `tracing` names such a field.
     pub fn field(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.scope.fields.push((name.into(), value.into()));
         self
@@ -309,6 +327,7 @@ mod tests {
             ("for=60s&target=all", "target", "write r#all"),
             ("for=60s&target=*", "target", "leave it away"),
             ("for=60s&target=shop::self", "target", "named `self`"),
+            ("for=60s&field.r%23=1", "field", "it is empty"),
         ] {
             let error = text.parse::<Incident>().unwrap_err();
             assert!(

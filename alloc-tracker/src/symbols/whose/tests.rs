@@ -9,6 +9,7 @@ fn function(name: &str, is_foreign: bool, source: Option<Source>) -> Function {
         mangled: name.into(),
         source: source.map(Arc::new),
         line: None,
+        compiled_in: None,
         is_foreign,
         whose: Whose::Nobody,
     }
@@ -20,6 +21,8 @@ fn without_lines_the_crates_in_a_name_tell() {
     for (name, expected) in [
         ("shop::price", Whose::Unplaced),
         ("clone_config::run", Whose::Unplaced),
+        ("हिन्दी::चलाओ", Whose::Unplaced),
+        ("col·lecció::f", Whose::Unplaced),
         ("<alloc::vec::Vec<u8> as shop::Ext>::f", Whose::Unplaced),
         ("<shop::Cart as core::clone::Clone>::clone", Whose::Unplaced),
         ("<u32 as core::fmt::Display>::fmt", Whose::Standard),
@@ -43,6 +46,35 @@ fn without_lines_the_crates_in_a_name_tell() {
         Landmarks::default().whose(&c, |_| Whose::Users),
         Whose::Foreign
     );
+}
+
+#[test]
+fn where_lines_are_lost_with_a_file_the_folder_that_it_was_compiled_in_tells() {
+    let whose = |name, folder: &str| {
+        let function = Function {
+            compiled_in: Some(Arc::new(Source::new(folder.into(), None))),
+            ..function(name, false, None)
+        };
+        let landmarks = Landmarks::default();
+        landmarks.whose(&function, |source| landmarks.whose_source(source))
+    };
+    let registry = "/home/me/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/price-1.0.0";
+    let checkout = "/home/me/.cargo/git/checkouts/price-0123456789abcdef/01234567";
+    for (name, folder, expected) in [
+        ("shop::price::small", "/home/me/shop", Whose::Users),
+        ("shop::price::small", "", Whose::Users),
+        ("no_mangle", "/home/me/shop", Whose::Users),
+        ("price::small", registry, Whose::Dependencys),
+        ("price::small", checkout, Whose::Dependencys),
+        (
+            "<alloc::vec::Vec<T>>::push",
+            "/home/me/shop",
+            Whose::Standard,
+        ),
+        ("alloc_tracker::enforce::f", registry, Whose::Trackers),
+    ] {
+        assert_eq!(whose(name, folder), expected, "{name} in {folder}");
+    }
 }
 
 /// What a build says, as the locations that it tells; and whose some files are by it.
