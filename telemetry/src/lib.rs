@@ -125,7 +125,7 @@ pub use layer::TelemetryLayer;
 pub use lean::Lean;
 pub use ledger::{Cost, Ledger, Stream};
 pub use snapshot::{BoundarySnapshot, BudgetSnapshot, InProgress, Snapshot, UnitSnapshot};
-pub use telemetry::{ShutdownError, Telemetry};
+pub use telemetry::{Handle, ShutdownError, Telemetry};
 
 /// The README's programs compile.
 #[cfg(doctest)]

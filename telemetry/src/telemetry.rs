@@ -9,7 +9,8 @@ use crate::ledger::Ledger;
 use crate::snapshot::Snapshot;
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// How long [`Telemetry::flush`] may wait for the exporters.
@@ -56,7 +57,19 @@ const DROP_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 #[must_use = "dropping the handle ends the telemetry"]
 pub struct Telemetry {
-    core: Arc<Core>,
+    core: Arc<Running>,
+}
+
+/// An instance whose handle exists. A [`Handle`] shares it for no longer than a call.
+#[derive(Debug)]
+struct Running(Arc<Core>);
+
+impl Deref for Running {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.0
+    }
 }
 
 impl Telemetry {
@@ -66,7 +79,17 @@ impl Telemetry {
     }
 
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Telemetry { core }
+        Telemetry {
+            core: Arc::new(Running(core)),
+        }
+    }
+
+    /// A reader that may be cloned and kept anywhere, in the state of a web server say, and that keeps
+    /// nothing alive.
+    pub fn handle(&self) -> Handle {
+        Handle {
+            core: Arc::downgrade(&self.core),
+        }
     }
 
     /// What every kind of unit has cost since the start; in a forked child, since the start of its parent,
@@ -97,8 +120,7 @@ impl Telemetry {
     /// in progress as may be, the heap cannot be profiled, telemetry was shut down, or this is a forked
     /// child.
     pub fn incident(&self, incident: Incident) -> Result<IncidentId, IncidentError> {
-        // What is kept is a copy: the caller's own texts are the program's, to their end.
-        alloc_tracker::raw::for_a_tool(|| self.core.begin_incident(incident.clone()))
+        begin(&self.core, &incident)
     }
 
     /// Ends an incident before its time; false if it is not in progress. What it found is written by
@@ -164,6 +186,67 @@ impl Drop for Telemetry {
     fn drop(&mut self) {
         self.stop(DROP_WITHIN);
     }
+}
+
+/// Reads a [`Telemetry`] and starts incidents, for as long as there is one. Made by [`Telemetry::handle`].
+///
+/// ```
+/// use telemetry::Telemetry;
+/// use tracing_subscriber::prelude::*;
+///
+/// let (layer, telemetry) = Telemetry::builder().build()?;
+/// let guard = tracing_subscriber::registry().with(layer).set_default();
+/// let handle = telemetry.handle();
+/// let in_a_handler = std::thread::spawn(move || (handle.snapshot().is_some(), handle));
+/// # let in_a_handler = in_a_handler.join();
+/// # let Ok((is_there, handle)) = in_a_handler else { panic!() };
+/// # assert!(is_there);
+/// drop(telemetry);
+/// assert!(handle.snapshot().is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Handle {
+    core: Weak<Running>,
+}
+
+impl Handle {
+    /// As [`Telemetry::snapshot`]; `None` when the telemetry is gone.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        Some(self.core.upgrade()?.snapshot())
+    }
+
+    /// As [`Telemetry::ledger`]; `None` when the telemetry is gone.
+    pub fn ledger(&self) -> Option<Ledger> {
+        Some(self.core.upgrade()?.ledger())
+    }
+
+    /// As [`Telemetry::incident`].
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`IncidentError::NotRunning`] when the telemetry is gone.
+    pub fn incident(&self, incident: Incident) -> Result<IncidentId, IncidentError> {
+        let core = self.core.upgrade().ok_or(IncidentError::NotRunning)?;
+        begin(&core, &incident)
+    }
+
+    /// As [`Telemetry::end_incident`]; false when the telemetry is gone.
+    pub fn end_incident(&self, id: IncidentId) -> bool {
+        self.core
+            .upgrade()
+            .is_some_and(|core| core.end_incident(id))
+    }
+
+    /// As [`Telemetry::incidents`]; `None` when the telemetry is gone.
+    pub fn incidents(&self) -> Option<Vec<IncidentRecord>> {
+        Some(self.core.upgrade()?.incidents.known())
+    }
+}
+
+fn begin(core: &Core, incident: &Incident) -> Result<IncidentId, IncidentError> {
+    // What is kept is a copy: the caller's own texts are the program's, to their end.
+    alloc_tracker::raw::for_a_tool(|| core.begin_incident(incident.clone()))
 }
 
 /// Not everything was written, or not in time.
