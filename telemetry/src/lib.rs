@@ -103,6 +103,7 @@ mod names;
 mod output;
 mod panics;
 mod rate;
+pub mod record;
 mod ring;
 mod shard;
 mod snapshot;

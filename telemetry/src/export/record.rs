@@ -25,6 +25,9 @@ pub enum Record {
     Incident(IncidentRecord),
     /// What became of everything, since the start.
     Ledger(LedgerRecord),
+    /// Of a type that this library does not know: of a newer one. Never written.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What the units of one kind cost in one interval: those that ended, and those in progress. There is
