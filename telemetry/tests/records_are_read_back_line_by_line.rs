@@ -83,8 +83,9 @@ const LEDGER: &str = r#"{"v":1,"type":"of the future","ts":"2026-01-01T00:00:00.
 
 #[test]
 fn what_is_no_record_is_an_error_with_its_line_and_the_next_one_is_read() {
-    let long = format!("{{\"v\":1,\"type\":\"{}\"}}", "x".repeat(3 << 20));
-    let bad: [(&[u8], fn(&Why) -> bool); 8] = [
+    let long: &'static str = format!("{{\"v\":1,\"type\":\"{}\"}}", "x".repeat(3 << 20)).leak();
+    type Case = (&'static [u8], fn(&Why) -> bool);
+    let bad: [Case; 8] = [
         (b"{\"v\":1,\"type\":\"unit\",\"coun", |why| {
             matches!(why, Why::Truncated)
         }),

@@ -1,6 +1,7 @@
 //! A stream of JSON lines, as records.
 
 use crate::export::Record;
+use alloc_tracker::raw::escaped;
 use serde::Deserialize;
 use serde_json::error::Category;
 use std::error::Error;
@@ -157,8 +158,8 @@ impl fmt::Display for LineError {
             Why::Truncated => f.write_str("it ends in the middle of a record"),
             Why::TooLong => f.write_str("it is longer than a megabyte"),
             Why::NotUtf8 => f.write_str("it is not UTF-8"),
-            Why::NotJson(why) => write!(f, "it is not JSON: {why}"),
-            Why::NoRecord(why) => write!(f, "it is no record: {why}"),
+            Why::NotJson(why) => write!(f, "it is not JSON: {}", escaped(why)),
+            Why::NoRecord(why) => write!(f, "it is no record: {}", escaped(why)),
             Why::Newer(v) => write!(
                 f,
                 "it is of version {v} of the format; this library reads up to {VERSION}: take a newer one"
