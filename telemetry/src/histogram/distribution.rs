@@ -104,6 +104,16 @@ impl Distribution {
         }
     }
 
+    /// Shares of the units, and what those cost at the most.
+    fn percentiles(&self) -> [(f64, u64); 4] {
+        [
+            (0.5, self.p50),
+            (0.9, self.p90),
+            (0.99, self.p99),
+            (0.999, self.p999),
+        ]
+    }
+
     pub(crate) fn set_bits(&mut self, bits: Option<u8>) {
         self.buckets = match (bits, &self.buckets) {
             (Some(bits), Some(buckets)) => Some(buckets.coarser(bits)),
@@ -133,13 +143,10 @@ impl Distribution {
             share.clamp(0.0, 1.0)
         };
         if self.buckets.is_none() {
-            let known = [
-                (0.5, self.p50),
-                (0.9, self.p90),
-                (0.99, self.p99),
-                (0.999, self.p999),
-            ];
-            let next = known.into_iter().find(|(known, _)| share <= *known);
+            let next = self
+                .percentiles()
+                .into_iter()
+                .find(|(known, _)| share <= *known);
             return next.map_or(self.max, |(_, value)| value);
         }
         let rank = ((share * self.count as f64).ceil() as u64).max(1);
@@ -155,13 +162,10 @@ impl Distribution {
     /// be too low by as many. Without buckets: by the known percentiles, too low.
     pub fn count_above(&self, limit: u64) -> u64 {
         if self.buckets.is_none() {
-            let known = [
-                (0.5, self.p50),
-                (0.9, self.p90),
-                (0.99, self.p99),
-                (0.999, self.p999),
-            ];
-            let above = known.into_iter().find(|(_, value)| *value > limit);
+            let above = self
+                .percentiles()
+                .into_iter()
+                .find(|(_, value)| *value > limit);
             let share = above.map_or(1.0, |(share, _)| share);
             let count = (self.count as f64 * (1.0 - share)).floor() as u64;
             return count.max(u64::from(self.max > limit));

@@ -1,45 +1,32 @@
-//! The units that a thread works for: a thread-local stack, where `Unit::current` and `Unit::usage`
-//! find them.
+//! A thread's stack of work: its memory, and how entries come, go and are found in it.
 
-use super::segments::{self, Segment};
-use super::unit_pool::UnitRef;
-use super::{block, sites};
-use crate::Usage;
-use std::alloc::{GlobalAlloc, Layout, System, handle_alloc_error};
+use super::super::segments::{self, Segment};
+use super::super::unit_pool::UnitRef;
+use super::super::{block, is_installed, sites};
+use super::{UnitSegment, see_own_calls_or_not};
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// Names the work of a thread for a unit.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct UnitSegment {
-    /// 0: there was no memory to remember the work; it is not counted.
-    id: u64,
-}
-
-impl UnitSegment {
-    /// No work.
-    pub(crate) const NONE: UnitSegment = UnitSegment { id: 0 };
-}
-
 #[derive(Clone, Copy)]
-struct Work {
-    id: u64,
-    unit: UnitRef,
+pub(super) struct Work {
+    pub(super) id: u64,
+    pub(super) unit: UnitRef,
     /// The unit's live bytes when the work began.
-    base: i64,
-    segment: Segment,
+    pub(super) base: i64,
+    pub(super) segment: Segment,
     /// False: the thread worked for the unit already, and that segment counts all this.
-    counts: bool,
+    pub(super) counts: bool,
     /// For a budget: [`current`] does not see it.
-    is_a_budgets: bool,
+    pub(super) is_a_budgets: bool,
     /// How often allocations were suspended when the work began: those that are suspended since
     /// then are not the unit's.
-    suspended: u32,
+    pub(super) suspended: u32,
 }
 
 /// The stack. It lies in memory from the system's allocator, so it is charged to nobody.
-struct Stack {
+pub(super) struct Stack {
     first: Cell<*mut Work>,
     /// One past the last work.
     end: Cell<*mut Work>,
@@ -62,160 +49,6 @@ thread_local! {
     };
 }
 
-/// The thread starts to work for `unit`.
-#[inline]
-pub(super) fn open_for(unit: UnitRef) -> UnitSegment {
-    push::<false>(unit)
-}
-
-/// The same for that of a budget, which leaves the thread's current unit what it is.
-#[cold]
-pub(super) fn open_for_budget(unit: UnitRef) -> UnitSegment {
-    let segment = push::<true>(unit);
-    if segment.id == UnitSegment::NONE.id && super::is_installed() {
-        // Work that is not counted would keep within any budget.
-        handle_alloc_error(Layout::new::<Work>());
-    }
-    segment
-}
-
-/// PERF: a function of its own for each, so that the one is inlined where it is called.
-#[inline(always)]
-fn push<const IS_A_BUDGETS: bool>(unit: UnitRef) -> UnitSegment {
-    // SAFETY: it is not kept.
-    let pushed = unsafe { stack() }.and_then(|stack| stack.push::<IS_A_BUDGETS>(unit));
-    pushed.unwrap_or_else(|| {
-        if unit.follows() {
-            unit.lose_track();
-        }
-        UnitSegment::NONE
-    })
-}
-
-/// The thread's work ends, and the unit has its figures.
-#[inline]
-pub(crate) fn close_for_unit(segment: UnitSegment) {
-    // SAFETY: it is not kept.
-    if let Some(stack) = unsafe { stack() } {
-        stack.close(segment);
-    }
-}
-
-/// The thread's work ends, and is nobody's: how much of it was for the unit cannot be told.
-#[cold]
-pub(crate) fn abandon_for_unit(segment: UnitSegment) {
-    with_stack(|stack| {
-        let work = stack.remove(segment.id)?;
-        if work.unit.follows() {
-            see_own_calls_or_not();
-        }
-        if work.counts {
-            segments::end(work.segment);
-            // What the thread does for the unit from here on, it can tell.
-            let heir = stack.all().position(|other| other.unit == work.unit);
-            if let Some(heir) = heir {
-                let fresh = Work {
-                    base: work.unit.live(),
-                    segment: segments::open(),
-                    ..work
-                };
-                stack.hand_over(heir, fresh);
-            }
-        }
-        stack.free_if_detached();
-        Some(())
-    });
-}
-
-/// The innermost unit that this thread works for and that `accept` takes.
-pub(super) fn current<T>(mut accept: impl FnMut(UnitRef) -> Option<T>) -> Option<T> {
-    with_stack(|stack| {
-        let work = stack.all().rev();
-        let mut seen = work.filter(|work| !work.is_a_budgets);
-        seen.find_map(|work| accept(work.unit))
-    })
-}
-
-/// The units of the budgets that this thread works for, the outermost first.
-pub(super) fn of_budgets<T>(accept: impl Fn(UnitRef) -> Option<T>) -> Option<Box<[T]>> {
-    with_stack(|stack| {
-        let budgets = || stack.all().filter(|work| work.is_a_budgets);
-        // Nobody but tests has any.
-        budgets().next()?;
-        let _excluded = segments::Excluded::start_a_tools();
-        Some(budgets().filter_map(|work| accept(work.unit)).collect())
-    })
-}
-
-/// The number of the name of the innermost unit that has one; 0: none has.
-#[cfg(feature = "profile")]
-pub(super) fn unit_name() -> u32 {
-    let named = with_stack(|stack| {
-        let mut names = stack.all().rev().map(|work| work.unit.name());
-        names.find(|&name| name != 0)
-    });
-    named.unwrap_or(0)
-}
-
-/// Whether the thread works for a unit.
-pub(super) fn any() -> bool {
-    with_stack(|stack| Some(stack.len() > 0)).unwrap_or(false)
-}
-
-/// The innermost unit that follows its blocks and that this thread's allocations are for.
-pub(super) fn followed() -> Option<UnitRef> {
-    let mut innermost = None;
-    each_followed(|unit| {
-        innermost.get_or_insert(unit);
-    });
-    innermost
-}
-
-/// Calls `each` with every such unit, the innermost first.
-pub(super) fn each_followed(mut each: impl FnMut(UnitRef)) {
-    let now = sites::suspended();
-    with_stack(|stack| {
-        let work = stack.all().rev();
-        work.filter(|work| work.unit.follows() && work.suspended == now)
-            .for_each(|work| each(work.unit));
-        Some(())
-    });
-}
-
-/// Has the thread look at each of its calls if there is anything to see: a budget that notes call
-/// sites, a unit that follows its blocks.
-#[cold]
-pub(super) fn see_own_calls_or_not() {
-    let follows = with_stack(|stack| {
-        let mut work = stack.all();
-        Some(work.any(|work| work.unit.follows()))
-    });
-    let watch = sites::any_open() || follows.unwrap_or(false);
-    block::with(|block| block.watch_own(watch));
-}
-
-/// The calling thread's open work for `unit`: its figures, and the unit's live bytes when it
-/// began.
-pub(super) fn open_usage(unit: UnitRef) -> Option<(Usage, i64)> {
-    with_stack(|stack| {
-        let work = stack.counting(unit)?;
-        Some((segments::so_far(work.segment), work.base))
-    })
-}
-
-/// Gives the stack's memory back when the thread ends.
-pub(super) fn release_stack() {
-    with_stack(|stack| {
-        stack.free();
-        Some(())
-    });
-}
-
-fn with_stack<T>(f: impl FnOnce(&Stack) -> Option<T>) -> Option<T> {
-    // SAFETY: `f` cannot keep it.
-    f(unsafe { stack() }?)
-}
-
 /// The thread's stack.
 ///
 /// PERF: not handed to a closure, which is then not inlined: 30 instructions an entry.
@@ -224,7 +57,7 @@ fn with_stack<T>(f: impl FnOnce(&Stack) -> Option<T>) -> Option<T> {
 ///
 /// The caller does not keep the reference.
 #[inline(always)]
-unsafe fn stack<'a>() -> Option<&'a Stack> {
+pub(super) unsafe fn stack<'a>() -> Option<&'a Stack> {
     let stack = STACK.try_with(ptr::from_ref).ok()?;
     // SAFETY: the thread-local is const-initialised and has no destructor, so it is in its place for as long
     // as its thread runs the caller, who keeps the reference no longer.
@@ -233,7 +66,7 @@ unsafe fn stack<'a>() -> Option<&'a Stack> {
 
 impl Stack {
     #[inline(always)]
-    fn push<const IS_A_BUDGETS: bool>(&self, unit: UnitRef) -> Option<UnitSegment> {
+    pub(super) fn push<const IS_A_BUDGETS: bool>(&self, unit: UnitRef) -> Option<UnitSegment> {
         if self.end.get() == self.limit.get() && !self.grow() {
             return None;
         }
@@ -269,41 +102,9 @@ impl Stack {
         Some(UnitSegment { id })
     }
 
-    #[inline(always)]
-    fn close(&self, segment: UnitSegment) -> Option<()> {
-        // SAFETY: what follows pushes nothing while it has the reference: it may pop, after which the place stays
-        // as it is until the next push. PERF: by reference: nothing is copied out of the stack on the common path.
-        let work = match unsafe { self.last() } {
-            Some(last) if last.id == segment.id => {
-                self.pop();
-                last
-            }
-            _ => &self.remove(segment.id)?,
-        };
-        let unit = work.unit;
-        if unit.follows() {
-            see_own_calls_or_not();
-        }
-        if !work.counts {
-            return Some(());
-        }
-        // Guards may be dropped in any order: if the thread still works for the unit, by another
-        // guard, that one takes the segment over.
-        if self.first.get() != self.end.get()
-            && let Some(heir) = self.all().position(|work| work.unit == unit)
-        {
-            self.hand_over(heir, *work);
-            return Some(());
-        }
-        let (counts, peak) = segments::end(work.segment);
-        unit.add(counts, work.base, peak);
-        self.free_if_detached();
-        Some(())
-    }
-
     /// How much work there is.
     #[inline]
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         let (first, end) = (self.first.get(), self.end.get());
         if first == end {
             return 0;
@@ -320,7 +121,7 @@ impl Stack {
     }
 
     /// Copies of all, the outermost first. What goes meanwhile may be missing.
-    fn all(&self) -> impl DoubleEndedIterator<Item = Work> {
+    pub(super) fn all(&self) -> impl DoubleEndedIterator<Item = Work> {
         (0..self.len()).filter_map(|index| self.at(index))
     }
 
@@ -330,7 +131,7 @@ impl Stack {
     ///
     /// Nothing is pushed, removed or handed over while the caller has the reference.
     #[inline(always)]
-    unsafe fn last(&self) -> Option<&Work> {
+    pub(super) unsafe fn last(&self) -> Option<&Work> {
         let (first, end) = (self.first.get(), self.end.get());
         // SAFETY: `end` is above `first`, so the place before it is initialised, and only this thread touches it;
         // for how long, the caller sees to.
@@ -341,7 +142,7 @@ impl Stack {
     ///
     /// PERF: by pointers: the length of a slice is a division.
     #[inline(always)]
-    fn counting(&self, unit: UnitRef) -> Option<&Work> {
+    pub(super) fn counting(&self, unit: UnitRef) -> Option<&Work> {
         let mut at = self.first.get();
         while at != self.end.get() {
             // SAFETY: between `first` and `end`, as in `all`.
@@ -357,13 +158,13 @@ impl Stack {
 
     /// The last one goes.
     #[inline(always)]
-    fn pop(&self) {
+    pub(super) fn pop(&self) {
         // SAFETY: there is a last one, so this stays inside the stack's memory.
         self.end.set(unsafe { self.end.get().sub(1) });
     }
 
     #[cold]
-    fn remove(&self, id: u64) -> Option<Work> {
+    pub(super) fn remove(&self, id: u64) -> Option<Work> {
         let has_id = |index: &usize| self.at(*index).is_some_and(|work| work.id == id);
         let index = (0..self.len()).rev().find(has_id)?;
         let work = self.at(index)?;
@@ -378,7 +179,7 @@ impl Stack {
     }
 
     #[cold]
-    fn hand_over(&self, heir: usize, of: Work) {
+    pub(super) fn hand_over(&self, heir: usize, of: Work) {
         let Some(mut work) = self.at(heir) else {
             return;
         };
@@ -391,7 +192,7 @@ impl Stack {
 
     /// If the thread is ending and `release_stack` has been.
     #[inline(always)]
-    fn free_if_detached(&self) {
+    pub(super) fn free_if_detached(&self) {
         if self.first.get() == self.end.get() && block::with(|block| block.is_detached()) {
             self.free();
         }
@@ -423,7 +224,7 @@ impl Stack {
     /// Makes room, and doubles the capacity if there is little; false if the system has no memory, or nothing is tracked.
     #[cold]
     fn grow(&self) -> bool {
-        if !super::is_installed() {
+        if !is_installed() {
             return false;
         }
         // So that `release_stack` is called, even if this thread never allocates.
@@ -459,7 +260,7 @@ impl Stack {
         true
     }
 
-    fn free(&self) {
+    pub(super) fn free(&self) {
         let first = self.first.replace(ptr::null_mut());
         let limit = self.limit.replace(ptr::null_mut());
         self.end.set(ptr::null_mut());

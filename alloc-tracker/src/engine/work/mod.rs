@@ -1,0 +1,210 @@
+//! The units that a thread works for: a thread-local stack, where `Unit::current` and `Unit::usage`
+//! find them.
+
+mod stack;
+
+use super::unit_pool::UnitRef;
+use super::{block, segments, sites};
+use crate::Usage;
+use stack::{Stack, Work, stack};
+use std::alloc::{Layout, handle_alloc_error};
+
+/// Names the work of a thread for a unit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnitSegment {
+    /// 0: there was no memory to remember the work; it is not counted.
+    id: u64,
+}
+
+impl UnitSegment {
+    /// No work.
+    pub(crate) const NONE: UnitSegment = UnitSegment { id: 0 };
+}
+
+/// The thread starts to work for `unit`.
+#[inline]
+pub(super) fn open_for(unit: UnitRef) -> UnitSegment {
+    push::<false>(unit)
+}
+
+/// The same for that of a budget, which leaves the thread's current unit what it is.
+#[cold]
+pub(super) fn open_for_budget(unit: UnitRef) -> UnitSegment {
+    let segment = push::<true>(unit);
+    if segment.id == UnitSegment::NONE.id && super::is_installed() {
+        // Work that is not counted would keep within any budget.
+        handle_alloc_error(Layout::new::<Work>());
+    }
+    segment
+}
+
+/// PERF: a function of its own for each, so that the one is inlined where it is called.
+#[inline(always)]
+fn push<const IS_A_BUDGETS: bool>(unit: UnitRef) -> UnitSegment {
+    // SAFETY: it is not kept.
+    let pushed = unsafe { stack() }.and_then(|stack| stack.push::<IS_A_BUDGETS>(unit));
+    pushed.unwrap_or_else(|| {
+        if unit.follows() {
+            unit.lose_track();
+        }
+        UnitSegment::NONE
+    })
+}
+
+/// The thread's work ends, and the unit has its figures.
+#[inline]
+pub(crate) fn close_for_unit(segment: UnitSegment) {
+    // SAFETY: it is not kept.
+    if let Some(stack) = unsafe { stack() } {
+        stack.close(segment);
+    }
+}
+
+/// The thread's work ends, and is nobody's: how much of it was for the unit cannot be told.
+#[cold]
+pub(crate) fn abandon_for_unit(segment: UnitSegment) {
+    with_stack(|stack| {
+        let work = stack.remove(segment.id)?;
+        if work.unit.follows() {
+            see_own_calls_or_not();
+        }
+        if work.counts {
+            segments::end(work.segment);
+            // What the thread does for the unit from here on, it can tell.
+            let heir = stack.all().position(|other| other.unit == work.unit);
+            if let Some(heir) = heir {
+                let fresh = Work {
+                    base: work.unit.live(),
+                    segment: segments::open(),
+                    ..work
+                };
+                stack.hand_over(heir, fresh);
+            }
+        }
+        stack.free_if_detached();
+        Some(())
+    });
+}
+
+/// The innermost unit that this thread works for and that `accept` takes.
+pub(super) fn current<T>(mut accept: impl FnMut(UnitRef) -> Option<T>) -> Option<T> {
+    with_stack(|stack| {
+        let work = stack.all().rev();
+        let mut seen = work.filter(|work| !work.is_a_budgets);
+        seen.find_map(|work| accept(work.unit))
+    })
+}
+
+/// The units of the budgets that this thread works for, the outermost first.
+pub(super) fn of_budgets<T>(accept: impl Fn(UnitRef) -> Option<T>) -> Option<Box<[T]>> {
+    with_stack(|stack| {
+        let budgets = || stack.all().filter(|work| work.is_a_budgets);
+        // Nobody but tests has any.
+        budgets().next()?;
+        let _excluded = segments::Excluded::start_a_tools();
+        Some(budgets().filter_map(|work| accept(work.unit)).collect())
+    })
+}
+
+/// The number of the name of the innermost unit that has one; 0: none has.
+#[cfg(feature = "profile")]
+pub(super) fn unit_name() -> u32 {
+    let named = with_stack(|stack| {
+        let mut names = stack.all().rev().map(|work| work.unit.name());
+        names.find(|&name| name != 0)
+    });
+    named.unwrap_or(0)
+}
+
+/// Whether the thread works for a unit.
+pub(super) fn any() -> bool {
+    with_stack(|stack| Some(stack.len() > 0)).unwrap_or(false)
+}
+
+/// The innermost unit that follows its blocks and that this thread's allocations are for.
+pub(super) fn followed() -> Option<UnitRef> {
+    let mut innermost = None;
+    each_followed(|unit| {
+        innermost.get_or_insert(unit);
+    });
+    innermost
+}
+
+/// Calls `each` with every such unit, the innermost first.
+pub(super) fn each_followed(mut each: impl FnMut(UnitRef)) {
+    let now = sites::suspended();
+    with_stack(|stack| {
+        let work = stack.all().rev();
+        work.filter(|work| work.unit.follows() && work.suspended == now)
+            .for_each(|work| each(work.unit));
+        Some(())
+    });
+}
+
+/// Has the thread look at each of its calls if there is anything to see: a budget that notes call
+/// sites, a unit that follows its blocks.
+#[cold]
+pub(super) fn see_own_calls_or_not() {
+    let follows = with_stack(|stack| {
+        let mut work = stack.all();
+        Some(work.any(|work| work.unit.follows()))
+    });
+    let watch = sites::any_open() || follows.unwrap_or(false);
+    block::with(|block| block.watch_own(watch));
+}
+
+/// The calling thread's open work for `unit`: its figures, and the unit's live bytes when it
+/// began.
+pub(super) fn open_usage(unit: UnitRef) -> Option<(Usage, i64)> {
+    with_stack(|stack| {
+        let work = stack.counting(unit)?;
+        Some((segments::so_far(work.segment), work.base))
+    })
+}
+
+/// Gives the stack's memory back when the thread ends.
+pub(super) fn release_stack() {
+    with_stack(|stack| {
+        stack.free();
+        Some(())
+    });
+}
+
+fn with_stack<T>(f: impl FnOnce(&Stack) -> Option<T>) -> Option<T> {
+    // SAFETY: `f` cannot keep it.
+    f(unsafe { stack() }?)
+}
+
+impl Stack {
+    #[inline(always)]
+    fn close(&self, segment: UnitSegment) -> Option<()> {
+        // SAFETY: what follows pushes nothing while it has the reference: it may pop, after which the place stays
+        // as it is until the next push. PERF: by reference: nothing is copied out of the stack on the common path.
+        let work = match unsafe { self.last() } {
+            Some(last) if last.id == segment.id => {
+                self.pop();
+                last
+            }
+            _ => &self.remove(segment.id)?,
+        };
+        let unit = work.unit;
+        if unit.follows() {
+            see_own_calls_or_not();
+        }
+        if !work.counts {
+            return Some(());
+        }
+        // Guards may be dropped in any order: if the thread still works for the unit, by another
+        // guard, that one takes the segment over.
+        if self.len() > 0
+            && let Some(heir) = self.all().position(|work| work.unit == unit)
+        {
+            self.hand_over(heir, *work);
+            return Some(());
+        }
+        let (counts, peak) = segments::end(work.segment);
+        unit.add(counts, work.base, peak);
+        self.free_if_detached();
+        Some(())
+    }
+}
