@@ -1,6 +1,6 @@
 //! Blocks that await: their awaits are rewritten so that a budget sees each of their polls.
 
-use super::returned::{IsNoFuture, Returned};
+use super::returned::Returned;
 use super::task::{Stretch, Task};
 use super::verdict::{BudgetReport, Say};
 use crate::{Budget, excluded};
@@ -35,15 +35,6 @@ impl TaskGuard {
         };
         guard.block.resume();
         guard
-    }
-
-    /// The block's value, if the budget holds.
-    #[track_caller]
-    pub fn value<T: IsNoFuture<Proof>, Proof>(&self, value: T) -> T {
-        if let Some(report) = self.block.end() {
-            (self.say)(report);
-        }
-        value
     }
 }
 

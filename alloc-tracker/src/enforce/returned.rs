@@ -149,9 +149,8 @@ pub fn never<T>() -> T {
     unreachable!("this is for the compiler")
 }
 
-/// Of any type, after what never ends. Told so later than most: the compiler takes no code around it for
-/// unreachable.
-pub fn absurd<T>(_: <fn() -> ! as Returning>::Value) -> T {
+/// Stands where nothing runs, for the compiler to see no way on.
+pub fn ends() -> ! {
     never()
 }
 
@@ -168,6 +167,19 @@ impl<T> IsNoFuture<()> for T {}
 pub struct AFutureMustBeAwaitedInsideTheBudget<Where>(PhantomData<Where>);
 
 impl<T: HoldsFuture<Where>, Where> IsNoFuture<AFutureMustBeAwaitedInsideTheBudget<Where>> for T {}
+
+/// A value of this type is no future, as the second says.
+#[derive(Debug)]
+pub struct Valued<T, Proof>(PhantomData<(T, Proof)>);
+
+/// Where a type is asked for and not a value.
+pub trait NoFuture {
+    type Value;
+}
+
+impl<T: IsNoFuture<Proof>, Proof> NoFuture for Valued<T, Proof> {
+    type Value = T;
+}
 
 /// The value of a block that was awaited.
 pub fn awaited<T: IsNoFuture<Proof>, Proof>(value: T) -> T {

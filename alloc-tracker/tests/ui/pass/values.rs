@@ -119,4 +119,19 @@ fn unnamed_and_recursive(n: u8) -> impl Debug {
     format!("{:?}", unnamed_and_recursive(n - 1))
 }
 
+/// What the value borrows lives on, as that of a block does.
+fn borrows_a_temporary() -> usize {
+    let text = assert_budget!(allocs <= 1, &String::from("a"));
+    let list = assert_budget!(allocs <= 1, { &vec![text.len()] });
+    list.len()
+}
+
+/// What they take is known from what is around.
+fn closures<'a>(list: &'a [u8], texts: &'a [&'a str]) -> (usize, impl Iterator<Item = &'a str>) {
+    let sum = list.iter().map(assert_no_alloc!(|n| *n as usize)).sum();
+    let offset = 1;
+    let from = texts.iter().map(assert_no_alloc!({ move |text| &text[offset..] }));
+    (sum, from)
+}
+
 fn main() {}
