@@ -1,15 +1,23 @@
 //! Values by which a budget would be evaded: a future has cost nothing yet.
 
+use std::array;
 use std::borrow::Cow;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, LazyCell, OnceCell, RefCell, UnsafeCell};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, LinkedList, VecDeque};
 use std::future::Future;
+use std::iter;
 use std::marker::PhantomData;
-use std::ops::ControlFlow;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::num::{Saturating, Wrapping};
+use std::ops::{Bound, ControlFlow};
+use std::option;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::result;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, RwLock};
 use std::task::Poll;
+use std::vec;
 
 /// The type is a future, or one of the standard library's with a future in it.
 ///
@@ -57,6 +65,21 @@ holders_of_futures! {
     0 [H: HoldsFuture<W>] BinaryHeap<H>,
     1 [K, H: HoldsFuture<W>] BTreeMap<K, H>,
     1 [K, H: HoldsFuture<W>, S] HashMap<K, H, S>,
+    0 [H: HoldsFuture<W>, F] LazyCell<H, F>,
+    0 [H: HoldsFuture<W>, F] LazyLock<H, F>,
+    0 [H: HoldsFuture<W> + ?Sized] UnsafeCell<H>,
+    0 [H: HoldsFuture<W> + ?Sized] ManuallyDrop<H>,
+    0 [H: HoldsFuture<W>] MaybeUninit<H>,
+    0 [H: HoldsFuture<W>] Wrapping<H>,
+    0 [H: HoldsFuture<W>] Saturating<H>,
+    0 [H: HoldsFuture<W>] Reverse<H>,
+    0 [H: HoldsFuture<W>] Bound<H>,
+    0 [H: HoldsFuture<W>] vec::IntoIter<H>,
+    0 [H: HoldsFuture<W>] option::IntoIter<H>,
+    0 [H: HoldsFuture<W>] result::IntoIter<H>,
+    0 [H: HoldsFuture<W>, const N: usize] array::IntoIter<H, N>,
+    0 [H: HoldsFuture<W>] iter::Once<H>,
+    0 [H: HoldsFuture<W>] iter::Repeat<H>,
 }
 
 /// Tuples, up to twelve values.
