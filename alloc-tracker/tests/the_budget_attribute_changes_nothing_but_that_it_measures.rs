@@ -45,7 +45,9 @@ use std::fmt::{Debug, Display};
 use std::future::Future;
 use std::hint::black_box;
 use std::num::ParseIntError;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::{
+    AssertUnwindSafe, Location, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind,
+};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -698,6 +700,40 @@ fn a_future_stays_one_that_can_be_sent() {
     let done = built
         .map(|runtime| runtime.block_on(async { tokio::spawn(t42_async_unit(3)).await.is_ok() }));
     assert!(done.is_ok_and(|sent| sent), "spawned");
+}
+
+#[test]
+fn a_future_stays_one_that_a_panic_may_be_caught_around() {
+    type Safe = Pin<Box<dyn Future<Output = u8> + Send + UnwindSafe + RefUnwindSafe>>;
+    #[budget(allocs = 1)]
+    async fn of_async(n: u8) -> u8 {
+        std::future::ready(n).await
+    }
+    #[budget(allocs = 1)]
+    fn unnamed(n: u8) -> impl Future<Output = u8> + UnwindSafe + RefUnwindSafe {
+        std::future::ready(n)
+    }
+    #[budget(allocs = 1)]
+    fn boxed(
+        n: u8,
+    ) -> Pin<Box<dyn Future<Output = u8> + Send + UnwindSafe + RefUnwindSafe + 'static>> {
+        let ready = std::future::ready(n);
+        Box::pin(ready)
+    }
+    async fn of_a_block(n: u8) -> u8 {
+        alloc_tracker::assert_budget!(allocs <= 1, {
+            std::future::ready(n).await;
+            n
+        })
+    }
+    const fn caught<T: UnwindSafe + RefUnwindSafe>(value: T) -> T {
+        value
+    }
+    assert_eq!(block_on(caught(of_async(1))), 1, "async fn");
+    assert_eq!(block_on(caught(unnamed(1))), 1, "impl Future");
+    assert_eq!(block_on(caught(of_a_block(1))), 1, "a block");
+    let safe: Safe = boxed(1);
+    assert_eq!(block_on(safe), 1, "boxed");
 }
 
 #[test]

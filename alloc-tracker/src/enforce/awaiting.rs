@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::mem::ManuallyDrop;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,6 +58,11 @@ struct Block {
     /// `None` only while `drop` runs.
     work: Option<Arc<Mutex<Work>>>,
 }
+
+// Whoever finds it after a panic finds its work as it was before the poll that panicked, or at work still,
+// which it asks for. So a future in which a budget stands is what its own work is.
+impl UnwindSafe for Block {}
+impl RefUnwindSafe for Block {}
 
 #[derive(Debug)]
 struct Work {

@@ -5,6 +5,7 @@ use super::verdict::{BudgetReport, Findings, Surroundings};
 use crate::engine::{self, ActiveSites, Here, Sites};
 use crate::{Budget, Unit};
 use std::future::Future;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::thread::panicking;
@@ -30,6 +31,11 @@ pub(super) struct Stretch {
     sites: Option<ActiveSites>,
     start: Here,
 }
+
+// A panic leaves nothing half done in it: what is counted of a poll is added at the poll's end or not at
+// all, and the library's counters bear a panic in any place. So a future of it is what its own work is.
+impl UnwindSafe for Task {}
+impl RefUnwindSafe for Task {}
 
 impl Task {
     pub(super) fn new(budget: Budget, process: bool) -> Self {
@@ -232,5 +238,11 @@ macro_rules! boxed_futures {
 boxed_futures! {
     dyn Future<Output = T> + 'a,
     dyn Future<Output = T> + Send + 'a,
-    dyn Future<Output = T> + Send + Sync + 'a
+    dyn Future<Output = T> + Send + Sync + 'a,
+    dyn Future<Output = T> + UnwindSafe + 'a,
+    dyn Future<Output = T> + Send + UnwindSafe + 'a,
+    dyn Future<Output = T> + Send + Sync + UnwindSafe + 'a,
+    dyn Future<Output = T> + UnwindSafe + RefUnwindSafe + 'a,
+    dyn Future<Output = T> + Send + UnwindSafe + RefUnwindSafe + 'a,
+    dyn Future<Output = T> + Send + Sync + UnwindSafe + RefUnwindSafe + 'a
 }
