@@ -31,7 +31,7 @@ pub mod parts {
         IsFuture, IsNoFuture, IsValue, Measured, NoFuture, Returned, Returning, Valued, awaited,
         ends, measured, never, nothing,
     };
-    pub use super::task::{boxed, future, held, made, settled};
+    pub use super::task::{Making, boxed, future, held, made, settled};
     pub use super::thread::ThreadGuard;
     pub use alloc_tracker_macros::__assert_budget;
 }

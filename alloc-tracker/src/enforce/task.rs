@@ -195,22 +195,43 @@ pub fn future<F: Future>(budget: Budget, process: bool, future: F) -> Budgeted<F
     Budgeted(held(budget, process, future))
 }
 
-/// Of a future, and of making it.
-pub fn made<F: Future>(budget: Budget, process: bool, make: impl FnOnce() -> F) -> Budgeted<F> {
-    let mut task = Task::new(budget, process);
-    let stretch = task.enter();
-    let future = Some(make());
-    task.leave(stretch);
-    Budgeted(Reported {
-        future,
-        task,
-        is_held: true,
-    })
+/// A future is being made, as work of the budget.
+#[derive(Debug)]
+pub struct Making {
+    task: Task,
+    stretch: Stretch,
 }
 
-/// Of a boxed future, and of making it. The box around the two is its caller's.
+impl Making {
+    pub fn enter(budget: Budget, process: bool) -> Self {
+        let mut task = Task::new(budget, process);
+        let stretch = task.enter();
+        Making { task, stretch }
+    }
+
+    pub fn made<F: Future>(mut self, future: F) -> Budgeted<F> {
+        self.task.leave(self.stretch);
+        Budgeted(Reported {
+            future: Some(future),
+            task: self.task,
+            is_held: true,
+        })
+    }
+
+    /// The box around the two is its caller's.
+    pub fn boxed<B: BoxedFuture>(self, future: B) -> B {
+        B::boxed(self.made(future))
+    }
+}
+
+/// Of a future, and of making it.
+pub fn made<F: Future>(budget: Budget, process: bool, make: impl FnOnce() -> F) -> Budgeted<F> {
+    Making::enter(budget, process).made(make())
+}
+
+/// Of a boxed future, and of making it.
 pub fn boxed<B: BoxedFuture>(budget: Budget, process: bool, make: impl FnOnce() -> B) -> B {
-    B::boxed(made(budget, process, make))
+    Making::enter(budget, process).boxed(make())
 }
 
 /// A future that can be put into another box of its own type.

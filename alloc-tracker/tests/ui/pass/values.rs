@@ -83,6 +83,17 @@ fn of_a_function<T: Clone + Debug>(
 }
 
 #[budget(allocs = 9)]
+async fn with_attributes(
+    #[expect(unused_variables)] a: u8,
+    #[allow(unused_mut)] mut b: u8,
+    #[cfg(any())] c: u8,
+    #[cfg(not(any()))] (d, ..): (u8, u8),
+    #[cfg(any())] _: u8,
+) -> u8 {
+    b + d
+}
+
+#[budget(allocs = 9)]
 fn makes_futures(n: u8) -> impl Fn() -> Ready<u8> {
     move || ready(n)
 }
