@@ -195,8 +195,8 @@ impl Rewriting<'_> {
         let code = match &self.function.returns {
             Returns::Named(_) | Returns::BoxedFuture(_) => {
                 "{
-                    use #krate::__budget::{IsFuture as _, IsValue as _};
-                    #krate::__budget::measured((&&#krate::__budget::Returned::<#returns>::NEW).kind());
+                    use #krate::__budget::{IsFuture as _, IsLent as _, IsValue as _};
+                    #krate::__budget::measured((&&&#krate::__budget::Returned::<#returns>::NEW).kind());
                 }"
             }
             // The compiler finds it out from what else is returned.

@@ -28,8 +28,8 @@ use std::future::Future;
 pub mod parts {
     pub use super::awaiting::{InBudget, IsAwaited, IsNotAwaited, TaskGuard, Together};
     pub use super::returned::{
-        IsFuture, IsNoFuture, IsValue, Measured, NoFuture, Returned, Returning, Valued, awaited,
-        ends, measured, never, nothing,
+        IsFuture, IsLent, IsNoFuture, IsValue, Measured, NoFuture, Returned, Returning, Valued,
+        awaited, ends, measured, never, nothing,
     };
     pub use super::task::{Making, boxed, future, held, made, settled};
     pub use super::thread::ThreadGuard;

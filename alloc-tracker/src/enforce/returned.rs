@@ -113,7 +113,23 @@ impl<T: ?Sized> Returned<T> {
     }
 }
 
-// A method call on `&&Returned<..>` finds what is implemented for the most references first.
+// A method call on `&&&Returned<..>` finds what is implemented for the most references first.
+
+/// A future that is lent, and that its owner awaits or not, as without the function.
+pub trait LendsFuture<Where> {}
+
+impl<F: Future + ?Sized> LendsFuture<Itself> for &mut F {}
+impl<F: Future + ?Sized> LendsFuture<Itself> for Pin<&mut F> {}
+impl<L: LendsFuture<W>, W> LendsFuture<In<0, W>> for Option<L> {}
+
+/// The type lends one, and `&mut` of a future is one.
+pub trait IsLent<Where> {
+    fn kind(&self) -> Value {
+        Value
+    }
+}
+
+impl<T: LendsFuture<Where> + ?Sized, Where> IsLent<Where> for &&Returned<T> {}
 
 /// The type holds a future.
 pub trait IsFuture<Where> {

@@ -94,6 +94,16 @@ async fn with_attributes(
 }
 
 #[budget(allocs = 9)]
+fn lends_a_future(list: &mut [Ready<u8>]) -> Option<&mut Ready<u8>> {
+    list.first_mut()
+}
+
+#[budget(allocs = 9)]
+fn lends_what_is_pinned<F: Future>(future: &mut Pin<Box<F>>) -> Pin<&mut F> {
+    future.as_mut()
+}
+
+#[budget(allocs = 9)]
 fn makes_futures(n: u8) -> impl Fn() -> Ready<u8> {
     move || ready(n)
 }
