@@ -399,6 +399,7 @@ fn a_budget_that_breaks_in_a_destructor_during_a_panic_is_said_and_ends_nothing(
 }
 
 #[test]
+#[allow(clippy::needless_return)] // leaving is what is tested
 fn a_broken_budget_panics_at_the_place_of_its_macro_however_the_block_ends() {
     static AT: std::sync::Mutex<Vec<(bool, u32)>> = std::sync::Mutex::new(Vec::new());
     fn at(work: fn()) -> u32 {

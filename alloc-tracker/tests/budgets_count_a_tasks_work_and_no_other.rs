@@ -435,6 +435,7 @@ fn a_budget_in_a_destructor_that_unwinds_is_still_checked() {
 }
 
 #[test]
+#[allow(clippy::needless_return)] // leaving is what is tested
 fn a_broken_budget_in_a_destructor_that_unwinds_is_said_without_an_abort() {
     const CHILD: &str = "BREAK_A_BUDGET_WHILE_UNWINDING";
     struct Breaks;
@@ -512,6 +513,7 @@ fn a_select_is_a_statement_without_a_semicolon_too() {
 }
 
 #[test]
+#[allow(clippy::needless_return)] // leaving is what is tested
 fn what_a_select_awaits_and_its_arms_do_is_the_tasks_own_also_where_an_arm_leaves() {
     let _alone = alone();
     async fn leaves(blocks: usize) -> usize {

@@ -45,10 +45,12 @@ use std::fmt::{Debug, Display};
 use std::future::Future;
 use std::hint::black_box;
 use std::num::ParseIntError;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::{
+    AssertUnwindSafe, Location, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind,
+};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 #[global_allocator]
@@ -681,6 +683,192 @@ fn a_future_is_held_to_its_budget_to_its_end() {
     assert!(text.contains("allocs: limit 1, actual 11"), "{text}");
 }
 
+type Log = Arc<Mutex<Vec<&'static str>>>;
+
+fn note(log: &Log, name: &'static str) {
+    if let Ok(mut names) = log.lock() {
+        names.push(name);
+    }
+}
+
+/// Says when it is dropped.
+struct Noted(&'static str, Log);
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        note(&self.1, self.0);
+    }
+}
+
+struct Owner(Noted);
+
+/// The same functions twice, so that the one says what the other must do.
+macro_rules! twice {
+    ($($(#[$meta:meta])* fn $with:ident / $without:ident $signature:tt ($($returns:tt)*) $body:block)*) => {
+        $(
+            twice! { @ [$(#[$meta])* #[budget(allocs = 99)]] $with $signature ($($returns)*) $body }
+            twice! { @ [$(#[$meta])*] $without $signature ($($returns)*) $body }
+        )*
+    };
+    (@ [$($attributes:tt)*] $name:ident ($($parameters:tt)*) (async $($returns:tt)*) $body:block) => {
+        $($attributes)*
+        async fn $name($($parameters)*) $($returns)* $body
+    };
+    (@ [$($attributes:tt)*] $name:ident ($($parameters:tt)*) ($($returns:tt)*) $body:block) => {
+        $($attributes)*
+        fn $name($($parameters)*) $($returns)* $body
+    };
+}
+
+impl Owner {
+    twice! {
+        fn of_self / of_self_without(self, b: Noted) (async -> usize) {
+            let _local = Noted("local", Arc::clone(&b.1));
+            self.0.0.len()
+        }
+        fn of_unused_self / of_unused_self_without(self, b: Noted) (async -> usize) {
+            pause().await;
+            b.0.len()
+        }
+        fn makes_of_self / makes_of_self_without(self, b: Noted) (-> impl Future<Output = usize>) {
+            std::future::ready(b.0.len())
+        }
+    }
+}
+
+twice! {
+    fn names / names_without(a: Noted, b: Noted) (async -> usize) {
+        let _c = Noted("c", Arc::clone(&a.1));
+        b.0.len()
+    }
+    fn unused / unused_without(a: Noted, _: Noted, _b: Noted) (async -> usize) {
+        let _c = Noted("c", Arc::clone(&a.1));
+        pause().await;
+        a.0.len()
+    }
+    fn patterns / patterns_without(
+        (a, _, b): (Noted, Noted, Noted), mut c: Noted, Owner(Noted(name, ..)): &Owner,
+        _last: Noted,
+    ) (async -> usize) {
+        c.0 = name;
+        let _local = Noted("local", Arc::clone(&a.1));
+        drop(b);
+        name.len()
+    }
+    fn never_polled_again / never_polled_again_without(a: Noted, b: Noted, _c: Noted) (async -> usize) {
+        let _local = Noted("local", Arc::clone(&b.1));
+        std::future::pending::<()>().await;
+        a.0.len()
+    }
+    fn makes / makes_without(a: Noted, _b: Noted, _: Noted) (-> impl Future<Output = usize> + use<>) {
+        let log = Arc::clone(&a.1);
+        async move {
+            note(&log, "run");
+            1
+        }
+    }
+    fn makes_boxed / makes_boxed_without(
+        a: Noted, (_, b): (Noted, Noted), mut c: Noted
+    ) (-> Pin<Box<dyn Future<Output = usize>>>) {
+        let log = Arc::clone(&a.1);
+        if b.0 == "return" {
+            return Box::pin(async { 1 });
+        }
+        c.0 = "changed";
+        Box::pin(async move {
+            note(&log, "run");
+            c.0.len()
+        })
+    }
+    #[track_caller]
+    fn makes_for_its_caller / makes_for_its_caller_without(a: Noted, _b: Noted) (-> impl Future<Output = usize>) {
+        let line = Location::caller().line() as usize;
+        std::future::ready(line + a.0.len())
+    }
+}
+
+#[test]
+fn arguments_are_dropped_as_without_it() {
+    fn dropped<F: Future<Output = usize>>(
+        work: impl FnOnce(&dyn Fn(&'static str) -> Noted) -> F,
+    ) -> (Vec<&'static str>, usize) {
+        let log = Log::default();
+        let mut future = Box::pin(work(&|name| Noted(name, Arc::clone(&log))));
+        let mut cx = Context::from_waker(Waker::noop());
+        let polls = (0..3).find_map(|_| match future.as_mut().poll(&mut cx) {
+            Poll::Ready(n) => Some(n),
+            Poll::Pending => None,
+        });
+        note(&log, "end");
+        drop(future);
+        let names = log
+            .lock()
+            .map_or_else(|_| Vec::new(), |names| names.clone());
+        (names, polls.unwrap_or(99))
+    }
+    macro_rules! same {
+        ($d:ident, $($with:ident / $without:ident ($($argument:expr),*)),*) => {
+            $(assert_eq!(
+                dropped(|$d| $with($($argument),*)),
+                dropped(|$d| $without($($argument),*)),
+                stringify!($with)
+            );)*
+        };
+    }
+    assert_eq!(
+        dropped(|d| names(d("a"), d("b"))).0,
+        ["c", "b", "a", "end"],
+        "names"
+    );
+    let log = Log::default();
+    let owner = &*Box::leak(Box::new(Owner(Noted("owner", log))));
+    same!(
+        d,
+        names / names_without(d("a"), d("b")),
+        unused / unused_without(d("a"), d("_"), d("_b")),
+        patterns / patterns_without((d("a"), d("_"), d("b")), d("c"), owner, d("last")),
+        never_polled_again / never_polled_again_without(d("a"), d("b"), d("_c")),
+        makes / makes_without(d("a"), d("_b"), d("_")),
+        makes_boxed / makes_boxed_without(d("a"), (d("_"), d("b")), d("c")),
+        makes_boxed / makes_boxed_without(d("a"), (d("_"), d("return")), d("c")),
+        makes_for_its_caller / makes_for_its_caller_without(d("a"), d("b"))
+    );
+    for (with, without) in [
+        (
+            dropped(|d| Owner(d("self")).of_self(d("b"))),
+            dropped(|d| Owner(d("self")).of_self_without(d("b"))),
+        ),
+        (
+            dropped(|d| Owner(d("self")).of_unused_self(d("b"))),
+            dropped(|d| Owner(d("self")).of_unused_self_without(d("b"))),
+        ),
+        (
+            dropped(|d| Owner(d("self")).makes_of_self(d("b"))),
+            dropped(|d| Owner(d("self")).makes_of_self_without(d("b"))),
+        ),
+    ] {
+        assert_eq!(with, without, "self");
+    }
+}
+
+#[test]
+fn what_makes_a_future_knows_its_caller() {
+    #[budget(allocs = 0)]
+    #[track_caller]
+    fn unnamed() -> impl Future<Output = &'static Location<'static>> {
+        std::future::ready(Location::caller())
+    }
+    #[track_caller]
+    #[budget(allocs = 9)]
+    fn boxed() -> Pin<Box<dyn Future<Output = &'static Location<'static>>>> {
+        let caller = Location::caller();
+        Box::pin(async move { caller })
+    }
+    let line = line!() + 1;
+    let callers = (block_on(unnamed()).line(), block_on(boxed()).line());
+    assert_eq!(callers, (line, line), "of the function");
+}
+
 #[test]
 fn a_future_stays_one_that_can_be_sent() {
     const fn sent<T: Send>(value: T) -> T {
@@ -698,6 +886,40 @@ fn a_future_stays_one_that_can_be_sent() {
     let done = built
         .map(|runtime| runtime.block_on(async { tokio::spawn(t42_async_unit(3)).await.is_ok() }));
     assert!(done.is_ok_and(|sent| sent), "spawned");
+}
+
+#[test]
+fn a_future_stays_one_that_a_panic_may_be_caught_around() {
+    type Safe = Pin<Box<dyn Future<Output = u8> + Send + UnwindSafe + RefUnwindSafe>>;
+    #[budget(allocs = 1)]
+    async fn of_async(n: u8) -> u8 {
+        std::future::ready(n).await
+    }
+    #[budget(allocs = 1)]
+    fn unnamed(n: u8) -> impl Future<Output = u8> + UnwindSafe + RefUnwindSafe {
+        std::future::ready(n)
+    }
+    #[budget(allocs = 1)]
+    fn boxed(
+        n: u8,
+    ) -> Pin<Box<dyn Future<Output = u8> + Send + UnwindSafe + RefUnwindSafe + 'static>> {
+        let ready = std::future::ready(n);
+        Box::pin(ready)
+    }
+    async fn of_a_block(n: u8) -> u8 {
+        alloc_tracker::assert_budget!(allocs <= 1, {
+            std::future::ready(n).await;
+            n
+        })
+    }
+    const fn caught<T: UnwindSafe + RefUnwindSafe>(value: T) -> T {
+        value
+    }
+    assert_eq!(block_on(caught(of_async(1))), 1, "async fn");
+    assert_eq!(block_on(caught(unnamed(1))), 1, "impl Future");
+    assert_eq!(block_on(caught(of_a_block(1))), 1, "a block");
+    let safe: Safe = boxed(1);
+    assert_eq!(block_on(safe), 1, "boxed");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! closures and functions that the work defines are theirs.
 
 use crate::Error;
-use crate::template::fill;
+use crate::template::{Hole, fill};
 use crate::tokens::{is_group, is_punct, is_word, up_to_comma};
 use proc_macro::{Delimiter, Group, Punct, Spacing, TokenStream, TokenTree};
 use std::iter::Peekable;
@@ -95,7 +95,6 @@ impl Rewriting<'_> {
         awaiting: Awaiting,
     ) -> Result<TokenStream, Error> {
         self.awaits = true;
-        let place = name[0].span();
         let name = ("name", name.into_iter().collect());
         let arguments_span = arguments.span();
         let with = |arguments: TokenStream, delimiter| {
@@ -112,18 +111,128 @@ impl Rewriting<'_> {
                 &[krate, name, parts],
             ));
         }
-        if leaves(arguments.stream()) {
-            return Err(Error::new(
-                place,
-                "this macro awaits out of sight, and leaves the budget's work by `return`, `?` or \
-                 `break`: write the work as a future of its own, \
-                 `assert_budget!(.., async { .. })`",
-            ));
+        if let Awaiting::Selected = awaiting {
+            return self.selected(name, arguments);
         }
         let arguments = with(arguments.stream(), arguments.delimiter());
         let code = format!("(async {{ #name #arguments }}).{}await", self.in_budget());
         Ok(fill(&code, &[name, arguments]))
     }
+
+    /// A `select!` that asks its futures whether they have ended, so that they must stay as they are: it
+    /// chooses in a future of its own, and what is done with the value is done outside of that, where it
+    /// may assign and leave.
+    fn selected(&mut self, name: Hole, arguments: &Group) -> Result<TokenStream, Error> {
+        let mut choices = TokenStream::new();
+        let mut handlers = TokenStream::new();
+        let mut types = TokenStream::new();
+        let mut variants = TokenStream::new();
+        for (number, arm) in arms(arguments.stream()).into_iter().enumerate() {
+            let handler = self.level(arm.handler)?.into_iter().collect();
+            let [choice, handled] = match arm.pattern {
+                Some(_) => [
+                    "value = #awaited => Chosen::V(value),",
+                    "Chosen::V(#pattern) => #handler,",
+                ],
+                None => ["#awaited => Chosen::V(()),", "Chosen::V(()) => #handler,"],
+            };
+            let numbered = |code: &str| code.replace("Chosen::V", &format!("{CHOSEN}::V{number}"));
+            if let Some(place) = arm.awaited.first().filter(|_| leaves_in(&arm.awaited)) {
+                return Err(Error::new(
+                    place.span(),
+                    "this macro awaits out of sight, and its future leaves the budget's work by \
+                     `return`, `?` or `break`: write the work as a future of its own, \
+                     `assert_budget!(.., async { .. })`",
+                ));
+            }
+            let holes = [
+                ("awaited", arm.awaited.into_iter().collect()),
+                (
+                    "pattern",
+                    arm.pattern.unwrap_or_default().into_iter().collect(),
+                ),
+                ("handler", handler),
+            ];
+            choices.extend(fill(&numbered(choice), &holes));
+            handlers.extend(fill(&numbered(handled), &holes));
+            types.extend(fill(&format!("T{number},"), &[]));
+            variants.extend(fill(&format!("V{number}(T{number}),"), &[]));
+        }
+        let mut group = Group::new(arguments.delimiter(), choices);
+        group.set_span(arguments.span());
+        let holes = [
+            name,
+            ("choices", TokenTree::from(group).into()),
+            ("handlers", handlers),
+            ("types", types),
+            ("variants", variants),
+        ];
+        let code = format!(
+            "({{
+                enum {CHOSEN}<#types> {{ #variants }}
+                match (async {{ #name #choices }}).{}await {{ #handlers }}
+            }})",
+            self.in_budget(),
+        );
+        Ok(fill(&code, &holes))
+    }
+}
+
+/// Which future was ready first. The user's code stands where it is known.
+const CHOSEN: &str = "__AllocTrackerChosen";
+
+/// `pattern = future => handler`, or a word for the future and no pattern.
+struct Arm {
+    pattern: Option<Vec<TokenTree>>,
+    awaited: Vec<TokenTree>,
+    handler: Vec<TokenTree>,
+}
+
+fn arms(arguments: TokenStream) -> Vec<Arm> {
+    let mut tokens = arguments.into_iter().peekable();
+    let mut arms = Vec::new();
+    while tokens.peek().is_some() {
+        let mut pattern = None;
+        let mut awaited = Vec::new();
+        let mut previous = ' ';
+        while let Some(token) = tokens.next() {
+            if is_punct(&token, '=') && tokens.next_if(|next| is_punct(next, '>')).is_some() {
+                break;
+            }
+            let begins = pattern.is_none() && assigns_here(previous, &token, tokens.peek());
+            previous = as_char(&token);
+            if begins {
+                pattern = Some(std::mem::take(&mut awaited));
+            } else {
+                awaited.push(token);
+            }
+        }
+        let handler = handler(&mut tokens);
+        arms.push(Arm {
+            pattern,
+            awaited,
+            handler,
+        });
+    }
+    arms
+}
+
+/// With braces it needs no comma after it.
+fn handler(tokens: &mut Peekable<impl Iterator<Item = TokenTree>>) -> Vec<TokenTree> {
+    let block = tokens.next_if(|token| is_group(token, Delimiter::Brace));
+    let goes_on = |next: &TokenTree| is_punct(next, '.') || is_punct(next, '?');
+    let ends = block.is_some() && !tokens.peek().is_some_and(goes_on);
+    let mut handler: Vec<TokenTree> = block.into_iter().collect();
+    if ends {
+        tokens.next_if(|token| is_punct(token, ','));
+    } else {
+        handler.extend(up_to_comma(tokens));
+    }
+    handler
+}
+
+fn leaves_in(tokens: &[TokenTree]) -> bool {
+    leaves(tokens.iter().cloned().collect())
 }
 
 /// After `async`: a block, a closure or a function, as it is.
@@ -169,6 +278,8 @@ enum Awaiting {
     Futures(fn(&TokenStream, Vec<TokenTree>) -> TokenStream),
     /// All of it as a future of its own.
     Whole,
+    /// The futures so, and not what is done with their values.
+    Selected,
 }
 
 /// Macros of the usual libraries that await what they are given, and where their path begins.
@@ -189,10 +300,10 @@ fn macro_that_awaits(before: &[TokenTree], arguments: &Group) -> Option<(usize, 
     };
     let awaiting = match path.last()?.to_string().as_str() {
         "join" | "try_join" => Awaiting::Futures(futures_of_join),
-        "select_biased" => Awaiting::Whole,
+        "select_biased" => Awaiting::Selected,
         // Of crossbeam there is one that does not await: `recv(r) -> message => ..`.
         "select" if !has_futures(arguments.stream()) => return None,
-        "select" if may_be_fused() => Awaiting::Whole,
+        "select" if may_be_fused() => Awaiting::Selected,
         "select" => Awaiting::Futures(futures_of_select),
         // A budget in the budget, of a future of its own.
         "assert_budget" | "assert_no_alloc" => {

@@ -2,8 +2,8 @@
 
 use crate::limits::{Limits, WRONG_BLOCK};
 use crate::template::fill;
-use crate::tokens::{braces, flat, is_async_block, peel, without_last};
-use crate::{Error, awaits, ending};
+use crate::tokens::{braces, flat, is_async_block, is_punct, is_word, peel, without_last};
+use crate::{Error, awaits};
 use proc_macro::{Delimiter, Span, TokenStream, TokenTree};
 
 /// The expression. The input is the path of the library in parentheses, the limits, and the work.
@@ -46,7 +46,7 @@ pub(crate) fn with_budget(input: TokenStream) -> Result<TokenStream, Error> {
         [TokenTree::Group(block)] if block.delimiter() == Delimiter::Brace => block.stream(),
         tokens => tokens.iter().cloned().collect(),
     };
-    let has_no_value = ending::has_no_value(work.clone());
+    let is_closure = is_closure(&work);
     let work = braces(braces(work, place), place);
     let guard = if awaits {
         "use #krate::__budget::InBudget as _;
@@ -54,20 +54,33 @@ pub(crate) fn with_budget(input: TokenStream) -> Result<TokenStream, Error> {
     } else {
         "let guard = #krate::__budget::ThreadGuard::enter(#budget, |broken| broken.or_panic());"
     };
-    let code = if has_no_value {
-        // The guard checks as it is dropped: code after a block that leaves would be unreachable.
+    // The guard checks as it is dropped. So the work stands last, and whether it ends at all, and with
+    // what, the compiler sees as it does without a budget: code after it would be unreachable if it leaves.
+    //
+    // The branch that never runs says that the value is no future. It leaves, too, so that the whole leaves
+    // if the work does; of what leaves, `as` is all that has a type and that no lint takes for unreachable.
+    let code = if is_closure {
         format!("{{ {guard} let _ = &guard; #work }}")
     } else {
-        // So, too, where the block may leave unseen: a call whose argument is an `if` is reached by the
-        // branch that never runs. (To the borrow checker that branch ends nowhere, so what the work
-        // assigns is assigned after it.)
         format!(
-            "{{ {guard} guard.value(
-                if false {{ #krate::__budget::absurd(#krate::__budget::never()) }} else #work
-            ) }}"
+            "{{ {guard} let _ = &guard;
+                if false {{
+                    use #krate::__budget::{{NoFuture, Valued, ends}};
+                    ends() as <Valued<_, _> as NoFuture>::Value
+                }} else #work
+            }}"
         )
     };
     Ok(fill(&code, &holes(work)))
+}
+
+/// Whether it is a closure and nothing else: no future, and what it takes is known from what is around it,
+/// which the compiler does not ask through an `if`.
+fn is_closure(work: &TokenStream) -> bool {
+    let tokens = flat(work.clone());
+    let mut words = tokens.iter().skip_while(|token| is_word(token, "move"));
+    words.next().is_some_and(|first| is_punct(first, '|'))
+        && !tokens.iter().any(|token| is_punct(token, ';'))
 }
 
 fn wrong() -> Error {

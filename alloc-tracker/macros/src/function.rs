@@ -3,7 +3,7 @@
 use crate::limits::Limits;
 use crate::signature::{Function, Returns};
 use crate::template::{Hole, fill_at};
-use crate::tokens::{braces, flat, is_async_block, is_punct, is_word, without_last};
+use crate::tokens::{braces, contains, flat, is_async_block, is_punct, is_word, without_last};
 use crate::{Error, manifest};
 use proc_macro::{Delimiter, Group, Span, TokenStream, TokenTree};
 
@@ -20,12 +20,12 @@ pub(crate) fn with_budget(arguments: TokenStream, item: TokenStream) -> Result<T
         krate,
         function: &function,
     };
-    let inside = rewriting.body()?;
+    let (head, inside) = rewriting.head_and_body()?;
     let mut body = function.inner_attributes.clone();
     body.extend(inside);
     let mut body = Group::new(Delimiter::Brace, body);
     body.set_span(function.body_span);
-    let mut rewritten = function.head;
+    let mut rewritten = head;
     rewritten.extend([TokenTree::from(body)]);
     Ok(rewritten)
 }
@@ -38,15 +38,17 @@ struct Rewriting<'function> {
 }
 
 impl Rewriting<'_> {
-    fn body(&self) -> Result<TokenStream, Error> {
+    fn head_and_body(&self) -> Result<(TokenStream, TokenStream), Error> {
         let body: Vec<TokenTree> = flat(self.function.body.clone());
         if self.function.is_async {
-            return self.of_async(self.function.body.clone());
+            let (head, moves) = self.function.moving_arguments();
+            let inside = self.of_async(moves, self.function.body.clone())?;
+            return Ok((head, inside));
         }
         if let Some(inside) = self.under_a_runtime(&body)? {
-            return Ok(inside);
+            return Ok((self.function.head(), inside));
         }
-        Ok(match (&self.function.returns, future_alone(&body)) {
+        let inside = match (&self.function.returns, future_alone(&body)) {
             // As an `async fn`: only the polls count, not the box.
             (Returns::BoxedFuture(_), Some((Some(pin), future))) => {
                 let holes = [("pin", pin), ("future", future)];
@@ -56,15 +58,10 @@ impl Rewriting<'_> {
                 "#krate::__budget::future(#budget, #future)",
                 [("future", future)],
             ),
-            // In a closure, lest a `return` hands out a future that nobody measures.
-            (Returns::BoxedFuture(boxed), _) => self.code(
-                "#krate::__budget::boxed(#budget, move || -> #boxed #body)",
-                [("boxed", boxed.clone()), ("body", self.braced())],
-            ),
-            (Returns::ImplFuture, _) => self.code(
-                "#krate::__budget::made(#budget, move || #body)",
-                [("body", self.braced())],
-            ),
+            (Returns::BoxedFuture(boxed), _) => return Ok(self.of_making("boxed", boxed)),
+            (Returns::ImplFuture, _) => {
+                return Ok(self.of_making("made", &self.type_of_value()));
+            }
             // The body stays where it is, and the type of its value is what the compiler expects.
             (Returns::Unnamed(_), _) => self.code(
                 "#refusal #guard #body",
@@ -85,11 +82,36 @@ impl Rewriting<'_> {
                     ("body", self.braced()),
                 ],
             ),
-        })
+        };
+        Ok((self.function.head(), inside))
+    }
+
+    /// A body that makes a future of this type, which is not an `async` block and nothing else.
+    fn of_making(&self, made: &'static str, returns: &TokenStream) -> (TokenStream, TokenStream) {
+        let holes = [
+            ("made", self.code(made, [])),
+            ("returns", returns.clone()),
+            ("body", self.braced()),
+        ];
+        // A closure has no `#[track_caller]`, so the body stays where it is if it can.
+        if self.function.is_marked("track_caller") && !contains(&self.function.body, "return") {
+            let code = "let making = #krate::__budget::Making::enter(#budget);
+                 let future: #returns = if false { #krate::__budget::never() } else #body;
+                 making.#made(future)";
+            return (self.function.head(), self.code(code, holes));
+        }
+        // In a closure, lest a `return` hands out a future that nobody measures.
+        let (head, moves) = self.function.moving_arguments();
+        let [made, returns, body] = holes;
+        let code = "#krate::__budget::#made(#budget, move || -> #returns { #moves #body })";
+        let holes = [made, returns, body, ("moves", moves)];
+        (head, self.code(code, holes))
     }
 
     /// A future of its own, in which `return` and `?` mean what they meant.
-    fn of_async(&self, body: TokenStream) -> Result<TokenStream, Error> {
+    ///
+    /// First come the statements that move the arguments into it.
+    fn of_async(&self, moves: TokenStream, body: TokenStream) -> Result<TokenStream, Error> {
         if let Returns::ImplFuture = self.function.returns {
             let message = "a budget cannot follow the future that this future makes: await it in \
                            the body";
@@ -97,11 +119,11 @@ impl Rewriting<'_> {
         }
         let returns = ("returns", self.type_of_value());
         let inner = match self.function.returns {
-            Returns::Never => body,
+            Returns::Never => self.code("#moves #body", [("moves", moves), ("body", body)]),
             // Never run: it tells the compiler the type, which coercions and `?` need to know.
             _ => self.code(
-                "if false { return #krate::__budget::never::<#returns>(); } #body",
-                [returns.clone(), ("body", body)],
+                "#moves if false { return #krate::__budget::never::<#returns>(); } #body",
+                [returns.clone(), ("moves", moves), ("body", body)],
             ),
         };
         let inner = braces(inner, self.function.body_span);
@@ -150,7 +172,10 @@ impl Rewriting<'_> {
         if !after_text.to_string().contains("block_on") {
             return Ok(None);
         }
-        let inside = braces(self.of_async(inner.stream())?, inner.span());
+        let inside = braces(
+            self.of_async(TokenStream::new(), inner.stream())?,
+            inner.span(),
+        );
         let before = &body[..4 + moves];
         let mut tokens: TokenStream = before.iter().cloned().collect();
         tokens.extend(inside);
@@ -170,8 +195,8 @@ impl Rewriting<'_> {
         let code = match &self.function.returns {
             Returns::Named(_) | Returns::BoxedFuture(_) => {
                 "{
-                    use #krate::__budget::{IsFuture as _, IsValue as _};
-                    #krate::__budget::measured((&&#krate::__budget::Returned::<#returns>::NEW).kind());
+                    use #krate::__budget::{IsFuture as _, IsLent as _, IsValue as _};
+                    #krate::__budget::measured((&&&#krate::__budget::Returned::<#returns>::NEW).kind());
                 }"
             }
             // The compiler finds it out from what else is returned.

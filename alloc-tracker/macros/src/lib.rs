@@ -5,12 +5,11 @@
 //!
 //! * `limits`: the arguments. `manifest`, by `toml`: what the dependency is called here.
 //! * `function`: the attribute; `signature`: what it must know of a function.
-//! * `block`: the work of `assert_budget!`, by `awaits` and `ending`.
+//! * `block`: the work of `assert_budget!`, by `awaits`.
 //! * `template`: code with holes; `tokens`: small questions about tokens.
 
 mod awaits;
 mod block;
-mod ending;
 mod function;
 mod limits;
 mod manifest;

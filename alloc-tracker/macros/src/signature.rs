@@ -1,13 +1,16 @@
 //! What the attribute must know of a function.
 
 use crate::Error;
-use crate::tokens::{flat, is_group, is_punct, is_word, peel};
+use crate::template::fill;
+use crate::tokens::{flat, is_group, is_punct, is_word, peel, without_last};
 use proc_macro::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 
 /// A function with a body.
 pub(crate) struct Function {
     /// Everything before the body.
-    pub(crate) head: TokenStream,
+    head: Vec<TokenTree>,
+    /// Where in it the parameters are.
+    parameters: Option<usize>,
     pub(crate) is_async: bool,
     pub(crate) returns: Returns,
     pub(crate) returns_span: Span,
@@ -53,7 +56,8 @@ impl Function {
         let content: Vec<TokenTree> = body.stream().into_iter().collect();
         refuse_what_makes_more_than_the_body(signature, &content)?;
         let attributes = inner_attributes(&content);
-        let returns = return_type(signature);
+        let parameters = parameters(signature);
+        let returns = return_type(signature, parameters);
         Ok(Function {
             is_async: before.iter().any(|token| is_word(token, "async")),
             returns: Returns::of(returns)?,
@@ -61,9 +65,177 @@ impl Function {
             inner_attributes: item_of(&content[..attributes]),
             body: item_of(&content[attributes..]),
             body_span: body.span(),
-            head: tokens.into_iter().collect(),
+            parameters: parameters.map(|at| keyword + at),
+            head: tokens,
         })
     }
+
+    pub(crate) fn head(&self) -> TokenStream {
+        item_of(&self.head)
+    }
+
+    /// Whether an attribute before the function names it.
+    pub(crate) fn is_marked(&self, name: &str) -> bool {
+        self.attributes()
+            .any(|content| flat(content).iter().any(|token| is_word(token, name)))
+    }
+
+    fn attributes(&self) -> impl Iterator<Item = TokenStream> + '_ {
+        self.head.windows(2).filter_map(|pair| match &pair[1] {
+            TokenTree::Group(list) if is_punct(&pair[0], '#') => Some(list.stream()),
+            _ => None,
+        })
+    }
+
+    /// The head, and statements that move every argument into the block or the closure that they stand
+    /// first in, where they are dropped in the order in which the function would drop them.
+    pub(crate) fn moving_arguments(&self) -> (TokenStream, TokenStream) {
+        let mut head = self.head.clone();
+        let mut moves = TokenStream::new();
+        if let Some(TokenTree::Group(group)) = self.parameters.map(|at| &mut head[at]) {
+            let renames = !self.attributes().any(may_look_at_parameters);
+            let mut parameters = TokenStream::new();
+            for (number, parameter) in split(group.stream()).into_iter().enumerate() {
+                let (parameter, moved) = parameter_and_move(number, parameter, renames);
+                parameters.extend(parameter);
+                moves.extend(moved);
+            }
+            let mut changed = Group::new(group.delimiter(), parameters);
+            changed.set_span(group.span());
+            *group = changed;
+        }
+        (item_of(&head), moves)
+    }
+}
+
+/// Whether it may be a macro's, which reads the parameters' names and patterns.
+fn may_look_at_parameters(attribute: TokenStream) -> bool {
+    const BUILT_IN: [&str; 16] = [
+        "allow",
+        "cfg",
+        "cfg_attr",
+        "cold",
+        "deny",
+        "deprecated",
+        "doc",
+        "expect",
+        "forbid",
+        "inline",
+        "must_use",
+        "no_mangle",
+        "target_feature",
+        "track_caller",
+        "unsafe",
+        "warn",
+    ];
+    let name = attribute.into_iter().next();
+    !name.is_some_and(|name| BUILT_IN.contains(&name.to_string().as_str()))
+}
+
+/// At the commas, which stay.
+fn split(parameters: TokenStream) -> Vec<Vec<TokenTree>> {
+    let mut depth = Depth::default();
+    let mut all = vec![Vec::new()];
+    for token in parameters {
+        depth.pass(&token);
+        let ends = depth.open == 0 && is_punct(&token, ',');
+        if let Some(last) = all.last_mut() {
+            last.push(token);
+        }
+        if ends {
+            all.push(Vec::new());
+        }
+    }
+    all
+}
+
+/// What becomes of the parameter of this number, and the statements that move its argument.
+///
+/// A name stays, for documentation, and what has none gets one. `renames`: it may lose its pattern.
+fn parameter_and_move(
+    number: usize,
+    parameter: Vec<TokenTree>,
+    renames: bool,
+) -> (TokenStream, TokenStream) {
+    let attributes = attributes_before(&parameter);
+    let (attributes, rest) = parameter.split_at(attributes);
+    let colon = (0..rest.len()).find(|&at| {
+        let colon = |at: usize| rest.get(at).is_some_and(|token| is_punct(token, ':'));
+        colon(at) && !colon(at + 1) && !at.checked_sub(1).is_some_and(colon)
+    });
+    let (pattern, of_type) = rest.split_at(colon.unwrap_or(rest.len()));
+    let seen = flat(without_last(pattern.to_vec(), ','));
+    let as_it_is = |moves| (item_of(&parameter), moves);
+    let named = |name: String| TokenTree::from(Ident::new(&name, Span::mixed_site()));
+    let (name, code) = match seen.as_slice() {
+        // It cannot be moved to another name. What captures it whole drops it last, as the first one.
+        [.., this] if is_word(this, "self") => {
+            let is_lent = seen.iter().any(|token| is_punct(token, '&'));
+            let code = if is_lent { "" } else { "let _ = &#this;" };
+            return as_it_is(fill(code, &[("this", this.clone().into())]));
+        }
+        [] => return as_it_is(TokenStream::new()),
+        // What begins so is not to be used, and a lint watches over that, but in what a macro writes.
+        [name @ TokenTree::Ident(_)] if renames && is_underscored(name) && !is_word(name, "_") => {
+            (named(name.to_string()), "#attributes let #pattern = #name;")
+        }
+        [name @ TokenTree::Ident(_)] if !is_word(name, "_") => {
+            (name.clone(), "#attributes let #pattern = #name;")
+        }
+        _ if !renames => return as_it_is(TokenStream::new()),
+        [word, name @ TokenTree::Ident(_)] if is_word(word, "mut") => {
+            (name.clone(), "#attributes let #pattern = #name;")
+        }
+        // What a pattern leaves is dropped after what it binds.
+        seen => (
+            named(format!("argument_{number}")),
+            match seen {
+                [word] if is_word(word, "_") => "#conditions let #kept = #name;",
+                _ => "#conditions let #kept = #name; #attributes let #pattern = #kept;",
+            },
+        ),
+    };
+    let conditions = attributes_named(attributes, &["cfg"]);
+    let with_lints = [
+        "cfg", "cfg_attr", "allow", "expect", "warn", "deny", "forbid",
+    ];
+    let holes = [
+        ("conditions", conditions.clone()),
+        ("attributes", attributes_named(attributes, &with_lints)),
+        ("pattern", item_of(pattern)),
+        ("name", name.clone().into()),
+        ("kept", named(format!("_kept_{number}")).into()),
+    ];
+    let moves = fill(code, &holes);
+    if !renames {
+        return as_it_is(moves);
+    }
+    let mut renamed = conditions;
+    renamed.extend([name]);
+    renamed.extend(of_type.iter().cloned());
+    (renamed, moves)
+}
+
+fn is_underscored(name: &TokenTree) -> bool {
+    name.to_string().starts_with('_')
+}
+
+/// How many tokens the `#[..]` are.
+fn attributes_before(parameter: &[TokenTree]) -> usize {
+    let is_attribute = |pair: &&[TokenTree]| matches!(pair, [hash, list] if is_punct(hash, '#') && is_group(list, Delimiter::Bracket));
+    2 * parameter.chunks(2).take_while(is_attribute).count()
+}
+
+fn attributes_named(attributes: &[TokenTree], names: &[&str]) -> TokenStream {
+    let is_named = |pair: &&[TokenTree]| match &pair[1] {
+        TokenTree::Group(list) => {
+            let name = list.stream().into_iter().next();
+            name.is_some_and(|name| names.contains(&name.to_string().as_str()))
+        }
+        _ => false,
+    };
+    let named = attributes.chunks(2).filter(is_named);
+    named.flatten().cloned().collect()
 }
 
 fn item_of(tokens: &[TokenTree]) -> TokenStream {
@@ -119,13 +291,16 @@ fn inner_attributes(body: &[TokenTree]) -> usize {
     3 * body.chunks(3).take_while(is_attribute).count()
 }
 
-/// What stands between the `->` after the parameters and `where` or the end.
-fn return_type(signature: &[TokenTree]) -> &[TokenTree] {
+fn parameters(signature: &[TokenTree]) -> Option<usize> {
     let mut depth = Depth::default();
-    let parameters = signature.iter().position(|token| {
+    signature.iter().position(|token| {
         depth.pass(token);
         depth.open == 0 && is_group(token, Delimiter::Parenthesis)
-    });
+    })
+}
+
+/// What stands between the `->` after the parameters and `where` or the end.
+fn return_type(signature: &[TokenTree], parameters: Option<usize>) -> &[TokenTree] {
     let rest = parameters.map_or(&[][..], |at| &signature[at + 1..]);
     let [minus, greater, returns @ ..] = rest else {
         return &[];

@@ -14,6 +14,14 @@ pub(crate) fn is_group(token: &TokenTree, delimiter: Delimiter) -> bool {
     matches!(token, TokenTree::Group(group) if group.delimiter() == delimiter)
 }
 
+/// In whatever depth.
+pub(crate) fn contains(tokens: &TokenStream, word: &str) -> bool {
+    tokens.clone().into_iter().any(|token| match token {
+        TokenTree::Group(group) => contains(&group.stream(), word),
+        token => is_word(&token, word),
+    })
+}
+
 /// `async { .. }` or `async move { .. }`, and nothing else.
 pub(crate) fn is_async_block(tokens: &[TokenTree]) -> bool {
     let moves = tokens.get(1).is_some_and(|token| is_word(token, "move"));

@@ -1,6 +1,6 @@
 //! Blocks that await: their awaits are rewritten so that a budget sees each of their polls.
 
-use super::returned::{IsNoFuture, Returned};
+use super::returned::Returned;
 use super::task::{Stretch, Task};
 use super::verdict::{BudgetReport, Say};
 use crate::{Budget, excluded};
@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::mem::ManuallyDrop;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,15 +37,6 @@ impl TaskGuard {
         guard.block.resume();
         guard
     }
-
-    /// The block's value, if the budget holds.
-    #[track_caller]
-    pub fn value<T: IsNoFuture<Proof>, Proof>(&self, value: T) -> T {
-        if let Some(report) = self.block.end() {
-            (self.say)(report);
-        }
-        value
-    }
 }
 
 impl Drop for TaskGuard {
@@ -66,6 +58,11 @@ struct Block {
     /// `None` only while `drop` runs.
     work: Option<Arc<Mutex<Work>>>,
 }
+
+// Whoever finds it after a panic finds its work as it was before the poll that panicked, or at work still,
+// which it asks for. So a future in which a budget stands is what its own work is.
+impl UnwindSafe for Block {}
+impl RefUnwindSafe for Block {}
 
 #[derive(Debug)]
 struct Work {

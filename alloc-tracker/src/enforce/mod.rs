@@ -28,10 +28,10 @@ use std::future::Future;
 pub mod parts {
     pub use super::awaiting::{InBudget, IsAwaited, IsNotAwaited, TaskGuard, Together};
     pub use super::returned::{
-        IsFuture, IsNoFuture, IsValue, Measured, Returned, Returning, absurd, awaited, measured,
-        never, nothing,
+        IsFuture, IsLent, IsNoFuture, IsValue, Measured, NoFuture, Returned, Returning, Valued,
+        awaited, ends, measured, never, nothing,
     };
-    pub use super::task::{boxed, future, held, made, settled};
+    pub use super::task::{Making, boxed, future, held, made, settled};
     pub use super::thread::ThreadGuard;
     pub use alloc_tracker_macros::__assert_budget;
 }

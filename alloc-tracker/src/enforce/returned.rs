@@ -1,15 +1,23 @@
 //! Values by which a budget would be evaded: a future has cost nothing yet.
 
+use std::array;
 use std::borrow::Cow;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, LazyCell, OnceCell, RefCell, UnsafeCell};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, LinkedList, VecDeque};
 use std::future::Future;
+use std::iter;
 use std::marker::PhantomData;
-use std::ops::ControlFlow;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::num::{Saturating, Wrapping};
+use std::ops::{Bound, ControlFlow};
+use std::option;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::result;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, RwLock};
 use std::task::Poll;
+use std::vec;
 
 /// The type is a future, or one of the standard library's with a future in it.
 ///
@@ -57,6 +65,21 @@ holders_of_futures! {
     0 [H: HoldsFuture<W>] BinaryHeap<H>,
     1 [K, H: HoldsFuture<W>] BTreeMap<K, H>,
     1 [K, H: HoldsFuture<W>, S] HashMap<K, H, S>,
+    0 [H: HoldsFuture<W>, F] LazyCell<H, F>,
+    0 [H: HoldsFuture<W>, F] LazyLock<H, F>,
+    0 [H: HoldsFuture<W> + ?Sized] UnsafeCell<H>,
+    0 [H: HoldsFuture<W> + ?Sized] ManuallyDrop<H>,
+    0 [H: HoldsFuture<W>] MaybeUninit<H>,
+    0 [H: HoldsFuture<W>] Wrapping<H>,
+    0 [H: HoldsFuture<W>] Saturating<H>,
+    0 [H: HoldsFuture<W>] Reverse<H>,
+    0 [H: HoldsFuture<W>] Bound<H>,
+    0 [H: HoldsFuture<W>] vec::IntoIter<H>,
+    0 [H: HoldsFuture<W>] option::IntoIter<H>,
+    0 [H: HoldsFuture<W>] result::IntoIter<H>,
+    0 [H: HoldsFuture<W>, const N: usize] array::IntoIter<H, N>,
+    0 [H: HoldsFuture<W>] iter::Once<H>,
+    0 [H: HoldsFuture<W>] iter::Repeat<H>,
 }
 
 /// Tuples, up to twelve values.
@@ -90,7 +113,23 @@ impl<T: ?Sized> Returned<T> {
     }
 }
 
-// A method call on `&&Returned<..>` finds what is implemented for the most references first.
+// A method call on `&&&Returned<..>` finds what is implemented for the most references first.
+
+/// A future that is lent, and that its owner awaits or not, as without the function.
+pub trait LendsFuture<Where> {}
+
+impl<F: Future + ?Sized> LendsFuture<Itself> for &mut F {}
+impl<F: Future + ?Sized> LendsFuture<Itself> for Pin<&mut F> {}
+impl<L: LendsFuture<W>, W> LendsFuture<In<0, W>> for Option<L> {}
+
+/// The type lends one, and `&mut` of a future is one.
+pub trait IsLent<Where> {
+    fn kind(&self) -> Value {
+        Value
+    }
+}
+
+impl<T: LendsFuture<Where> + ?Sized, Where> IsLent<Where> for &&Returned<T> {}
 
 /// The type holds a future.
 pub trait IsFuture<Where> {
@@ -149,9 +188,8 @@ pub fn never<T>() -> T {
     unreachable!("this is for the compiler")
 }
 
-/// Of any type, after what never ends. Told so later than most: the compiler takes no code around it for
-/// unreachable.
-pub fn absurd<T>(_: <fn() -> ! as Returning>::Value) -> T {
+/// Stands where nothing runs, for the compiler to see no way on.
+pub fn ends() -> ! {
     never()
 }
 
@@ -168,6 +206,19 @@ impl<T> IsNoFuture<()> for T {}
 pub struct AFutureMustBeAwaitedInsideTheBudget<Where>(PhantomData<Where>);
 
 impl<T: HoldsFuture<Where>, Where> IsNoFuture<AFutureMustBeAwaitedInsideTheBudget<Where>> for T {}
+
+/// A value of this type is no future, as the second says.
+#[derive(Debug)]
+pub struct Valued<T, Proof>(PhantomData<(T, Proof)>);
+
+/// Where a type is asked for and not a value.
+pub trait NoFuture {
+    type Value;
+}
+
+impl<T: IsNoFuture<Proof>, Proof> NoFuture for Valued<T, Proof> {
+    type Value = T;
+}
 
 /// The value of a block that was awaited.
 pub fn awaited<T: IsNoFuture<Proof>, Proof>(value: T) -> T {

@@ -5,6 +5,7 @@ use super::verdict::{BudgetReport, Findings, Surroundings};
 use crate::engine::{self, ActiveSites, Here, Sites};
 use crate::{Budget, Unit};
 use std::future::Future;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::thread::panicking;
@@ -30,6 +31,11 @@ pub(super) struct Stretch {
     sites: Option<ActiveSites>,
     start: Here,
 }
+
+// A panic leaves nothing half done in it: what is counted of a poll is added at the poll's end or not at
+// all, and the library's counters bear a panic in any place. So a future of it is what its own work is.
+impl UnwindSafe for Task {}
+impl RefUnwindSafe for Task {}
 
 impl Task {
     pub(super) fn new(budget: Budget, process: bool) -> Self {
@@ -189,22 +195,43 @@ pub fn future<F: Future>(budget: Budget, process: bool, future: F) -> Budgeted<F
     Budgeted(held(budget, process, future))
 }
 
-/// Of a future, and of making it.
-pub fn made<F: Future>(budget: Budget, process: bool, make: impl FnOnce() -> F) -> Budgeted<F> {
-    let mut task = Task::new(budget, process);
-    let stretch = task.enter();
-    let future = Some(make());
-    task.leave(stretch);
-    Budgeted(Reported {
-        future,
-        task,
-        is_held: true,
-    })
+/// A future is being made, as work of the budget.
+#[derive(Debug)]
+pub struct Making {
+    task: Task,
+    stretch: Stretch,
 }
 
-/// Of a boxed future, and of making it. The box around the two is its caller's.
+impl Making {
+    pub fn enter(budget: Budget, process: bool) -> Self {
+        let mut task = Task::new(budget, process);
+        let stretch = task.enter();
+        Making { task, stretch }
+    }
+
+    pub fn made<F: Future>(mut self, future: F) -> Budgeted<F> {
+        self.task.leave(self.stretch);
+        Budgeted(Reported {
+            future: Some(future),
+            task: self.task,
+            is_held: true,
+        })
+    }
+
+    /// The box around the two is its caller's.
+    pub fn boxed<B: BoxedFuture>(self, future: B) -> B {
+        B::boxed(self.made(future))
+    }
+}
+
+/// Of a future, and of making it.
+pub fn made<F: Future>(budget: Budget, process: bool, make: impl FnOnce() -> F) -> Budgeted<F> {
+    Making::enter(budget, process).made(make())
+}
+
+/// Of a boxed future, and of making it.
 pub fn boxed<B: BoxedFuture>(budget: Budget, process: bool, make: impl FnOnce() -> B) -> B {
-    B::boxed(made(budget, process, make))
+    Making::enter(budget, process).boxed(make())
 }
 
 /// A future that can be put into another box of its own type.
@@ -232,5 +259,11 @@ macro_rules! boxed_futures {
 boxed_futures! {
     dyn Future<Output = T> + 'a,
     dyn Future<Output = T> + Send + 'a,
-    dyn Future<Output = T> + Send + Sync + 'a
+    dyn Future<Output = T> + Send + Sync + 'a,
+    dyn Future<Output = T> + UnwindSafe + 'a,
+    dyn Future<Output = T> + Send + UnwindSafe + 'a,
+    dyn Future<Output = T> + Send + Sync + UnwindSafe + 'a,
+    dyn Future<Output = T> + UnwindSafe + RefUnwindSafe + 'a,
+    dyn Future<Output = T> + Send + UnwindSafe + RefUnwindSafe + 'a,
+    dyn Future<Output = T> + Send + Sync + UnwindSafe + RefUnwindSafe + 'a
 }

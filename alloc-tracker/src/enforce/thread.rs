@@ -1,13 +1,12 @@
 //! A budget's block on one thread.
 
-use super::returned::IsNoFuture;
 use super::verdict::{BudgetReport, Findings, Say, Surroundings};
 use crate::engine::{ActiveSites, Sites};
 use crate::{Budget, Unit, engine};
 use std::cell::RefCell;
 use std::thread::panicking;
 
-/// Checks when it is given the block's value, or dropped because the block is left early.
+/// Checks as it is dropped, after the block has ended or was left.
 #[derive(Debug)]
 pub struct ThreadGuard {
     budget: Budget,
@@ -43,14 +42,6 @@ impl ThreadGuard {
                 start,
             })),
         }
-    }
-
-    /// The block's value, if the budget holds.
-    pub fn value<T: IsNoFuture<Proof>, Proof>(&self, value: T) -> T {
-        if let Some(report) = self.end() {
-            (self.say)(report);
-        }
-        value
     }
 
     pub(super) fn finish(self) -> BudgetReport {

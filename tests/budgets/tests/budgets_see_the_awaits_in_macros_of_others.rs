@@ -131,3 +131,38 @@ fn what_futures_selects_and_joins_is_in_the_budget() {
     });
     assert!(text.contains("allocs: limit 1, actual 4"), "{text}");
 }
+
+#[test]
+fn what_futures_selects_is_assigned_and_leaves_in_the_budget() {
+    async fn selects(limit: u64, ends: usize) -> Option<usize> {
+        let chosen;
+        assert_budget!(allocs <= limit, {
+            futures::select! {
+                n = step(3).boxed().fuse() => chosen = n,
+                _ = pending::<()>().fuse() => return None,
+            }
+            step(chosen).await;
+        });
+        let mut first = Box::pin(step(1).fuse());
+        let mut second = Box::pin(step(2).fuse());
+        let mut sum = 0;
+        loop {
+            assert_budget!(allocs <= limit, {
+                futures::select_biased! {
+                    n = first => sum += n,
+                    n = second => {
+                        sum += step(n).await;
+                        if sum > ends {
+                            return None;
+                        }
+                    }
+                    complete => break,
+                }
+            });
+        }
+        Some(chosen + sum)
+    }
+    assert_eq!(block_on(selects(7, 9)), Some(6));
+    assert_eq!(block_on(selects(7, 2)), None);
+    assert!(message(selects(6, 9)).contains("allocs: limit 6, actual 7"));
+}

@@ -31,4 +31,40 @@ fn inside_of_other_values() {
     drop(assert_no_alloc!(Poll::Ready((1, ControlFlow::<_, ()>::Break(work())))));
 }
 
+fn in_what_wraps_one_value() {
+    drop(assert_no_alloc!(std::cell::LazyCell::new(|| work())));
+    drop(assert_no_alloc!(std::sync::LazyLock::new(|| work())));
+    drop(assert_no_alloc!(std::cell::UnsafeCell::new(work())));
+    let _ = assert_no_alloc!(std::mem::ManuallyDrop::new(work()));
+    let _ = assert_no_alloc!(std::mem::MaybeUninit::new(work()));
+    drop(assert_no_alloc!(std::num::Wrapping(work())));
+    drop(assert_no_alloc!(std::num::Saturating(work())));
+    drop(assert_no_alloc!(std::cmp::Reverse(work())));
+    drop(assert_no_alloc!(std::ops::Bound::Included(work())));
+    drop(assert_no_alloc!(vec![work()].into_iter()));
+    drop(assert_no_alloc!(Some(work()).into_iter()));
+    drop(assert_no_alloc!(Ok::<_, u8>(work()).into_iter()));
+    drop(assert_no_alloc!([work()].into_iter()));
+    drop(assert_no_alloc!(std::iter::once(work())));
+    drop(assert_no_alloc!(std::iter::repeat(std::future::ready(1))));
+}
+
+macro_rules! todo {
+    () => {
+        work()
+    };
+}
+
+fn by_what_may_look_like_leaving(early: bool) {
+    drop(assert_no_alloc!({
+        'a: {
+            if early {
+                break 'a work();
+            }
+            break 'a work();
+        }
+    }));
+    drop(assert_no_alloc!({ todo!() }));
+}
+
 fn main() {}

@@ -303,4 +303,123 @@ pub async fn a_future_of_its_own(x: u8) -> u8 {
     })
 }
 
+pub fn breaks_an_inner_loop(mut n: u8) -> u8 {
+    assert_budget!(allocs <= 0, {
+        loop {
+            for i in 0..n {
+                if i == 2 {
+                    break;
+                }
+            }
+            n += 1;
+            if n > 9 {
+                return n;
+            }
+        }
+    });
+}
+
+pub fn breaks_an_inner_loop_at_once(n: u8) -> u8 {
+    assert_budget!(allocs <= 0, {
+        loop {
+            loop {
+                if n < 9 {
+                    break;
+                }
+            }
+            return n;
+        }
+    });
+}
+
+pub fn breaks_in_a_closure(n: u8) -> u8 {
+    assert_budget!(allocs <= 0, {
+        'again: loop {
+            let _ends = || {
+                for _ in 0..n {
+                    break;
+                }
+            };
+            if n > 3 {
+                return n;
+            } else {
+                continue 'again;
+            }
+        }
+    });
+}
+
+pub fn breaks_in_an_arm(n: u8) -> u8 {
+    assert_budget!(allocs <= 0, {
+        match n {
+            0 => loop {
+                while n == 1 {
+                    break;
+                }
+                return 1;
+            },
+            _ => return 2,
+        }
+    });
+}
+
+pub fn of_macros_by_their_path(n: u8) -> u8 {
+    assert_budget!(allocs <= 0, {
+        match n {
+            0 => std::unreachable!(),
+            1 => std::panic!("{n}"),
+            2 => core::todo!(),
+            _ => return n,
+        }
+    });
+}
+
+pub mod errors {
+    #[macro_export]
+    macro_rules! give_up {
+        ($($message:tt)*) => {
+            return Err(format!($($message)*))
+        };
+    }
+}
+
+pub fn of_a_macro_by_its_path(read: Result<u8, u8>) -> Result<u8, String> {
+    assert_budget!(allocs <= 1, {
+        match read {
+            Ok(n) => return Ok(n),
+            Err(n) => crate::give_up!("{n}"),
+        }
+    });
+}
+
+pub fn of_a_budget_that_leaves(n: u8) -> u8 {
+    assert_budget!(allocs <= 0, {
+        if n == 1 {
+            return 2;
+        }
+        assert_budget!(allocs <= 0, { return 3 })
+    });
+}
+
+pub fn of_a_function_without_a_semicolon(x: u8) -> u8 {
+    assert_budget!(allocs <= 0, { ends(x) });
+}
+
+pub fn of_a_function_that_never_returns_as_a_value(x: u8) -> ! {
+    assert_budget!(allocs <= 0, ends(x))
+}
+
+pub async fn awaits_and_leaves(n: u8) -> u8 {
+    assert_budget!(allocs <= 0, {
+        loop {
+            for i in 0..ready(n).await {
+                if i == 2 {
+                    break;
+                }
+            }
+            return n;
+        }
+    });
+}
+
 fn main() {}

@@ -119,4 +119,41 @@ fn kept_beyond_the_budget() -> Made {
     assert_budget!(allocs <= 1, { Made(future! { ready(1).await }) })
 }
 
+/// As the library's macro of that name takes its arms.
+mod futures {
+    macro_rules! select {
+        ($name:pat = $future:expr => $then:expr, complete => $end:expr $(,)?) => {
+            match Some($future.await) {
+                Some($name) => $then,
+                None => $end,
+            }
+        };
+    }
+    pub(crate) use select;
+}
+
+async fn handlers_assign_and_leave(list: &[u8]) -> Option<u8> {
+    let (y, z);
+    assert_budget!(allocs <= 9, {
+        futures::select! {
+            n = ready(1u8) => y = n,
+            complete => return None,
+        }
+        z = futures::select! {
+            (n, _) = ready((Some(y), 2)) => n?,
+            complete => return None,
+        };
+    });
+    let mut sum = 0;
+    for n in list {
+        assert_budget!(allocs <= 9, {
+            futures::select! {
+                n = ready(n) => match ready(*n).await { 0 => break, n => sum += n },
+                complete => continue,
+            }
+        });
+    }
+    Some(y + z + sum)
+}
+
 fn main() {}

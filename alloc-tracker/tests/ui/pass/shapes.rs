@@ -20,4 +20,8 @@ fn never() -> ! {
     panic!()
 }
 
+fn leaves_in_parentheses(n: u8) -> u8 {
+    alloc_tracker::assert_budget!(allocs <= 0, { ({ return n }) });
+}
+
 fn main() {}

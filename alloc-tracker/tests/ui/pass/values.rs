@@ -83,6 +83,27 @@ fn of_a_function<T: Clone + Debug>(
 }
 
 #[budget(allocs = 9)]
+async fn with_attributes(
+    #[expect(unused_variables)] a: u8,
+    #[allow(unused_mut)] mut b: u8,
+    #[cfg(any())] c: u8,
+    #[cfg(not(any()))] (d, ..): (u8, u8),
+    #[cfg(any())] _: u8,
+) -> u8 {
+    b + d
+}
+
+#[budget(allocs = 9)]
+fn lends_a_future(list: &mut [Ready<u8>]) -> Option<&mut Ready<u8>> {
+    list.first_mut()
+}
+
+#[budget(allocs = 9)]
+fn lends_what_is_pinned<F: Future>(future: &mut Pin<Box<F>>) -> Pin<&mut F> {
+    future.as_mut()
+}
+
+#[budget(allocs = 9)]
 fn makes_futures(n: u8) -> impl Fn() -> Ready<u8> {
     move || ready(n)
 }
@@ -117,6 +138,21 @@ fn unnamed_and_recursive(n: u8) -> impl Debug {
         return String::new();
     }
     format!("{:?}", unnamed_and_recursive(n - 1))
+}
+
+/// What the value borrows lives on, as that of a block does.
+fn borrows_a_temporary() -> usize {
+    let text = assert_budget!(allocs <= 1, &String::from("a"));
+    let list = assert_budget!(allocs <= 1, { &vec![text.len()] });
+    list.len()
+}
+
+/// What they take is known from what is around.
+fn closures<'a>(list: &'a [u8], texts: &'a [&'a str]) -> (usize, impl Iterator<Item = &'a str>) {
+    let sum = list.iter().map(assert_no_alloc!(|n| *n as usize)).sum();
+    let offset = 1;
+    let from = texts.iter().map(assert_no_alloc!({ move |text| &text[offset..] }));
+    (sum, from)
 }
 
 fn main() {}
