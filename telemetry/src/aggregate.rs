@@ -1,11 +1,9 @@
 //! Histograms of every cost, per kind of unit and per boundary.
 
-use crate::boundary::BoundaryId;
 use crate::budgets::{Limit, Over};
-use crate::cost::{Metric, Source};
+use crate::cost::{BoundaryId, Finished, FinishedBoundary, KindId, Metric, Source};
 use crate::histogram::{Distributed, Histogram};
 use crate::system::Sampling;
-use crate::units::{Finished, FinishedBoundary, KindId};
 
 /// The costs of one kind of unit over some time.
 #[derive(Clone, Debug)]

@@ -1,6 +1,5 @@
 //! Configuration, checked before anything starts.
 
-use crate::background;
 use crate::budgets::Budgets;
 use crate::calendar::Calendar;
 use crate::core::{Bounds, Core, Setup};
@@ -10,6 +9,7 @@ use crate::exemplars::HeadSample;
 use crate::exit;
 use crate::export::Exporter;
 use crate::filter::{EventFilter, Interest, ParseFilterError, UnitFilter};
+use crate::frames;
 use crate::incidents::{Incident, IncidentError, IncidentSettings, Trigger, Watch};
 use crate::layer::TelemetryLayer;
 use crate::names;
@@ -17,6 +17,7 @@ use crate::output::OutputLimit;
 use crate::rate::Rate;
 use crate::system::Sampling;
 use crate::telemetry::Telemetry;
+use crate::worker;
 use alloc_tracker::raw::escaped;
 use std::error::Error;
 use std::fmt;
@@ -47,8 +48,15 @@ pub struct Builder {
     signals: Vec<(i32, Incident)>,
 }
 
+impl Telemetry {
+    /// Starts to configure.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
 impl Builder {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Builder {
             service: String::from("service"),
             calendar: Calendar::default(),
@@ -349,14 +357,15 @@ impl Builder {
             has_exporters,
             bounds: self.bounds,
             incidents: self.incidents.clone(),
+            own_shard: frames::shard,
         }));
-        let thread = background::Setup {
+        let thread = worker::Setup {
             exporters: self.exporters.drain(..).collect(),
             flush_every: self.flush_every,
             output: self.output,
             watches: watches.collect(),
         };
-        background::start(&core, thread).map_err(BuildError::Thread)?;
+        worker::start(&core, thread).map_err(BuildError::Thread)?;
         // From here on an error ends the thread again.
         let telemetry = Telemetry::new(Arc::clone(&core));
         exit::at_exit(&core);

@@ -4,8 +4,8 @@
 //! without a battery at every start, and past the year 9999 if its bytes were wrong. Whatever it says
 //! is written, as near to it as the format goes.
 
-use crate::frames;
 use crate::panics;
+use crate::silence;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -28,7 +28,7 @@ impl Calendar {
         match &self.set {
             None => SystemTime::now(),
             // What panics on telemetry's own thread is caught there, and counted.
-            Some(now) if frames::is_silent() => now(),
+            Some(now) if silence::is_silent() => now(),
             Some(now) => panics::caught(|| now()).unwrap_or_else(SystemTime::now),
         }
     }

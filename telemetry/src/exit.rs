@@ -19,8 +19,8 @@ pub(crate) fn at_exit(_: &Arc<Core>) {}
 #[cfg(unix)]
 mod unix {
     use super::{Arc, Core};
-    use crate::frames;
     use crate::panics::caught;
+    use crate::silence;
     use alloc_tracker::raw::Lock;
     use std::sync::Weak;
     use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -49,7 +49,7 @@ mod unix {
 
     extern "C" fn exits() {
         // An exporter that ends the process waits for nobody: it would be for itself.
-        if !frames::is_silent() {
+        if !silence::is_silent() {
             caught(write_out);
         }
     }

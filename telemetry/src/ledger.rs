@@ -1,9 +1,7 @@
 //! The ledger: what became of everything that telemetry has seen, and what telemetry itself cost.
 
+use crate::cost::{Finished, Outcome};
 use crate::events::Events;
-use crate::exemplars::Outcome;
-use crate::output::Item;
-use crate::units::Finished;
 use alloc_tracker::raw::Lock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -306,14 +304,6 @@ impl Counters {
 
     pub(crate) fn exemplar_rate_limited(&self) {
         self.exemplars_rate_limited.fetch_add(1, Relaxed);
-    }
-
-    /// What was queued will not be written.
-    pub(crate) fn shut_down(&self, item: &Item) {
-        match item {
-            Item::Event(_) => self.events.shut_down(),
-            Item::Exemplar(_) => self.exemplars.shut_down(),
-        }
     }
 
     pub(crate) fn unit_dropped(&self, why: UnitDrop) {

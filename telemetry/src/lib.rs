@@ -106,6 +106,7 @@ mod rate;
 pub mod record;
 mod ring;
 mod shard;
+mod silence;
 mod snapshot;
 mod sync;
 mod system;
@@ -114,6 +115,7 @@ mod telemetry;
 mod tracker;
 mod units;
 mod word_ring;
+mod worker;
 
 pub use boundary::{Boundary, Call};
 pub use budgets::{Budgets, BudgetsError};

@@ -4,10 +4,9 @@
 //! takes as many words as it needs: two, one for each metric that is known of every unit, more if the
 //! system was asked about it, and four for each boundary that it crossed.
 
-use crate::boundary::BoundaryId;
-use crate::cost::{Metric, Source};
-use crate::exemplars::Outcome;
-use crate::units::{BOUNDARIES_PER_UNIT, Finished, FinishedBoundary, KindId};
+use crate::cost::{
+    BOUNDARIES_PER_UNIT, BoundaryId, Finished, FinishedBoundary, KindId, Metric, Outcome, Source,
+};
 use crate::word_ring::WordRing;
 
 #[derive(Debug)]
@@ -121,7 +120,7 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::Finished;
+    use crate::cost::Finished;
 
     fn unit(n: u64) -> Finished {
         let mut unit = Finished {

@@ -2,9 +2,9 @@
 //! ends, the detail of what it does, and how many events it kept back.
 
 use crate::callsites::SiteId;
+use crate::cost::KindId;
 use crate::details::DetailRing;
 use crate::ring::Ring;
-use crate::units::KindId;
 use std::sync::atomic::{
     AtomicI64, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},

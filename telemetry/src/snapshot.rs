@@ -1,18 +1,10 @@
 //! Snapshots: the figures as data.
 
-use crate::aggregate::KindCosts;
-use crate::budgets::{Limit, Over};
-use crate::calendar::timestamp;
-use crate::core::Core;
-use crate::cost::Metric;
-use crate::export::BoundaryCost;
-use crate::histogram::{Distributed, Distribution};
+use crate::histogram::Distribution;
 use crate::human;
 use crate::ledger::Ledger;
-use crate::system::Sampling;
-use crate::units::KindId;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The cost of every kind of unit, at one moment. Displayed, it is a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,17 +121,6 @@ pub struct BudgetSnapshot {
 }
 
 impl BudgetSnapshot {
-    pub(crate) fn of(limit: &Limit, over: &Over) -> Self {
-        BudgetSnapshot {
-            unit_of_measure: limit.unit_of_measure().to_owned(),
-            limit: limit.value(),
-            worst: over.worst,
-            over: over.units,
-            of: over.of,
-            holds: !over.breaks(limit),
-        }
-    }
-
     /// For people.
     pub(crate) fn describe(&self) -> String {
         let show = |value: f64| match self.unit_of_measure.as_str() {
@@ -185,33 +166,6 @@ impl UnitSnapshot {
     pub(crate) fn sort(units: &mut [UnitSnapshot]) {
         units.sort_by_key(|unit| std::cmp::Reverse(unit.metric("wall").map(|wall| wall.sum)));
     }
-
-    pub(crate) fn of<C: Distributed>(
-        core: &Core,
-        id: KindId,
-        costs: &KindCosts<C>,
-        in_progress: InProgress,
-    ) -> Self {
-        let kind = core.kinds.get(id);
-        let (in_flight, in_flight_max) = core.in_flight(id);
-        UnitSnapshot {
-            unit: kind.name().to_owned(),
-            target: kind.target().to_owned(),
-            count: costs.count,
-            errors: costs.errors,
-            in_flight,
-            in_flight_max,
-            in_progress,
-            metrics: metrics(costs, core.sampling),
-            boundaries: boundaries(costs),
-            budgets: kind
-                .limits()
-                .iter()
-                .zip(&costs.over)
-                .map(|(limit, over)| (limit.key(), BudgetSnapshot::of(limit, over)))
-                .collect(),
-        }
-    }
 }
 
 impl Snapshot {
@@ -220,53 +174,16 @@ impl Snapshot {
     pub fn unit(&self, name: &str) -> Option<&UnitSnapshot> {
         self.units.iter().find(|unit| unit.unit == name)
     }
-
-    pub(crate) fn new(core: &Core, mut units: Vec<UnitSnapshot>, nanoseconds: u64) -> Self {
-        UnitSnapshot::sort(&mut units);
-        let mut uncrossed: BTreeSet<&str> = core.kinds.budgets().boundaries().collect();
-        uncrossed.retain(|name| !units.iter().any(|u| u.boundaries.contains_key(*name)));
-        if units.iter().all(|unit| unit.count == 0) {
-            uncrossed.clear();
-        }
-        Snapshot {
-            v: 1,
-            ts: timestamp(core.calendar.now()),
-            service: core.service.clone(),
-            seconds: nanoseconds as f64 / 1e9,
-            units,
-            unseen: core.kinds.unseen().into_iter().map(str::to_owned).collect(),
-            unseen_boundaries: uncrossed.into_iter().map(str::to_owned).collect(),
-            ledger: core.ledger_so_far(),
-        }
-    }
 }
 
-fn metrics<C: Distributed>(
-    costs: &KindCosts<C>,
-    sampling: Sampling,
-) -> BTreeMap<String, Option<Distribution>> {
-    Metric::ALL
-        .into_iter()
-        .map(|metric| {
-            let known = costs.metric(metric);
-            let distribution = (known.count() > 0)
-                .then(|| Distribution::of(known, metric.unit_of_measure()))
-                .map(|distribution| distribution.of_sample(sampling.weight_of(metric)));
-            (metric.name().to_owned(), distribution)
-        })
-        .collect()
-}
-
-fn boundaries<C: Distributed>(costs: &KindCosts<C>) -> BTreeMap<String, BoundarySnapshot> {
-    let boundaries = costs.boundaries.iter();
-    boundaries
-        .map(|boundary| {
-            let snapshot = BoundarySnapshot {
-                calls: Distribution::of(&boundary.calls, "count"),
-                bytes_sent: Distribution::of(&boundary.sent, "bytes"),
-                bytes_received: Distribution::of(&boundary.received, "bytes"),
-            };
-            (boundary.id.name().to_owned(), snapshot)
-        })
-        .collect()
+/// What one unit did across one boundary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BoundaryCost {
+    /// Calls.
+    pub calls: u64,
+    /// Bytes out.
+    pub bytes_sent: u64,
+    /// Bytes in.
+    pub bytes_received: u64,
 }

@@ -1,11 +1,10 @@
 //! The handle.
 
-use crate::builder::Builder;
 use crate::core::Core;
 use crate::export::IncidentRecord;
-use crate::frames;
 use crate::incidents::{Incident, IncidentError, IncidentId};
 use crate::ledger::Ledger;
+use crate::silence;
 use crate::snapshot::Snapshot;
 use std::error::Error;
 use std::fmt;
@@ -73,11 +72,6 @@ impl Deref for Running {
 }
 
 impl Telemetry {
-    /// Starts to configure.
-    pub fn builder() -> Builder {
-        Builder::new()
-    }
-
     pub(crate) fn new(core: Arc<Core>) -> Self {
         Telemetry {
             core: Arc::new(Running(core)),
@@ -140,7 +134,7 @@ impl Telemetry {
     /// What an exporter fails to write is counted in the ledger.
     pub fn flush(&self) {
         // An exporter would wait for itself.
-        if !frames::is_silent() {
+        if !silence::is_silent() {
             self.core.background.flush(FLUSH_WITHIN);
         }
     }
@@ -174,7 +168,7 @@ impl Telemetry {
     /// False if telemetry's thread has not ended in time. That thread itself does not wait.
     fn stop(&self, within: Duration) -> bool {
         let background = &self.core.background;
-        if frames::is_silent() {
+        if silence::is_silent() {
             background.stop_soon();
             return background.has_stopped();
         }

@@ -1,10 +1,9 @@
 //! One line of a budget, and what becomes of it.
 
 use super::quantity::Measure;
-use crate::boundary::BoundaryId;
-use crate::cost::{self, Metric};
+use crate::cost::{self, BoundaryId, Finished, Metric};
+use crate::snapshot::BudgetSnapshot;
 use crate::system::Sampling;
-use crate::units::Finished;
 
 /// A figure of a unit that may be limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +124,18 @@ impl Limit {
             Figure::Metric(metric) => metric.is_of_sample(),
             Figure::ContextSwitches => true,
             Figure::Calls(_) | Figure::Bytes(_) | Figure::Errors => false,
+        }
+    }
+
+    /// How it was kept, as data.
+    pub(crate) fn told(&self, over: &Over) -> BudgetSnapshot {
+        BudgetSnapshot {
+            unit_of_measure: self.unit_of_measure().to_owned(),
+            limit: self.value(),
+            worst: over.worst,
+            over: over.units,
+            of: over.of,
+            holds: !over.breaks(self),
         }
     }
 

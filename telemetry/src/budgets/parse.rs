@@ -3,8 +3,7 @@
 use super::BudgetsError;
 use super::limit::{Figure, Limit, Over, Statistic};
 use super::quantity::{BEYOND_ALL, Measure};
-use crate::boundary::BoundaryId;
-use crate::cost::Metric;
+use crate::cost::{BoundaryId, Metric};
 use crate::names;
 use std::collections::BTreeMap;
 use toml::Spanned;

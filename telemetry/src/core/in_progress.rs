@@ -2,10 +2,9 @@
 //! distribution before they end.
 
 use super::Core;
-use crate::cost::{Metric, Source, UnitCosts};
+use crate::cost::{Finished, KindId, Metric, Source, UnitCosts};
 use crate::export::BoundaryCost;
 use crate::snapshot::InProgress;
-use crate::units::{Finished, KindId};
 use std::collections::{BTreeMap, HashMap};
 
 /// What the units in progress had cost when they were last told of.

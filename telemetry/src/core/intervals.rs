@@ -4,13 +4,12 @@ use super::Core;
 use super::in_progress::{ByKind, Told};
 use crate::aggregate::{Aggregate, KindCosts};
 use crate::budgets::Over;
-use crate::cost::Metric;
+use crate::cost::{Finished, KindId, Metric};
 use crate::exemplars::Chooser;
 use crate::histogram::{Distributed, Histogram, TotalHistogram};
 use crate::ledger::UnitCounts;
 use crate::shard::Shard;
 use crate::snapshot::{InProgress, Snapshot, UnitSnapshot};
-use crate::units::{Finished, KindId};
 use alloc_tracker::raw::Guard;
 
 pub(super) struct Totals {
@@ -122,7 +121,7 @@ impl Core {
             let costs = alloc_tracker::raw::for_a_tool(|| self.costs_of(id, &totals.flushed));
             let unit = costs
                 .as_ref()
-                .map(|costs| UnitSnapshot::of(self, id, costs, in_progress.of(id)));
+                .map(|costs| self.figures(id, costs, in_progress.of(id)));
             alloc_tracker::raw::for_a_tool(|| drop(costs));
             // Or none has ended, and some are in progress.
             unit.or_else(|| {
@@ -131,12 +130,12 @@ impl Core {
         });
         let units = units.collect();
         alloc_tracker::raw::for_a_tool(|| drop(in_progress));
-        Snapshot::new(self, units, self.clock.now())
+        self.all_figures(units, self.clock.now())
     }
 
     /// The figures of a kind of which no unit has ended.
     fn none_ended(&self, kind: KindId, in_progress: InProgress) -> UnitSnapshot {
-        UnitSnapshot::of(self, kind, &KindCosts::<TotalHistogram>::new(), in_progress)
+        self.figures(kind, &KindCosts::<TotalHistogram>::new(), in_progress)
     }
 
     /// What a kind has cost since the start; `None` if it had no units.
@@ -197,9 +196,7 @@ impl Core {
             }
             if is_heard {
                 let in_progress = in_progress.of(id);
-                interval
-                    .units
-                    .push(UnitSnapshot::of(self, id, costs, in_progress));
+                interval.units.push(self.figures(id, costs, in_progress));
                 let limits = kind.limits().iter().zip(&costs.over).enumerate();
                 let broken = limits.filter(|(_, (limit, over))| over.breaks(limit));
                 interval.broken.extend(broken.map(|(n, (_, over))| Broken {

@@ -1,6 +1,7 @@
 //! The state that the layer, the handle and the background thread share: what the threads hand over
 //! ([`shards`]), and what is made of it ([`intervals`]).
 
+mod figures;
 mod in_progress;
 mod intervals;
 mod shards;
@@ -21,13 +22,15 @@ use crate::filter::UnitFilter;
 use crate::histogram::Histogram;
 use crate::incidents::{IncidentSettings, Incidents};
 use crate::ledger::{Counters, Ledger, UnitDrop};
-use crate::output::Queue;
+use crate::output::{Item, Queue};
+use crate::shard::Shard;
 use crate::system::{self, Sampling};
 use crate::units::{Kinds, Slots, Spans};
 use alloc_tracker::raw::{Lock, Own};
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// What it has is no work of the program's, the end of it neither.
@@ -58,6 +61,8 @@ pub(crate) struct State {
     exemplar_ids: AtomicU64,
     /// Up to when it is known that the most units are in progress.
     full_until: AtomicU64,
+    /// What the calling thread hands over, if it ever did.
+    own_shard: fn(&Core) -> Option<Arc<Shard>>,
     // A panic while one of these is held leaves figures that are a unit short, not broken ones.
     shards: Lock<Shards>,
     /// What came in since the last flush. Held for as long as it takes to read one ring, or one
@@ -81,6 +86,8 @@ pub(crate) struct Setup {
     pub(crate) has_exporters: bool,
     pub(crate) bounds: Bounds,
     pub(crate) incidents: IncidentSettings,
+    /// How a thread finds its own shard, should the list of them be lost: in the child of a fork.
+    pub(crate) own_shard: fn(&Core) -> Option<Arc<Shard>>,
 }
 
 /// Bounds on memory; see the builder.
@@ -132,6 +139,7 @@ impl Core {
             },
             exemplar_ids: AtomicU64::new(first_exemplar_id()),
             full_until: AtomicU64::new(0),
+            own_shard: setup.own_shard,
             shards: Lock::new(),
             incoming: Lock::new(),
             totals: Lock::new(),
@@ -162,7 +170,10 @@ impl Core {
             if self.background.has_stopped() && !self.background.is_forked() {
                 // What was handed over too late: nobody writes it any more.
                 for item in self.queue.drain() {
-                    self.counters.shut_down(&item);
+                    match item {
+                        Item::Event(_) => self.counters.events.shut_down(),
+                        Item::Exemplar(_) => self.counters.exemplars.shut_down(),
+                    }
                 }
             }
             self.events_rate_limited()

@@ -1,12 +1,12 @@
 //! The shards of the threads: who hands over, and what is read from all of them.
 
 use super::Core;
+use crate::cost::{Finished, KindId};
 use crate::details::DetailRing;
 use crate::events::SuppressedSite;
 use crate::exemplars::{self, Kept};
-use crate::frames;
 use crate::shard::Shard;
-use crate::units::{Ended, Finished, KindId};
+use crate::units::Ended;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -136,7 +136,7 @@ impl Core {
         // In the child of a fork that came while the list was changed: a new list, which does not know
         // the one thread that was there before.
         if !shards.is_first()
-            && let Some(own) = frames::shard(self)
+            && let Some(own) = (self.own_shard)(self)
             && !shards.live.iter().any(|shard| Arc::ptr_eq(shard, &own))
         {
             shards.live.push(own);

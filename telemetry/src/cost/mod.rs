@@ -5,8 +5,12 @@
 //! JSON Schema. What a row cannot say is where the figure arises: that is one call, of
 //! [`Slot::add`](crate::units) mostly.
 
+mod boundary_id;
+mod finished;
 mod of_unit;
 
+pub(crate) use boundary_id::BoundaryId;
+pub(crate) use finished::{BOUNDARIES_PER_UNIT, Finished, FinishedBoundary, KindId, Outcome};
 pub(crate) use of_unit::UnitCosts;
 
 use std::fmt;

@@ -1,8 +1,8 @@
 //! An event on its way from the application's thread to the background thread.
 
 use crate::callsites::SiteId;
+use crate::cost::KindId;
 use crate::details::FieldBytes;
-use crate::units::KindId;
 use std::time::SystemTime;
 use tracing::Metadata;
 

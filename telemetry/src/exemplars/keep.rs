@@ -1,10 +1,9 @@
 //! Which units are kept, why, and how many each of them stands for.
 
 use crate::budgets::Limit;
-use crate::cost::Metric;
+use crate::cost::{Finished, Metric};
 use crate::rate::{Limiter, Rate};
 use crate::system::RANDOM_BITS;
-use crate::units::Finished;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// Why a unit is kept. Of those that apply, the first that is within its limit keeps it.
@@ -118,27 +117,6 @@ pub(crate) enum Choice {
     /// The limit of its reason says no.
     RateLimited,
     Keep(Kept),
-}
-
-/// What became of a unit as an exemplar, by the thread that ended it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// There was no reason to keep it, or nobody to write it for.
-    #[default]
-    NotChosen,
-    RateLimited,
-    /// It was handed to the background thread, which counts it.
-    Queued,
-    QueueFull,
-}
-
-impl Outcome {
-    pub(crate) const ALL: [Outcome; 4] = [
-        Outcome::NotChosen,
-        Outcome::RateLimited,
-        Outcome::Queued,
-        Outcome::QueueFull,
-    ];
 }
 
 /// The share of units that is drawn.

@@ -8,11 +8,11 @@
 mod keep;
 mod tree;
 
-pub(crate) use keep::{Choice, Chooser, HeadSample, Kept, Outcome};
+pub(crate) use keep::{Choice, Chooser, HeadSample, Kept};
 pub(crate) use tree::tree;
 
+use crate::cost::{Finished, KindId};
 use crate::details::Entry;
-use crate::units::{Finished, KindId};
 use std::time::SystemTime;
 
 /// A kept unit on its way from the thread that ended it to the background thread.

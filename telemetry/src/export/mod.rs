@@ -11,11 +11,12 @@ mod json_lines;
 mod record;
 mod report;
 
+pub use crate::snapshot::BoundaryCost;
 pub use json_lines::{JsonLines, OpenFileError, json_lines, json_lines_file};
 pub use record::{
-    BoundaryCost, BrokenBudget, Culprit, EventRecord, ExemplarEvent, ExemplarRecord, ExemplarSpan,
-    FindingRecord, HeapReport, IncidentCost, IncidentEnd, IncidentRecord, IncidentScope,
-    LedgerRecord, Record, SuppressedRecord, UnitRecord,
+    BrokenBudget, Culprit, EventRecord, ExemplarEvent, ExemplarRecord, ExemplarSpan, FindingRecord,
+    HeapReport, IncidentCost, IncidentEnd, IncidentRecord, IncidentScope, LedgerRecord, Record,
+    SuppressedRecord, UnitRecord,
 };
 
 use std::io;

@@ -1,7 +1,7 @@
 //! The records that exporters are given.
 
 use crate::ledger::Ledger;
-use crate::snapshot::{BudgetSnapshot, UnitSnapshot};
+use crate::snapshot::{BoundaryCost, BudgetSnapshot, UnitSnapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -98,18 +98,6 @@ pub struct ExemplarRecord {
     pub events: Vec<ExemplarEvent>,
     /// Whether all its spans and events are here: the oldest may have been overwritten.
     pub complete: bool,
-}
-
-/// What one unit did across one boundary.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct BoundaryCost {
-    /// Calls.
-    pub calls: u64,
-    /// Bytes out.
-    pub bytes_sent: u64,
-    /// Bytes in.
-    pub bytes_received: u64,
 }
 
 /// One span of an exemplar. Times are nanoseconds since the unit began.

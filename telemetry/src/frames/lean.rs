@@ -4,7 +4,8 @@ use super::stack::Innermost;
 use super::{Frames, with};
 use crate::callsites::SiteId;
 use crate::core::Core;
-use crate::units::{KindId, Known, LeanRef, LeanStart, Membership, Taken};
+use crate::cost::KindId;
+use crate::units::{Known, LeanRef, LeanStart, Membership, Taken};
 use std::cell::Cell;
 use std::sync::Arc;
 

@@ -5,11 +5,12 @@ use super::stack::{Innermost, Stack};
 use super::{Frames, with};
 use crate::callsites::SiteId;
 use crate::core::Core;
+use crate::cost::{Finished, KindId};
 use crate::details::{DetailRing, FieldBytes};
 use crate::ledger::UnitDrop;
 use crate::shard::Shard;
 use crate::system::{Sampled, Started};
-use crate::units::{Allowed, Finished, KindId, Membership, SlotRef, Start, Taken};
+use crate::units::{Allowed, Membership, SlotRef, Start, Taken};
 use std::sync::{Arc, Weak};
 
 /// The thread's connection to one telemetry instance, which it does not keep alive.

@@ -17,7 +17,7 @@ use crate::units::{Membership, SlotRef};
 use alloc_tracker::raw::Own;
 use link::Link;
 use stack::Innermost;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -38,20 +38,6 @@ thread_local! {
             random: 0,
         }))
     };
-}
-
-thread_local! {
-    static SILENT: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Nothing that this thread does from here on is a unit or belongs to one: it is telemetry's own.
-pub(crate) fn be_silent() {
-    SILENT.set(true);
-}
-
-#[inline]
-pub(crate) fn is_silent() -> bool {
-    SILENT.get()
 }
 
 /// `None` while the thread is ending, and in a callback inside a callback: nothing is counted

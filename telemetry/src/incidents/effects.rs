@@ -1,29 +1,10 @@
 //! What incidents in progress raise, and what that takes.
 
-use super::{Active, EVENTS, LOOK_EVERY, NEVER, State, heap};
+use super::{Active, EVENTS, LOOK_EVERY, NEVER, Spent, State, heap};
 use crate::core::Core;
-use crate::units::KindId;
+use crate::cost::KindId;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-
-/// What has been spent, at one moment.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Spent {
-    pub(super) at: u64,
-    pub(super) background_ns: u64,
-    pub(super) samples: u64,
-    pub(super) sampling_ns: u64,
-    pub(super) bytes: u64,
-    pub(super) exemplars: u64,
-    pub(super) events: u64,
-}
-
-impl Spent {
-    pub(super) fn cpu_ns(self, since: Spent) -> u64 {
-        let background = self.background_ns.saturating_sub(since.background_ns);
-        background + self.sampling_ns.saturating_sub(since.sampling_ns)
-    }
-}
 
 impl Core {
     /// Whether an event that is over its limit passes, `now` by the clock of events: one of a unit within

@@ -10,7 +10,7 @@ use crate::export::{
     BoundaryCost, BrokenBudget, EventRecord, ExemplarRecord, FindingRecord, Record,
     SuppressedRecord, UnitRecord,
 };
-use crate::snapshot::{BudgetSnapshot, UnitSnapshot};
+use crate::snapshot::UnitSnapshot;
 use crate::{events, exemplars};
 use alloc_tracker::raw::escaped;
 use serde::Serialize;
@@ -93,7 +93,7 @@ impl Batch<'_> {
     pub(super) fn over_budget(&self, broken: &Broken, example: Option<String>) -> Record {
         let kind = self.core.kinds.get(broken.kind);
         let limit = &kind.limits()[broken.limit];
-        let figures = BudgetSnapshot::of(limit, &broken.over);
+        let figures = limit.told(&broken.over);
         let unit = kind.name();
         let (name, key) = (escaped(unit), limit.key());
         let message = format!("{name}: {key} is over its budget: {}", figures.describe());

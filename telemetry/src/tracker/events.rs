@@ -6,6 +6,7 @@ use crate::details::FieldBytes;
 use crate::events::{Captured, Verdict};
 use crate::frames;
 use crate::output::Item;
+use crate::silence;
 use crate::units::Slot;
 use tracing::{Event, Level};
 
@@ -21,7 +22,7 @@ impl Tracker {
         event: &Event<'_>,
         elsewhere: impl Fn(InSpan<'_>) -> Option<Place>,
     ) {
-        if frames::is_silent() {
+        if silence::is_silent() {
             return;
         }
         let is_error = *event.metadata().level() == Level::ERROR;

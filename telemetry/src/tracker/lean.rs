@@ -3,6 +3,7 @@
 use super::{Place, Tracker};
 use crate::callsites::SiteId;
 use crate::frames::{self, Around, Has, Made};
+use crate::silence;
 use crate::units::{Held, LeanRef, Taken};
 use tracing::Metadata;
 use tracing::span::{Attributes, Id};
@@ -28,7 +29,7 @@ impl Tracker {
         brought: &mut Option<Taken>,
         in_others: impl FnOnce() -> bool,
     ) -> Made {
-        if frames::is_silent() {
+        if silence::is_silent() {
             return Made::Shared;
         }
         let core = &self.core;

@@ -8,13 +8,15 @@ pub(crate) use lean::Released;
 
 use crate::callsites::SiteId;
 use crate::core::Core;
+use crate::cost::{Finished, KindId, Outcome};
 use crate::details::{FieldBytes, Fields};
 use crate::error_field::ErrorField;
-use crate::exemplars::{Choice, Kept, Outcome};
+use crate::exemplars::{Choice, Kept};
 use crate::frames::{self, Has, Passed};
 use crate::ledger::UnitDrop;
 use crate::output::Item;
-use crate::units::{Ended, Finished, KindId, Membership};
+use crate::silence;
+use crate::units::{Ended, Membership};
 use std::sync::Arc;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -36,7 +38,7 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, cx: Context<'_, S>) {
-        if frames::is_silent() {
+        if silence::is_silent() {
             return;
         }
         let site = self.core.callsites.id(attributes.metadata());
@@ -78,7 +80,7 @@ impl Tracker {
     /// is what happens in it.
     pub(crate) fn follow(&self, attributes: &Attributes<'_>, id: &Id) {
         if let Some(place) = self.inside_of_parent(attributes)
-            && !frames::is_silent()
+            && !silence::is_silent()
         {
             let site = self.core.callsites.id(attributes.metadata());
             self.add(site, attributes, id, place);

@@ -3,6 +3,7 @@
 
 use crate::budgets::{Budgets, Limit};
 use crate::callsites::SiteId;
+use crate::cost::KindId;
 use crate::exemplars::Chooser;
 use crate::filter::UnitFilter;
 use alloc_tracker::raw::{Lock, UnitName};
@@ -14,14 +15,6 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 use tracing::Metadata;
-
-/// A kind's number. 0 is `other`, where the units go whose kind found no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct KindId(pub(crate) u32);
-
-impl KindId {
-    pub(crate) const OTHER: KindId = KindId(0);
-}
 
 /// What is known of a kind besides its histograms.
 #[derive(Debug, Default)]

@@ -5,9 +5,7 @@
 //!   [`lean_span`]: one that nobody but telemetry has.
 //! * [`slot`]: what a unit in progress has cost so far; [`slots`]: where they lie.
 //! * [`pool`]: how slots and the records of lean spans are taken and given back.
-//! * [`finished`]: a unit that has ended.
 
-mod finished;
 mod kinds;
 mod lean_span;
 mod pool;
@@ -17,8 +15,7 @@ mod slots;
 mod span_table;
 mod spans;
 
-pub(crate) use finished::{BOUNDARIES_PER_UNIT, Finished, FinishedBoundary};
-pub(crate) use kinds::{KindId, Kinds};
+pub(crate) use kinds::Kinds;
 pub(crate) use lean_span::{Held, LeanRef, LeanStart};
 pub(crate) use pool::{Allowed, Taken};
 pub(crate) use slot::{Slot, Start};

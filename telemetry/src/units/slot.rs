@@ -1,10 +1,9 @@
 //! What one unit in progress has cost so far.
 
-use super::KindId;
-use super::finished::{BOUNDARIES_PER_UNIT, Finished, FinishedBoundary};
-use crate::boundary::BoundaryId;
-use crate::cost::{Metric, Source, UnitCosts};
-use crate::exemplars::Outcome;
+use crate::cost::{
+    BOUNDARIES_PER_UNIT, BoundaryId, Finished, FinishedBoundary, KindId, Metric, Outcome, Source,
+    UnitCosts,
+};
 use crate::system::{Sampled, SystemCosts};
 use alloc_tracker::raw::{Segment, UnitId, UnitName};
 use alloc_tracker::{Unit, Usage};

@@ -1,8 +1,8 @@
 //! Units in progress. Each has a slot of atomics, taken from a pool.
 
-use super::finished::Finished;
 use super::pool::{Allowed, CHUNK, Pool, Pooled, Taken};
 use super::slot::{Slot, Start};
+use crate::cost::Finished;
 use std::sync::atomic::{
     AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
@@ -164,10 +164,8 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boundary::BoundaryId;
-    use crate::cost::Metric;
+    use crate::cost::{BoundaryId, KindId, Metric};
     use crate::system::Sampled;
-    use crate::units::KindId;
 
     fn start(kind: u32, timed: bool, now: u64) -> Start {
         Start {

@@ -12,11 +12,7 @@
 //! So a service at work wakes the thread three times per interval, an idle one never: to begin, to end,
 //! and to wait in between until all stores are seen.
 //!
-//! This is what others see of it; what it does is in [`worker`].
-
-mod worker;
-
-pub(crate) use worker::{Setup, start};
+//! This is what others see of it; what it does is in [`worker`](crate::worker).
 
 use std::fmt;
 use std::sync::atomic::{
@@ -29,25 +25,25 @@ use std::time::Duration;
 
 /// How others talk to the thread.
 pub(crate) struct Background {
-    thread: OnceLock<Thread>,
+    pub(crate) thread: OnceLock<Thread>,
     /// The process that the thread is in, of a line of forks.
-    process: u32,
+    pub(crate) process: u32,
     /// Something came in since the last flush.
-    dirty: AtomicBool,
+    pub(crate) dirty: AtomicBool,
     /// Flushes asked for, in all.
-    asked: AtomicU64,
-    stop: AtomicBool,
+    pub(crate) asked: AtomicU64,
+    pub(crate) stop: AtomicBool,
     /// The thread has ended.
-    stopped: AtomicBool,
-    progress: Mutex<Progress>,
-    progressed: Condvar,
+    pub(crate) stopped: AtomicBool,
+    pub(crate) progress: Mutex<Progress>,
+    pub(crate) progressed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Progress {
+pub(crate) struct Progress {
     /// Flushes asked for that are done.
-    flushed: u64,
-    stopped: bool,
+    pub(crate) flushed: u64,
+    pub(crate) stopped: bool,
 }
 
 impl Background {
@@ -147,7 +143,7 @@ impl Background {
         done(&progress)
     }
 
-    fn report(&self, change: impl FnOnce(&mut Progress)) {
+    pub(crate) fn report(&self, change: impl FnOnce(&mut Progress)) {
         change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner));
         self.progressed.notify_all();
     }

@@ -1,10 +1,15 @@
 //! A unit that has ended, as data.
 
-use super::KindId;
-use crate::boundary::BoundaryId;
-use crate::cost::UnitCosts;
-use crate::exemplars::Outcome;
+use super::{BoundaryId, UnitCosts};
 use std::ops::Deref;
+
+/// A kind's number. 0 is `other`, where the units go whose kind found no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KindId(pub(crate) u32);
+
+impl KindId {
+    pub(crate) const OTHER: KindId = KindId(0);
+}
 
 /// Boundary cells of a unit. The last is for what the others have no room for.
 pub(crate) const BOUNDARIES_PER_UNIT: usize = 8;
@@ -88,4 +93,25 @@ impl Default for FinishedBoundary {
             received: 0,
         }
     }
+}
+
+/// What became of a unit as an exemplar, by the thread that ended it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// There was no reason to keep it, or nobody to write it for.
+    #[default]
+    NotChosen,
+    RateLimited,
+    /// It was handed to the background thread, which counts it.
+    Queued,
+    QueueFull,
+}
+
+impl Outcome {
+    pub(crate) const ALL: [Outcome; 4] = [
+        Outcome::NotChosen,
+        Outcome::RateLimited,
+        Outcome::Queued,
+        Outcome::QueueFull,
+    ];
 }

@@ -3,13 +3,14 @@
 //! Whatever panics on it is caught where it happens and counted in the ledger, and the thread goes on
 //! with what comes next.
 
+use crate::background::Progress;
 use crate::core::{Core, Interval};
 use crate::export::{Exporter, Record};
-use crate::frames;
 use crate::incidents::Watch;
 use crate::ledger::Stream;
 use crate::output::{OutputLimit, Writer};
 use crate::panics::caught;
+use crate::silence;
 use alloc_tracker::raw::for_the_program;
 use std::io;
 use std::sync::Arc;
@@ -58,7 +59,7 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        frames::be_silent();
+        silence::be_silent();
         alloc_tracker::raw::be_a_tools_own();
         // However this thread ends, nobody waits for it any more.
         let _stopped = ReportStopped(Arc::clone(&self.core));
@@ -96,7 +97,7 @@ impl Worker {
                 self.drop_exporters();
                 return;
             }
-            let report = |progress: &mut super::Progress| progress.flushed = flushed;
+            let report = |progress: &mut Progress| progress.flushed = flushed;
             self.core.background.report(report);
         }
     }
