@@ -102,14 +102,25 @@ fn hold(path: &Path, begin: &str, end: &str, expected: &str) {
     assert_eq!(&text[at..end], expected, "LIGHTWEIGHT_BLESS=1 renews it");
 }
 
-/// A definition of an object that has all of these metrics.
-fn definition(name: &str, metrics: &[Metric], of: impl Fn(Metric) -> String) -> String {
-    let lines = |line: &dyn Fn(Metric) -> String| {
-        let lines: Vec<String> = metrics.iter().map(|metric| line(*metric)).collect();
+/// A definition of an object of these metrics, of which some must be there.
+fn definition(
+    name: &str,
+    metrics: &[Metric],
+    must_be_there: impl Fn(Metric) -> bool,
+    of: impl Fn(Metric) -> String,
+) -> String {
+    let lines = |metrics: &mut dyn Iterator<Item = Metric>, line: &dyn Fn(Metric) -> String| {
+        let lines: Vec<String> = metrics.map(line).collect();
         lines.join(",\n")
     };
-    let properties = lines(&|metric| format!("        \"{metric}\": {}", of(metric)));
-    let required = lines(&|metric| format!("        \"{metric}\""));
+    let all = || metrics.iter().copied();
+    let properties = lines(&mut all(), &|metric| {
+        format!("        \"{metric}\": {}", of(metric))
+    });
+    let required = lines(
+        &mut all().filter(|metric| must_be_there(*metric)),
+        &|metric| format!("        \"{metric}\""),
+    );
     format!(
         "    \"{name}\": {{\n      \"type\": \"object\",\n      \"properties\": {{\n{properties}\n      }},\n      \
          \"required\": [\n{required}\n      ],\n      \"additionalProperties\": false\n    }},\n"
@@ -142,9 +153,10 @@ fn the_schema_is_as_the_table_says() {
             .collect()
     };
     let definitions = [
-        definition("distributions", &Metric::ALL, distribution),
-        definition("costs", &Metric::ALL, cost),
-        definition("costs_in_progress", &in_progress, cost),
+        definition("distributions", &Metric::ALL, |_| true, distribution),
+        // Of one unit, what is known of a sample may be left out.
+        definition("costs", &Metric::ALL, |m| !m.is_of_sample(), cost),
+        definition("costs_in_progress", &in_progress, |_| true, cost),
     ];
     hold(
         &docs("records.schema.json"),
