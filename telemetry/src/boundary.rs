@@ -121,6 +121,12 @@ impl Call {
         }
     }
 
+    #[cold]
+    #[inline(never)]
+    fn add_other(&mut self, target: Target) {
+        alloc_tracker::raw::for_a_tool(|| self.others.push(target));
+    }
+
     /// PERF: apart from the first one, so that only that is inlined.
     #[cold]
     #[inline(never)]
@@ -132,7 +138,7 @@ impl Call {
         let target = Target { core, slot };
         match self.target {
             None => self.target = Some(target),
-            Some(_) => alloc_tracker::raw::for_a_tool(|| self.others.push(target)),
+            Some(_) => self.add_other(target),
         }
     }
 }
