@@ -203,6 +203,7 @@ mod price {
 }
 
 fn main() {
+    assert!(!alloc_tracker::profiler::is_running());
     assert_budget!(allocs <= 1, { price::small(); price::large() });
 }
 "#;

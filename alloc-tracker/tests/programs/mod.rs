@@ -27,6 +27,7 @@ fn libraries(dependencies: &Path) -> Vec<PathBuf> {
 /// Compiles `source` in `directory` to a program there. It must use the feature `profile`, so that it is
 /// compiled with no library that lacks it.
 pub(crate) fn compile(directory: &Path, source: &str, options: &[&str]) -> PathBuf {
+    assert!(source.contains("profiler"), "it may get any library");
     std::fs::create_dir_all(directory.join("src")).unwrap();
     std::fs::write(directory.join("src/main.rs"), source).unwrap();
     let program = directory.join("program");
