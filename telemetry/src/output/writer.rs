@@ -56,7 +56,7 @@ pub(crate) struct Writer {
     /// Units with a budget that nobody has seen, and that were told of.
     unknown: BTreeSet<String>,
     /// By the calendar, when the clock of events was at its start.
-    epoch: SystemTime,
+    epoch: Option<SystemTime>,
     told: Told,
 }
 
@@ -83,7 +83,7 @@ impl Writer {
             examples: BTreeMap::new(),
             findings: BTreeMap::new(),
             unknown: BTreeSet::new(),
-            epoch: SystemTime::UNIX_EPOCH,
+            epoch: None,
             told: Told::default(),
         }
     }
@@ -96,12 +96,12 @@ impl Writer {
         last: bool,
     ) -> Vec<Record> {
         self.told = Told::default();
-        self.follow_the_calendar(core);
+        let epoch = self.follow_the_calendar(core);
         let mut batch = Batch {
             core,
             ts: timestamp(core.calendar.now()),
             now: core.clock.now(),
-            epoch: self.epoch,
+            epoch,
             records: Vec::new(),
         };
         self.allowance.refill(batch.now);
@@ -279,18 +279,17 @@ impl Writer {
     }
 
     /// The two clocks tick at different moments, and one may be set: only that is followed.
-    fn follow_the_calendar(&mut self, core: &Core) {
+    fn follow_the_calendar(&mut self, core: &Core) -> SystemTime {
         const SET: Duration = Duration::from_millis(100);
         let start = Duration::from_nanos(core.events.now(&core.clock));
         let now = core.calendar.now();
         let epoch = now.checked_sub(start).unwrap_or(now);
-        let apart = match epoch.duration_since(self.epoch) {
+        let apart = |known: SystemTime| match epoch.duration_since(known) {
             Ok(later) => later,
             Err(earlier) => earlier.duration(),
         };
-        if apart > SET {
-            self.epoch = epoch;
-        }
+        let known = self.epoch.filter(|known| apart(*known) <= SET);
+        *self.epoch.insert(known.unwrap_or(epoch))
     }
 
     /// The last record of a flush.
