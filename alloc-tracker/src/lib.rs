@@ -108,7 +108,7 @@ pub use usage::{Retained, Usage};
 /// # Panics
 ///
 /// The function panics after its body has ended if a limit is broken, or if the tracker is not
-/// installed; see [`assert_budget!`].
+/// installed; see [`assert_budget!`], also for what becomes of its value.
 #[cfg(feature = "macros")]
 pub use alloc_tracker_macros::budget;
 

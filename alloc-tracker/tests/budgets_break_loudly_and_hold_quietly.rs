@@ -427,7 +427,7 @@ fn a_broken_budget_panics_at_the_place_of_its_macro_however_the_block_ends() {
     let line = line!();
     #[rustfmt::skip] // each has its line
     let lines = [
-        at(|| drop(assert_no_alloc!(black_box(vec![1u8; 9])))),
+        at(|| assert_no_alloc!(drop(black_box(vec![1u8; 9])))),
         at(|| assert_no_alloc!({ drop(black_box(vec![1u8; 9])); })),
         at(|| assert_no_alloc!({ drop(black_box(vec![1u8; 9])); if black_box(true) { return } })),
         at(|| block_on(async { assert_no_alloc!({ async {}.await; drop(black_box(vec![1u8; 9])); }) })),

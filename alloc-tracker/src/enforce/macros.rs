@@ -51,7 +51,9 @@
 /// # Panics
 ///
 /// After the block has ended: if a limit is broken, with limit, actual and excess of each; or if
-/// the tracker is not installed, saying what to add.
+/// the tracker is not installed, saying what to add. The value of a block that broke its budget is then
+/// not dropped: the compiler does not see it when a destructor, which is where the check is, panics. A lock
+/// in it stays locked.
 ///
 /// # Cost
 ///
