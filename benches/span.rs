@@ -261,7 +261,11 @@ const EXPORTERS: [(&str, Export); 5] = [
 struct Faulty(Export);
 
 impl export::Exporter for Faulty {
-    fn export(&mut self, _: &[export::Record]) -> io::Result<u64> {
+    fn name(&self) -> &str {
+        "faulty"
+    }
+
+    fn export(&mut self, _: &export::Flush<'_>) -> io::Result<u64> {
         (self.0)()
     }
 }

@@ -12,7 +12,7 @@
 //! So a service at work wakes the thread three times per interval, an idle one never: to begin, to end,
 //! and to wait in between until all stores are seen.
 //!
-//! This is what others see of it; what it does is in [`worker`](crate::worker).
+//! This is what others see of it; what it does is in [`output`](crate::output).
 
 use std::fmt;
 use std::sync::atomic::{
@@ -41,8 +41,12 @@ pub(crate) struct Background {
 
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    /// Flushes asked for that are done.
+    /// Flushes asked for that are done, but for exporters with a thread of their own.
     pub(crate) flushed: u64,
+    /// How often records were handed to those until then.
+    pub(crate) deliveries: u64,
+    /// How many of these each of them is through with.
+    pub(crate) lanes: Vec<u64>,
     pub(crate) stopped: bool,
 }
 
@@ -91,8 +95,14 @@ impl Background {
     pub(crate) fn flush(&self, within: Duration) -> bool {
         let mine = self.asked.fetch_add(1, AcqRel) + 1;
         self.wake();
+        let mut delivered = None;
         self.wait(within, |progress| {
-            progress.flushed >= mine || progress.stopped
+            if progress.stopped || progress.flushed < mine {
+                return progress.stopped;
+            }
+            // What is delivered later was asked for by others.
+            let delivered = *delivered.get_or_insert(progress.deliveries);
+            progress.lanes.iter().all(|done| *done >= delivered)
         })
     }
 
@@ -131,7 +141,7 @@ impl Background {
         }
     }
 
-    fn wait(&self, within: Duration, done: impl Fn(&Progress) -> bool) -> bool {
+    fn wait(&self, within: Duration, mut done: impl FnMut(&Progress) -> bool) -> bool {
         if self.is_forked() {
             return false;
         }

@@ -13,11 +13,11 @@ use crate::frames;
 use crate::incidents::{Incident, IncidentError, IncidentSettings, Trigger, Watch};
 use crate::layer::TelemetryLayer;
 use crate::names;
-use crate::output::OutputLimit;
+use crate::output::{self, OutputLimit};
 use crate::rate::Rate;
+use crate::record::Resource;
 use crate::system::Sampling;
 use crate::telemetry::Telemetry;
-use crate::worker;
 use alloc_tracker::raw::escaped;
 use std::error::Error;
 use std::fmt;
@@ -29,7 +29,7 @@ use std::time::{Duration, SystemTime};
 /// Configures a [`Telemetry`]. Everything has a default.
 #[must_use = "nothing happens until `build`"]
 pub struct Builder {
-    service: String,
+    resource: Resource,
     calendar: Calendar,
     units: Result<UnitFilter, ParseFilterError>,
     budgets: Budgets,
@@ -58,7 +58,7 @@ impl Telemetry {
 impl Builder {
     fn new() -> Self {
         Builder {
-            service: String::from("service"),
+            resource: Resource::new("service"),
             calendar: Calendar::default(),
             units: Ok(UnitFilter::default()),
             budgets: Budgets::default(),
@@ -91,7 +91,14 @@ impl Builder {
 
     /// The name of the service, which every record carries. Default: `service`.
     pub fn service(mut self, name: impl Into<String>) -> Self {
-        self.service = name.into();
+        self.resource.service = name.into();
+        self
+    }
+
+    /// What else every record says of who wrote it, by a name as OpenTelemetry has them: `service.version`,
+    /// `deployment.environment`, `host.name`. Default: nothing.
+    pub fn resource(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.resource = self.resource.with(name, value);
         self
     }
 
@@ -287,7 +294,15 @@ impl Builder {
     }
 
     fn start(&mut self) -> Result<(TelemetryLayer, Telemetry), BuildError> {
-        names::check(&self.service).map_err(BuildError::Service)?;
+        names::check(&self.resource.service).map_err(BuildError::Service)?;
+        for (name, value) in &self.resource.attributes {
+            let checked = names::check(name).and_then(|()| names::check(value));
+            checked.map_err(|why| BuildError::Resource {
+                name: name.clone(),
+                why,
+            })?;
+        }
+        let exporters = names_of(&self.exporters)?;
         let units = self.units.clone().map_err(BuildError::Units)?;
         if self.flush_every.is_zero() {
             return Err(BuildError::FlushEvery);
@@ -342,11 +357,11 @@ impl Builder {
         let watched = watched.map_err(BuildError::NoEffect)?;
         let triggers = self.triggers.iter().cloned();
         let watches = triggers.map(|(trigger, incident)| Watch::new(trigger, incident));
-        let has_exporters = !self.exporters.is_empty();
+        let has_exporters = !exporters.is_empty();
         let events = self.events.clone().map_err(BuildError::Events)?;
         let interest = Interest::new(units.clone(), has_exporters.then_some(events));
         let core = Arc::new(Core::new(Setup {
-            service: self.service.clone(),
+            resource: self.resource.clone(),
             calendar: self.calendar.clone(),
             units,
             budgets: self.budgets.clone(),
@@ -354,18 +369,18 @@ impl Builder {
             events: Events::new(interest.clone(), event_rate, error_rate),
             sampling,
             head_sample,
-            has_exporters,
+            exporters,
             bounds: self.bounds,
             incidents: self.incidents.clone(),
             own_shard: frames::shard,
         }));
-        let thread = worker::Setup {
+        let thread = output::Setup {
             exporters: self.exporters.drain(..).collect(),
             flush_every: self.flush_every,
             output: self.output,
             watches: watches.collect(),
         };
-        worker::start(&core, thread).map_err(BuildError::Thread)?;
+        output::start(&core, thread).map_err(BuildError::Thread)?;
         // From here on an error ends the thread again.
         let telemetry = Telemetry::new(Arc::clone(&core));
         exit::at_exit(&core);
@@ -379,10 +394,23 @@ impl Builder {
     }
 }
 
+/// Names that tell the exporters apart.
+fn names_of(exporters: &[Box<dyn Exporter>]) -> Result<Vec<String>, BuildError> {
+    let mut names: Vec<String> = Vec::new();
+    for exporter in exporters {
+        let name = exporter.name();
+        names::check(name).map_err(BuildError::Exporter)?;
+        let numbers = (2..).map(|number| format!("{name} {number}"));
+        let mut candidates = std::iter::once(name.to_owned()).chain(numbers);
+        names.extend(candidates.find(|candidate| !names.contains(candidate)));
+    }
+    Ok(names)
+}
+
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("service", &self.service)
+            .field("resource", &self.resource)
             .field("units", &self.units)
             .field("budgets", &self.budgets)
             .field("events", &self.events)
@@ -405,6 +433,15 @@ pub enum BuildError {
     /// The service's name is empty, or has a blank at an end or a character that does not show; the text says
     /// which, and where.
     Service(String),
+    /// An attribute of the resource: its name or its value is so.
+    Resource {
+        /// Its name.
+        name: String,
+        /// What is wrong, and where.
+        why: String,
+    },
+    /// The name of an exporter is so.
+    Exporter(String),
     /// The unit filter does not parse.
     Units(ParseFilterError),
     /// The flush interval is zero.
@@ -459,6 +496,10 @@ impl fmt::Display for BuildError {
         f.write_str("telemetry cannot start: ")?;
         match self {
             BuildError::Service(why) => write!(f, "the name of the service: {why}"),
+            BuildError::Resource { name, why } => {
+                write!(f, "the attribute {} of the resource: {why}", escaped(name))
+            }
+            BuildError::Exporter(why) => write!(f, "the name of an exporter: {why}"),
             BuildError::Units(error) => error.fmt(f),
             BuildError::FlushEvery => f.write_str("flush_every is zero; give it a second or more"),
             BuildError::Events(error) => error.fmt(f),
@@ -499,6 +540,8 @@ impl Error for BuildError {
             #[cfg(all(feature = "signal", target_os = "linux"))]
             BuildError::Signal { source, .. } => Some(source),
             BuildError::Service(_)
+            | BuildError::Resource { .. }
+            | BuildError::Exporter(_)
             | BuildError::FlushEvery
             | BuildError::NoEffect(_)
             | BuildError::Probability { .. }

@@ -1,111 +1,12 @@
-//! The ledger: what became of everything that telemetry has seen, and what telemetry itself cost.
+//! What the ledger is made of: what became of everything that telemetry has seen, and what telemetry itself cost.
 
 use crate::cost::{Finished, Outcome};
 use crate::events::Events;
+use crate::record::{Cost, ExporterLedger, Ledger, Stream};
 use alloc_tracker::raw::Lock;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-/// What became of everything, and what it cost.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Ledger {
-    /// Units of work that have ended. Kept: in the histograms.
-    pub units: Stream,
-    /// Log events of the levels and targets that are asked for, and of none without an exporter.
-    /// Kept: written.
-    pub events: Stream,
-    /// Units that could be written in detail: all that have ended. Kept: written. Sampled out: there
-    /// was no reason to keep them.
-    pub exemplars: Stream,
-    /// Records handed to exporters, once for each exporter. Kept: written.
-    pub records: Stream,
-    /// Which share of the events that passed the limit of their call site is written now, so that
-    /// the output keeps its own limit. `None` without an exporter.
-    pub event_probability: Option<f64>,
-    /// What could be charged to nobody, by reason: in no figure of any unit. `entry_never_left`: a thread
-    /// entered a span of a unit and never left it, as its guard was forgotten, moved to another thread, or
-    /// held over an await; the unit is counted, without what the thread did since it entered.
-    /// `call_after_end`: something was added to a [`Call`](crate::Call) whose unit had ended.
-    #[serde(default)]
-    pub untold: BTreeMap<String, u64>,
-    /// Panics on telemetry's own thread, each caught: what it was about to write is missing from the
-    /// records, and the thread goes on. Those of exporters at work are in `records`.
-    #[serde(default)]
-    pub panics: u64,
-    /// This is the ledger of a forked child: what was counted here is in it, and is written nowhere.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub forked: bool,
-    /// What telemetry itself cost.
-    pub cost: Cost,
-}
-
-/// `seen = kept + sampled_out + rate_limited + dropped`, always.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Stream {
-    /// All there were.
-    pub seen: u64,
-    /// Counted or written.
-    pub kept: u64,
-    /// Left out by a sampling decision.
-    pub sampled_out: u64,
-    /// Left out by a rate limit.
-    pub rate_limited: u64,
-    /// Lost, by reason.
-    pub dropped: BTreeMap<String, u64>,
-}
-
-impl Stream {
-    fn new(kept: u64, dropped: BTreeMap<String, u64>) -> Self {
-        Stream {
-            seen: kept + dropped.values().sum::<u64>(),
-            kept,
-            sampled_out: 0,
-            rate_limited: 0,
-            dropped,
-        }
-    }
-
-    /// The same, with those that were left out on purpose.
-    fn leaving_out(self, sampled_out: u64, rate_limited: u64) -> Self {
-        Stream {
-            seen: self.seen + sampled_out + rate_limited,
-            sampled_out,
-            rate_limited,
-            ..self
-        }
-    }
-
-    /// How many were lost, for whatever reason.
-    pub fn dropped_total(&self) -> u64 {
-        self.dropped.values().sum()
-    }
-}
-
-/// What telemetry itself cost. `None` is "unknown".
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Cost {
-    /// CPU time of the background thread, in seconds. Known on Linux.
-    pub cpu_seconds: Option<f64>,
-    /// Bytes that exporters have written.
-    pub bytes: u64,
-    /// Time per unit on the application's threads, in nanoseconds: the mean of every 64th unit,
-    /// the clock's own time included.
-    pub ns_per_unit: Option<f64>,
-    /// What a reading of a thread's CPU clock takes, by that clock, in nanoseconds, as measured when
-    /// telemetry was built. Every entry of a unit that the system is asked about has half of one at its
-    /// begin and half of one at its end; so much is subtracted from its `cpu`. Known on Linux.
-    #[serde(default)]
-    pub cpu_reading_ns: Option<u64>,
-    /// Live bytes of telemetry itself. No unit has them, no trigger, and not
-    /// [`alloc_tracker::process_usage`]. Known where the tracker is installed.
-    #[serde(default)]
-    pub live_bytes: Option<i64>,
-}
 
 /// Why a unit was not counted.
 #[derive(Clone, Copy, Debug)]
@@ -262,8 +163,44 @@ impl UnitCounts {
     }
 }
 
+/// What became of the records that one exporter was handed.
+#[derive(Debug)]
+struct Exported {
+    name: String,
+    kept: AtomicU64,
+    dropped: Lock<BTreeMap<String, u64>>,
+    bytes: AtomicU64,
+    /// Of its own thread, if it has one, in nanoseconds.
+    cpu: AtomicU64,
+}
+
+impl Exported {
+    fn new(name: String) -> Self {
+        Exported {
+            name,
+            kept: AtomicU64::new(0),
+            dropped: Lock::new(),
+            bytes: AtomicU64::new(0),
+            cpu: AtomicU64::new(0),
+        }
+    }
+
+    fn drop(&self, records: u64, why: &str) {
+        if records > 0 {
+            *self.dropped.lock().entry(why.to_owned()).or_default() += records;
+        }
+    }
+
+    fn ledger(&self) -> ExporterLedger {
+        ExporterLedger {
+            records: Stream::new(self.kept.load(Relaxed), self.dropped.lock().clone()),
+            bytes: self.bytes.load(Relaxed),
+        }
+    }
+}
+
 /// The running sums behind the ledger.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counters {
     units_kept: AtomicU64,
     units_dropped: [AtomicU64; UnitDrop::ALL.len()],
@@ -274,15 +211,31 @@ pub(crate) struct Counters {
     pub(crate) exemplars: Written,
     exemplars_not_chosen: AtomicU64,
     exemplars_rate_limited: AtomicU64,
-    records_kept: AtomicU64,
-    records_dropped: Lock<BTreeMap<String, u64>>,
-    bytes: AtomicU64,
+    exporters: Vec<Exported>,
     panics: AtomicU64,
     /// Nanoseconds plus one; 0 is unknown.
     cpu: AtomicU64,
 }
 
 impl Counters {
+    /// For exporters of these names, all of them different.
+    pub(crate) fn new(exporters: Vec<String>) -> Self {
+        Counters {
+            units_kept: AtomicU64::new(0),
+            units_dropped: Default::default(),
+            untold: Default::default(),
+            timed_units: AtomicU64::new(0),
+            timed_ns: AtomicU64::new(0),
+            events: Written::default(),
+            exemplars: Written::default(),
+            exemplars_not_chosen: AtomicU64::new(0),
+            exemplars_rate_limited: AtomicU64::new(0),
+            exporters: exporters.into_iter().map(Exported::new).collect(),
+            panics: AtomicU64::new(0),
+            cpu: AtomicU64::new(0),
+        }
+    }
+
     /// Units are in the histograms now.
     pub(crate) fn add(&self, units: &UnitCounts) {
         for (sum, n) in [
@@ -314,14 +267,29 @@ impl Counters {
         self.untold[what as usize].fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn records_written(&self, records: u64, bytes: u64) {
-        self.records_kept.fetch_add(records, Relaxed);
-        self.bytes.fetch_add(bytes, Relaxed);
+    /// The exporter with this place wrote so many records and bytes.
+    pub(crate) fn records_written(&self, place: usize, records: u64, bytes: u64) {
+        let exporter = &self.exporters[place];
+        exporter.kept.fetch_add(records, Relaxed);
+        exporter.bytes.fetch_add(bytes, Relaxed);
     }
 
-    pub(crate) fn records_dropped(&self, records: u64, why: &str) {
-        let mut dropped = self.records_dropped.lock();
-        *dropped.entry(why.to_owned()).or_default() += records;
+    /// The exporter with this place did not.
+    pub(crate) fn records_dropped(&self, place: usize, records: u64, why: &str) {
+        self.exporters[place].drop(records, why);
+    }
+
+    /// No exporter was handed so many records.
+    pub(crate) fn records_of_all_dropped(&self, records: u64, why: &str) {
+        let each = |exporter: &Exported| exporter.drop(records, why);
+        self.exporters.iter().for_each(each);
+    }
+
+    /// Notes the CPU time of the calling thread, which is that of the exporter with this place.
+    pub(crate) fn note_cpu_of_exporter(&self, place: usize) {
+        if let Ok(ns) = own_cpu_ns() {
+            self.exporters[place].cpu.store(ns, Relaxed);
+        }
     }
 
     /// Something panicked on the background thread.
@@ -341,9 +309,11 @@ impl Counters {
         }
     }
 
-    /// CPU time of the background thread, as last noted; `None`: unknown.
+    /// CPU time of the background thread and those of exporters, as last noted; `None`: unknown.
     pub(crate) fn own_cpu_ns(&self) -> Option<u64> {
-        self.cpu.load(Relaxed).checked_sub(1)
+        let exporters = self.exporters.iter();
+        let of_exporters: u64 = exporters.map(|exporter| exporter.cpu.load(Relaxed)).sum();
+        Some(self.cpu.load(Relaxed).checked_sub(1)? + of_exporters)
     }
 
     /// `rate_limited`: how many events limits kept back.
@@ -353,7 +323,14 @@ impl Counters {
             units_dropped.map(|why| (why.name(), self.units_dropped[why as usize].load(Relaxed)));
         let untold = Untold::ALL.into_iter();
         let untold = untold.map(|what| (what.name(), self.untold[what as usize].load(Relaxed)));
-        let records_dropped = self.records_dropped.lock().clone();
+        let exporters = self.exporters.iter();
+        let exporters: BTreeMap<String, ExporterLedger> = exporters
+            .map(|exporter| (exporter.name.clone(), exporter.ledger()))
+            .collect();
+        let mut records = Stream::default();
+        exporters
+            .values()
+            .for_each(|exporter| records.add(&exporter.records));
         let timed = self.timed_units.load(Relaxed);
         Ledger {
             untold: named(untold),
@@ -364,17 +341,18 @@ impl Counters {
                 self.exemplars_rate_limited.load(Relaxed),
             ),
             event_probability: events.are_on().then(|| events.probability()),
-            records: Stream::new(self.records_kept.load(Relaxed), records_dropped),
+            records,
             panics: self.panics(),
             forked: false,
             cost: Cost {
                 cpu_seconds: self.own_cpu_ns().map(|ns| ns as f64 / 1e9),
-                bytes: self.bytes.load(Relaxed),
+                bytes: exporters.values().map(|exporter| exporter.bytes).sum(),
                 ns_per_unit: (timed > 0).then(|| self.timed_ns.load(Relaxed) as f64 / timed as f64),
                 cpu_reading_ns: None,
                 live_bytes: alloc_tracker::is_installed()
                     .then(|| alloc_tracker::raw::tools_usage().live_bytes()),
             },
+            exporters,
         }
     }
 }

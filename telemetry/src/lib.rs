@@ -107,27 +107,26 @@ pub mod record;
 mod ring;
 mod shard;
 mod silence;
-mod snapshot;
 mod sync;
 mod system;
-mod table;
 mod telemetry;
 mod tracker;
 mod units;
 mod word_ring;
-mod worker;
+mod words;
 
 pub use boundary::{Boundary, Call};
 pub use budgets::{Budgets, BudgetsError};
 pub use builder::{BuildError, Builder};
-pub use cost::Metric;
+pub use cost::{Measure, Metric};
 pub use filter::{EventFilter, ParseFilterError, UnitFilter};
 pub use histogram::{Bucket, Distribution, MergeError};
 pub use incidents::{Incident, IncidentError, IncidentId, Trigger};
 pub use layer::TelemetryLayer;
 pub use lean::Lean;
-pub use ledger::{Cost, Ledger, Stream};
-pub use snapshot::{BoundarySnapshot, BudgetSnapshot, InProgress, Snapshot, UnitSnapshot};
+pub use record::{
+    BoundarySnapshot, BudgetSnapshot, Cost, InProgress, Ledger, Snapshot, Stream, UnitSnapshot,
+};
 pub use telemetry::{Handle, ShutdownError, Telemetry};
 
 /// The README's programs compile.

@@ -1,11 +1,11 @@
 //! The handle.
 
 use crate::core::Core;
-use crate::export::IncidentRecord;
 use crate::incidents::{Incident, IncidentError, IncidentId};
-use crate::ledger::Ledger;
+use crate::record::IncidentRecord;
+use crate::record::Ledger;
+use crate::record::Snapshot;
 use crate::silence;
-use crate::snapshot::Snapshot;
 use std::error::Error;
 use std::fmt;
 use std::ops::Deref;

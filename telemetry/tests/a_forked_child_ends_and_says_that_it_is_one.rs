@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use telemetry::export::{self, Exporter, Record};
+use telemetry::export::{self, Exporter, Flush};
 use telemetry::{Incident, IncidentError, Ledger, Stream, Telemetry};
 use tracing::{error, info, info_span};
 
@@ -24,10 +24,14 @@ static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system
 struct Holds(Arc<Mutex<Vec<u8>>>);
 
 impl Exporter for Holds {
-    fn export(&mut self, records: &[Record]) -> std::io::Result<u64> {
+    fn name(&self) -> &str {
+        "holds"
+    }
+
+    fn export(&mut self, flush: &Flush<'_>) -> std::io::Result<u64> {
         let mut held = self.0.lock().unwrap();
         held.clear();
-        for record in records {
+        for record in flush.records() {
             serde_json::to_writer(&mut *held, record)?;
         }
         std::thread::sleep(Duration::from_millis(5));

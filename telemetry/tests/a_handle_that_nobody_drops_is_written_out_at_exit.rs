@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
-use telemetry::export::{self, Exporter, Record};
+use telemetry::export::{self, Exporter, Flush};
 use telemetry::{Telemetry, TelemetryLayer};
 use tracing::info_span;
 
@@ -55,7 +55,11 @@ fn build(file: &Path, more: impl Exporter + 'static) -> (TelemetryLayer, Telemet
 struct Does(fn());
 
 impl Exporter for Does {
-    fn export(&mut self, _: &[Record]) -> io::Result<u64> {
+    fn name(&self) -> &str {
+        "does"
+    }
+
+    fn export(&mut self, _: &Flush<'_>) -> io::Result<u64> {
         (self.0)();
         Ok(0)
     }

@@ -5,7 +5,7 @@ mod written;
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use telemetry::export::{Exporter, Record};
+use telemetry::export::{Exporter, Flush, Record};
 use telemetry::{Distribution, Telemetry};
 use tracing::info_span;
 use written::written;
@@ -163,8 +163,12 @@ struct Sizes(Arc<Mutex<Vec<Size>>>);
 type Size = (usize, Option<f64>);
 
 impl Exporter for Sizes {
-    fn export(&mut self, records: &[Record]) -> std::io::Result<u64> {
-        for record in records {
+    fn name(&self) -> &str {
+        "sizes"
+    }
+
+    fn export(&mut self, flush: &Flush<'_>) -> std::io::Result<u64> {
+        for record in flush.records() {
             if let Record::Unit(unit) = record {
                 let resolution = unit
                     .figures

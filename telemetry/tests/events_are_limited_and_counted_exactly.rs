@@ -228,15 +228,19 @@ fn a_storm_of_many_sites_and_summaries_hides_no_first_error() {
 
 #[test]
 fn what_no_exporter_took_is_told_again_or_lost_with_a_reason() {
-    use telemetry::export::{Exporter, Record};
+    use telemetry::export::{Exporter, Flush};
 
     struct FailsFirst(written::Written, bool);
     impl Exporter for FailsFirst {
-        fn export(&mut self, records: &[Record]) -> std::io::Result<u64> {
+        fn name(&self) -> &str {
+            "fails_first"
+        }
+
+        fn export(&mut self, flush: &Flush<'_>) -> std::io::Result<u64> {
             if !std::mem::replace(&mut self.1, true) {
                 return Err(std::io::ErrorKind::ConnectionRefused.into());
             }
-            self.0.export(records)
+            self.0.export(flush)
         }
     }
     let written = written::Written::default();

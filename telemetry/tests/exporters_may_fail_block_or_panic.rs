@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
-use telemetry::export::{self, Exporter, Record};
+use telemetry::export::{self, Exporter, Flush, Record};
 use telemetry::{BuildError, Ledger, Stream, Telemetry};
 use tracing::info_span;
 use tracing_subscriber::prelude::*;
@@ -169,7 +169,11 @@ fn a_writer_that_fails_later_costs_records_and_nothing_else() {
 fn an_exporter_that_panics_is_counted_and_called_again() {
     struct Panics(u32);
     impl Exporter for Panics {
-        fn export(&mut self, _: &[Record]) -> io::Result<u64> {
+        fn name(&self) -> &str {
+            "panics"
+        }
+
+        fn export(&mut self, _: &Flush<'_>) -> io::Result<u64> {
             self.0 += 1;
             if self.0 == 1 {
                 std::panic::panic_any("an exporter's bug");
@@ -196,7 +200,11 @@ fn an_exporter_that_panics_is_counted_and_called_again() {
 fn an_exporters_own_spans_and_errors_are_not_counted_and_wake_nobody() {
     struct Chatty(Arc<AtomicUsize>);
     impl Exporter for Chatty {
-        fn export(&mut self, _: &[Record]) -> io::Result<u64> {
+        fn name(&self) -> &str {
+            "chatty"
+        }
+
+        fn export(&mut self, _: &Flush<'_>) -> io::Result<u64> {
             self.0.fetch_add(1, SeqCst);
             info_span!("http_post").in_scope(|| {
                 drop(telemetry::call!("network"));
@@ -243,7 +251,11 @@ fn drops_are_told_even_if_no_unit_ends() {
 fn exporters_are_dropped_before_shutdown_returns() {
     struct Finalises(Arc<AtomicUsize>);
     impl Exporter for Finalises {
-        fn export(&mut self, _: &[Record]) -> io::Result<u64> {
+        fn name(&self) -> &str {
+            "finalises"
+        }
+
+        fn export(&mut self, _: &Flush<'_>) -> io::Result<u64> {
             Ok(1)
         }
     }
@@ -280,7 +292,11 @@ fn an_endless_interval_is_flushed_on_demand() {
 struct Blocks(mpsc::Receiver<()>);
 
 impl Exporter for Blocks {
-    fn export(&mut self, _: &[Record]) -> io::Result<u64> {
+    fn name(&self) -> &str {
+        "blocks"
+    }
+
+    fn export(&mut self, _: &Flush<'_>) -> io::Result<u64> {
         let _ = self.0.recv();
         Ok(0)
     }
@@ -306,11 +322,174 @@ fn an_exporter_that_blocks_does_not_hold_up_units_and_shutdown_gives_up_in_time(
 }
 
 #[test]
+fn one_that_blocks_on_its_own_thread_delays_no_other() {
+    let (let_go, blocked) = mpsc::channel();
+    let written = Shared::default();
+    let (layer, telemetry) = Telemetry::builder()
+        .flush_every(Duration::from_millis(1))
+        .export(export::on_its_own_thread(Blocks(blocked)))
+        .export(export::json_lines(written.clone()))
+        .build()
+        .unwrap();
+    let _guard = tracing_subscriber::registry().with(layer).set_default();
+    let ledger_of = |ledger: &Ledger, name: &str| ledger.exporters[name].clone();
+    let of_units = |record: &serde_json::Value| record["type"] == "unit";
+    // One is at work, four wait, and five or more find no room.
+    for n in 1..=10 {
+        info_span!("unit").in_scope(|| ());
+        while written.records().iter().filter(|r| of_units(r)).count() < n {
+            std::thread::yield_now();
+        }
+    }
+    let all = ledger_of(&telemetry.ledger(), "json_lines").records;
+    let dropped = ledger_of(&telemetry.ledger(), "blocks").records.dropped;
+    assert!(dropped["queue_full"] >= 8, "{dropped:?}");
+    drop(let_go);
+    let ledger = telemetry.shutdown(Duration::from_secs(10)).unwrap();
+    let blocks = ledger_of(&ledger, "blocks").records;
+    assert!(blocks.kept >= 8, "{blocks:?}");
+    assert!(blocks.seen >= all.seen, "{blocks:?}, {all:?}");
+    let of_both = blocks.seen + ledger_of(&ledger, "json_lines").records.seen;
+    assert_eq!(ledger.records.seen, of_both, "the sum of both");
+    assert!(all_add_up(&ledger));
+    let bytes = ledger_of(&ledger, "json_lines").bytes;
+    assert_eq!(bytes, written.text().len() as u64);
+    assert_eq!(ledger.cost.bytes, bytes);
+}
+
+#[test]
+fn flush_and_shutdown_wait_for_exporters_on_their_own_threads() {
+    struct Slow(Shared, Arc<AtomicUsize>);
+    impl Exporter for Slow {
+        fn name(&self) -> &str {
+            "slow"
+        }
+
+        fn export(&mut self, flush: &Flush<'_>) -> io::Result<u64> {
+            for _ in 0..1000 {
+                std::thread::yield_now();
+            }
+            export::json_lines(&mut self.0).export(flush)
+        }
+
+        fn wants_its_own_thread(&self) -> bool {
+            true
+        }
+    }
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            self.1.fetch_add(1, SeqCst);
+        }
+    }
+    let (written, dropped) = (Shared::default(), Arc::new(AtomicUsize::new(0)));
+    let (telemetry, _guard) = start(Slow(written.clone(), Arc::clone(&dropped)));
+    for n in 1..=5 {
+        info_span!("unit").in_scope(|| ());
+        telemetry.flush();
+        let units = written.records().into_iter();
+        assert_eq!(units.filter(|r| r["type"] == "unit").count(), n);
+    }
+    info_span!("unit").in_scope(|| ());
+    let ledger = telemetry.shutdown(Duration::from_secs(10)).unwrap();
+    assert_eq!(dropped.load(SeqCst), 1, "it has been dropped");
+    assert_eq!(ledger.records.kept, written.records().len() as u64);
+}
+
+#[test]
+fn what_nobody_wrote_is_told_again_also_by_one_on_its_own_thread() {
+    struct FailsOnce(Shared, bool);
+    impl Exporter for FailsOnce {
+        fn name(&self) -> &str {
+            "fails_once"
+        }
+
+        fn export(&mut self, flush: &Flush<'_>) -> io::Result<u64> {
+            if !std::mem::replace(&mut self.1, true) {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            export::json_lines(&mut self.0).export(flush)
+        }
+    }
+    let written = Shared::default();
+    let (layer, telemetry) = Telemetry::builder()
+        .flush_every(Duration::from_secs(3600))
+        .event_rate(0.001, 1)
+        .export(export::on_its_own_thread(FailsOnce(written.clone(), false)))
+        .build()
+        .unwrap();
+    let _guard = tracing_subscriber::registry().with(layer).set_default();
+    let log = |times| (0..times).for_each(|n| tracing::info!(n, "again"));
+    log(10);
+    telemetry.flush();
+    log(5);
+    let ledger = telemetry.shutdown(Duration::from_secs(10)).unwrap();
+    let records = written.records();
+    let suppressed = records.iter().filter(|r| r["type"] == "suppressed");
+    let counts: u64 = suppressed.map(|r| r["count"].as_u64().unwrap()).sum();
+    assert_eq!(counts, 14, "of both flushes");
+    assert!(all_add_up(&ledger));
+    assert_eq!(ledger.events.dropped["write_failed"], 1);
+}
+
+#[test]
+fn a_flush_has_a_snapshot_for_who_asks_and_says_who_wrote_it() {
+    #[derive(Clone, Default)]
+    struct Totals(Arc<Mutex<Vec<(u64, u64)>>>);
+    impl Exporter for Totals {
+        fn name(&self) -> &str {
+            "totals"
+        }
+
+        fn export(&mut self, flush: &Flush<'_>) -> io::Result<u64> {
+            assert_eq!(flush.resource().service, "shop");
+            assert_eq!(flush.resource().attributes["service.version"], "1.2.3");
+            let of_interval = flush.records().iter().find_map(|record| match record {
+                Record::Unit(unit) => Some(unit.figures.count),
+                _ => None,
+            });
+            let snapshot = flush.snapshot();
+            assert_eq!(snapshot.envelope.resource, *flush.resource());
+            let of_all = snapshot.unit("unit").unwrap().count;
+            self.0
+                .lock()
+                .unwrap()
+                .push((of_interval.unwrap_or(0), of_all));
+            Ok(0)
+        }
+    }
+    let totals = Totals::default();
+    let (layer, telemetry) = Telemetry::builder()
+        .service("shop")
+        .resource("service.version", "1.2.3")
+        .flush_every(Duration::from_secs(3600))
+        .export(totals.clone())
+        .export(export::on_its_own_thread(totals.clone()))
+        .build()
+        .unwrap();
+    let _guard = tracing_subscriber::registry().with(layer).set_default();
+    for times in [3, 4] {
+        (0..times).for_each(|_| info_span!("unit").in_scope(|| ()));
+        telemetry.flush();
+    }
+    let mut seen = totals.0.lock().unwrap().clone();
+    seen.sort();
+    assert_eq!(seen, [(3, 3), (3, 3), (4, 7), (4, 7)]);
+    let ledger = telemetry.ledger();
+    let names: Vec<&str> = ledger.exporters.keys().map(String::as_str).collect();
+    assert_eq!(names, ["totals", "totals 2"]);
+    assert_eq!(ledger.records.dropped_total(), 0, "no exporter panicked");
+}
+
+#[test]
 fn an_exporter_that_asks_for_a_flush_or_the_end_does_not_wait_for_itself() {
     #[derive(Clone, Default)]
     struct Asks(std::sync::Arc<std::sync::OnceLock<Telemetry>>);
     impl Exporter for Asks {
-        fn export(&mut self, _: &[Record]) -> io::Result<u64> {
+        fn name(&self) -> &str {
+            "asks"
+        }
+
+        fn export(&mut self, _: &Flush<'_>) -> io::Result<u64> {
             if let Some(telemetry) = self.0.get() {
                 telemetry.flush();
                 let _ = telemetry.shutdown(Duration::from_secs(600));

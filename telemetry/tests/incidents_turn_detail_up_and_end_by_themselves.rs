@@ -520,7 +520,11 @@ fn a_signal_begins_one_in_an_idle_service() {
 struct Blocked(std::sync::mpsc::Receiver<()>);
 
 impl telemetry::export::Exporter for Blocked {
-    fn export(&mut self, _: &[telemetry::export::Record]) -> std::io::Result<u64> {
+    fn name(&self) -> &str {
+        "blocked"
+    }
+
+    fn export(&mut self, _: &telemetry::export::Flush<'_>) -> std::io::Result<u64> {
         let _ = self.0.recv();
         Ok(0)
     }

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
-use telemetry::export::{Exporter, Record, UnitRecord};
+use telemetry::export::{Exporter, Flush, Record, UnitRecord};
 use telemetry::{Builder, Telemetry};
 use tracing::{Dispatch, info_span};
 
@@ -18,8 +18,12 @@ static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system
 struct Sends(Sender<UnitRecord>);
 
 impl Exporter for Sends {
-    fn export(&mut self, records: &[Record]) -> io::Result<u64> {
-        for record in records {
+    fn name(&self) -> &str {
+        "sends"
+    }
+
+    fn export(&mut self, flush: &Flush<'_>) -> io::Result<u64> {
+        for record in flush.records() {
             if let Record::Unit(unit) = record {
                 let _ = self.0.send(unit.clone());
             }

@@ -1,8 +1,7 @@
 //! One line of a budget, and what becomes of it.
 
-use super::quantity::Measure;
-use crate::cost::{self, BoundaryId, Finished, Metric};
-use crate::snapshot::BudgetSnapshot;
+use crate::cost::{BoundaryId, Finished, Measure, Metric};
+use crate::record::BudgetSnapshot;
 use crate::system::Sampling;
 
 /// A figure of a unit that may be limited.
@@ -55,11 +54,7 @@ pub(crate) struct Over {
 impl Figure {
     pub(super) fn measure(self) -> Measure {
         match self {
-            Figure::Metric(metric) => match metric.measure() {
-                cost::Measure::Nanoseconds => Measure::Nanoseconds,
-                cost::Measure::Bytes => Measure::Bytes,
-                cost::Measure::Count => Measure::Count,
-            },
+            Figure::Metric(metric) => metric.measure(),
             Figure::Bytes(_) => Measure::Bytes,
             Figure::ContextSwitches | Figure::Calls(_) => Measure::Count,
             Figure::Errors => Measure::Share,
@@ -130,7 +125,7 @@ impl Limit {
     /// How it was kept, as data.
     pub(crate) fn told(&self, over: &Over) -> BudgetSnapshot {
         BudgetSnapshot {
-            unit_of_measure: self.unit_of_measure().to_owned(),
+            unit_of_measure: self.figure.measure(),
             limit: self.value(),
             worst: over.worst,
             over: over.units,
@@ -142,11 +137,6 @@ impl Limit {
     /// As in the file: `allocs.p99`.
     pub(crate) fn key(&self) -> String {
         format!("{}.{}", self.metric, self.name)
-    }
-
-    /// `ns`, `bytes`, `count` or `share`.
-    pub(crate) fn unit_of_measure(&self) -> &'static str {
-        self.figure.measure().name()
     }
 
     /// The limit, as in the file.

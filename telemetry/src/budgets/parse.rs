@@ -2,7 +2,8 @@
 
 use super::BudgetsError;
 use super::limit::{Figure, Limit, Over, Statistic};
-use super::quantity::{BEYOND_ALL, Measure};
+use super::quantity::BEYOND_ALL;
+use crate::cost::Measure;
 use crate::cost::{BoundaryId, Metric};
 use crate::names;
 use std::collections::BTreeMap;
@@ -273,7 +274,14 @@ mod tests {
         .unwrap();
         let mut limits: Vec<_> = units["checkout"]
             .iter()
-            .map(|l| (l.metric.as_str(), l.name, l.value(), l.unit_of_measure()))
+            .map(|l| {
+                (
+                    l.metric.as_str(),
+                    l.name,
+                    l.value(),
+                    l.figure.measure().as_str(),
+                )
+            })
             .collect();
         limits.sort_by_key(|(metric, ..)| *metric);
         assert_eq!(

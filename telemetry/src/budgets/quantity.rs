@@ -1,14 +1,6 @@
 //! Figures as people write them: `"64 KiB"`, `"2 ms"`.
 
-/// What a figure counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Measure {
-    Count,
-    Bytes,
-    Nanoseconds,
-    /// Of all units.
-    Share,
-}
+use crate::cost::Measure;
 
 /// No unit makes so many calls, no process holds so many bytes (8 EiB), and nothing takes so long (292
 /// years): who gives this or more means that there is no limit.
@@ -43,22 +35,14 @@ impl Measure {
             Measure::Bytes => "bytes, like 4096 or \"64 KiB\" (B, KiB, MiB, GiB, TiB, kB, MB, GB)",
             Measure::Nanoseconds => "a duration, like \"2 ms\" (ns, us, ms, s, min)",
             Measure::Share => "a share from 0 to below 1, like 0.01",
-        }
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Measure::Count => "count",
-            Measure::Bytes => "bytes",
-            Measure::Nanoseconds => "ns",
-            Measure::Share => "share",
+            Measure::Unknown => "a number",
         }
     }
 
     /// A number with a unit; `None` if it is something else, or more than fits.
     pub(crate) fn parse(self, text: &str) -> Option<u64> {
         let units: &[(&str, u64)] = match self {
-            Measure::Count | Measure::Share => return None,
+            Measure::Count | Measure::Share | Measure::Unknown => return None,
             Measure::Bytes => &BYTES,
             Measure::Nanoseconds => &NANOSECONDS,
         };

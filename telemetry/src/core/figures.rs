@@ -2,10 +2,9 @@
 
 use super::Core;
 use crate::aggregate::KindCosts;
-use crate::calendar::timestamp;
-use crate::cost::{KindId, Metric};
+use crate::cost::{KindId, Measure, Metric};
 use crate::histogram::{Distributed, Distribution};
-use crate::snapshot::{BoundarySnapshot, InProgress, Snapshot, UnitSnapshot};
+use crate::record::{BoundarySnapshot, InProgress, Snapshot, UnitSnapshot};
 use crate::system::Sampling;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,9 +46,7 @@ impl Core {
             uncrossed.clear();
         }
         Snapshot {
-            v: 1,
-            ts: timestamp(self.calendar.now()),
-            service: self.service.clone(),
+            envelope: self.envelope(),
             seconds: nanoseconds as f64 / 1e9,
             units,
             unseen: self.kinds.unseen().into_iter().map(str::to_owned).collect(),
@@ -68,7 +65,7 @@ fn metrics<C: Distributed>(
         .map(|metric| {
             let known = costs.metric(metric);
             let distribution = (known.count() > 0)
-                .then(|| Distribution::of(known, metric.unit_of_measure()))
+                .then(|| Distribution::of(known, metric.measure()))
                 .map(|distribution| distribution.of_sample(sampling.weight_of(metric)));
             (metric.name().to_owned(), distribution)
         })
@@ -80,9 +77,9 @@ fn boundaries<C: Distributed>(costs: &KindCosts<C>) -> BTreeMap<String, Boundary
     boundaries
         .map(|boundary| {
             let snapshot = BoundarySnapshot {
-                calls: Distribution::of(&boundary.calls, "count"),
-                bytes_sent: Distribution::of(&boundary.sent, "bytes"),
-                bytes_received: Distribution::of(&boundary.received, "bytes"),
+                calls: Distribution::of(&boundary.calls, Measure::Count),
+                bytes_sent: Distribution::of(&boundary.sent, Measure::Bytes),
+                bytes_received: Distribution::of(&boundary.received, Measure::Bytes),
             };
             (boundary.id.name().to_owned(), snapshot)
         })

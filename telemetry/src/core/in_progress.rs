@@ -3,8 +3,7 @@
 
 use super::Core;
 use crate::cost::{Finished, KindId, Metric, Source, UnitCosts};
-use crate::export::BoundaryCost;
-use crate::snapshot::InProgress;
+use crate::record::{BoundaryCost, InProgress};
 use std::collections::{BTreeMap, HashMap};
 
 /// What the units in progress had cost when they were last told of.

@@ -8,8 +8,8 @@ use crate::cost::{Finished, KindId, Metric};
 use crate::exemplars::Chooser;
 use crate::histogram::{Distributed, Histogram, TotalHistogram};
 use crate::ledger::UnitCounts;
+use crate::record::{InProgress, Snapshot, UnitSnapshot};
 use crate::shard::Shard;
-use crate::snapshot::{InProgress, Snapshot, UnitSnapshot};
 use alloc_tracker::raw::Guard;
 
 pub(super) struct Totals {

@@ -21,8 +21,9 @@ use crate::exemplars::HeadSample;
 use crate::filter::UnitFilter;
 use crate::histogram::Histogram;
 use crate::incidents::{IncidentSettings, Incidents};
-use crate::ledger::{Counters, Ledger, UnitDrop};
+use crate::ledger::{Counters, UnitDrop};
 use crate::output::{Item, Queue};
+use crate::record::{Envelope, Ledger, Resource};
 use crate::shard::Shard;
 use crate::system::{self, Sampling};
 use crate::units::{Kinds, Slots, Spans};
@@ -39,7 +40,7 @@ pub(crate) struct Core(Own<State>);
 pub(crate) struct State {
     /// Tells instances apart in the thread-locals.
     pub(crate) id: usize,
-    pub(crate) service: String,
+    pub(crate) resource: Resource,
     pub(crate) clock: Clock,
     pub(crate) calendar: Calendar,
     pub(crate) sampling: Sampling,
@@ -74,7 +75,7 @@ pub(crate) struct State {
 /// What an instance is made of; see the builder.
 #[derive(Debug)]
 pub(crate) struct Setup {
-    pub(crate) service: String,
+    pub(crate) resource: Resource,
     pub(crate) calendar: Calendar,
     pub(crate) units: UnitFilter,
     pub(crate) budgets: Budgets,
@@ -83,7 +84,8 @@ pub(crate) struct Setup {
     pub(crate) events: Events,
     pub(crate) sampling: Sampling,
     pub(crate) head_sample: HeadSample,
-    pub(crate) has_exporters: bool,
+    /// Their names.
+    pub(crate) exporters: Vec<String>,
     pub(crate) bounds: Bounds,
     pub(crate) incidents: IncidentSettings,
     /// How a thread finds its own shard, should the list of them be lost: in the child of a fork.
@@ -112,10 +114,10 @@ impl Deref for Core {
 impl Core {
     pub(crate) fn new(setup: Setup) -> Self {
         static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
-        let Setup { bounds, .. } = setup;
+        let (bounds, has_exporters) = (setup.bounds, !setup.exporters.is_empty());
         Core(Own::new(State {
             id: NEXT_ID.fetch_add(1, Relaxed),
-            service: setup.service,
+            resource: setup.resource,
             clock: Clock::new(),
             calendar: setup.calendar,
             sampling: setup.sampling,
@@ -125,18 +127,14 @@ impl Core {
             slots: Slots::new(bounds.units),
             events: setup.events,
             head_sample: setup.head_sample,
-            has_exporters: setup.has_exporters,
             queue: Queue::new(),
-            counters: Counters::default(),
+            has_exporters,
+            counters: Counters::new(setup.exporters),
             background: Background::new(),
             incidents: Incidents::new(setup.incidents),
             cpu_reading: (!setup.sampling.is_off()).then(system::calibrate).flatten(),
             // Nobody would read it.
-            detail_words: if setup.has_exporters {
-                bounds.detail / 8
-            } else {
-                0
-            },
+            detail_words: if has_exporters { bounds.detail / 8 } else { 0 },
             exemplar_ids: AtomicU64::new(first_exemplar_id()),
             full_until: AtomicU64::new(0),
             own_shard: setup.own_shard,
@@ -144,6 +142,11 @@ impl Core {
             incoming: Lock::new(),
             totals: Lock::new(),
         }))
+    }
+
+    /// Of a record about this moment.
+    pub(crate) fn envelope(&self) -> Envelope {
+        Envelope::new(self.resource.clone(), self.calendar.now())
     }
 
     /// Whether spans and events of units leave entries in the rings.
@@ -195,7 +198,7 @@ impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Core")
             .field("id", &self.id)
-            .field("service", &self.service)
+            .field("service", &self.resource.service)
             .finish_non_exhaustive()
     }
 }

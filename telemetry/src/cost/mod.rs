@@ -7,21 +7,15 @@
 
 mod boundary_id;
 mod finished;
+mod measure;
 mod of_unit;
 
 pub(crate) use boundary_id::BoundaryId;
 pub(crate) use finished::{BOUNDARIES_PER_UNIT, Finished, FinishedBoundary, KindId, Outcome};
+pub use measure::Measure;
 pub(crate) use of_unit::UnitCosts;
 
 use std::fmt;
-
-/// The unit that a metric is counted in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Measure {
-    Nanoseconds,
-    Bytes,
-    Count,
-}
 
 /// How a figure of a unit comes to be known, and of which units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,11 +193,7 @@ impl Metric {
 
     /// What it counts: `ns`, `bytes` or `count`.
     pub const fn unit_of_measure(self) -> &'static str {
-        match self.measure() {
-            Measure::Nanoseconds => "ns",
-            Measure::Bytes => "bytes",
-            Measure::Count => "count",
-        }
+        self.measure().as_str()
     }
 
     /// What it is, in a sentence without its end.
@@ -237,7 +227,8 @@ impl Metric {
         Metric::ALL.into_iter().find(|metric| metric.name() == name)
     }
 
-    pub(crate) const fn measure(self) -> Measure {
+    /// The same, as data.
+    pub const fn measure(self) -> Measure {
         self.row().measure
     }
 

@@ -3,52 +3,19 @@
 use crate::budgets::Limit;
 use crate::cost::{Finished, Metric};
 use crate::rate::{Limiter, Rate};
+use crate::record::Reason;
 use crate::system::RANDOM_BITS;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
-/// Why a unit is kept. Of those that apply, the first that is within its limit keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// It was drawn before it began.
-    Sample,
-    Error,
-    OverBudget,
-    /// It took longer than 99 % of its kind.
-    Slow,
-    /// Less than one unit in a hundred is of its kind.
-    Rare,
-    /// It is within the scope of an incident.
-    Incident,
-}
-
 impl Reason {
-    const ALL: [Reason; 6] = [
-        Reason::Sample,
-        Reason::Error,
-        Reason::OverBudget,
-        Reason::Slow,
-        Reason::Rare,
-        Reason::Incident,
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Reason::Sample => "sample",
-            Reason::Error => "error",
-            Reason::OverBudget => "over_budget",
-            Reason::Slow => "slow",
-            Reason::Rare => "rare",
-            Reason::Incident => "incident",
-        }
-    }
-
     /// For one kind of unit.
     const fn rate(self) -> Rate {
         match self {
             Reason::Sample => Rate::every(1, 10),
             Reason::Error | Reason::OverBudget | Reason::Slow => Rate::every(1, 5),
-            Reason::Rare => Rate::every(60, 3),
             Reason::Incident => Rate::every_millis(20, 100),
+            // Nothing is kept for what is unknown.
+            Reason::Rare | Reason::Unknown => Rate::every(60, 3),
         }
     }
 }
@@ -85,9 +52,9 @@ pub(crate) struct Kept {
 
 impl Kept {
     /// All reasons that apply, the one that kept it first.
-    pub(crate) fn why(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn why(&self) -> impl Iterator<Item = Reason> {
         let others = self.reasons.all().filter(|other| *other != self.reason);
-        [self.reason].into_iter().chain(others).map(Reason::name)
+        [self.reason].into_iter().chain(others)
     }
 
     /// Whether an incident is the reason.

@@ -1,6 +1,6 @@
 //! Exemplars: single units that are written in detail, chosen when they end.
 //!
-//! A small share is drawn before it begins and stands for all units. Besides, a unit is kept for
+//! A small share is drawn before it begins and stands for all units. A unit is also kept for
 //! what came of it: an error, a broken budget, slowness, a kind that is rarely seen. Each reason has
 //! a limit of its own for each kind of unit, so that a storm of one starves no other; and what the
 //! limit leaves out is in the weight of the next that is kept.
@@ -13,6 +13,7 @@ pub(crate) use tree::tree;
 
 use crate::cost::{Finished, KindId};
 use crate::details::Entry;
+use crate::record::Reason;
 use std::time::SystemTime;
 
 /// A kept unit on its way from the thread that ended it to the background thread.
@@ -36,7 +37,7 @@ impl Captured {
     }
 
     /// What it is an example of: those for a reason come before the sample.
-    pub(crate) fn group(&self) -> (bool, KindId, &'static str) {
+    pub(crate) fn group(&self) -> (bool, KindId, Reason) {
         let reason = self.kept.why().next().unwrap_or_default();
         (self.kept.is_sample(), self.kind(), reason)
     }

@@ -4,7 +4,7 @@ use super::Captured;
 use crate::callsites::{CallSites, SiteId};
 use crate::cost::Metric;
 use crate::details::{Entry, Fields, What};
-use crate::export::{ExemplarEvent, ExemplarSpan};
+use crate::record::{ExemplarEvent, ExemplarSpan, Level};
 use std::collections::BTreeMap;
 
 /// The most spans of an exemplar, and the most events; what is over is left out and told.
@@ -106,16 +106,12 @@ impl Tree<'_> {
         let metadata = self.sites.metadata(site);
         let fields = self.fields(site, fields);
         self.number_of.insert(span, self.spans.len());
+        let parent = self.number_of.get(&parent).map(|number| *number as u64);
+        let name = metadata.map_or("other", |m| m.name());
+        let target = metadata.map_or("", |m| m.target());
         let span = ExemplarSpan {
-            id: self.spans.len() as u64,
-            parent: self.number_of.get(&parent).map(|number| *number as u64),
-            name: metadata.map_or("other", |m| m.name()).to_owned(),
-            target: metadata.map_or("", |m| m.target()).to_owned(),
-            start_ns: None,
-            end_ns: None,
-            busy_ns: 0,
-            entries: 0,
             fields: fields.others,
+            ..ExemplarSpan::new(self.spans.len() as u64, parent, name, target)
         };
         self.spans.push(Building {
             span,
@@ -133,7 +129,7 @@ impl Tree<'_> {
         let fields = self.fields(site, fields);
         self.events.push(ExemplarEvent {
             at_ns: at,
-            level: metadata.map_or("", |m| m.level().as_str()).to_owned(),
+            level: metadata.map_or(Level::Other, |m| m.level().as_str().into()),
             target: metadata.map_or("", |m| m.target()).to_owned(),
             line: metadata.and_then(|m| m.line()),
             span: self.number_of.get(&span).map(|number| *number as u64),

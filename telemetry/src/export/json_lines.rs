@@ -1,6 +1,6 @@
 //! JSON lines: one object a line.
 
-use super::{Exporter, Record};
+use super::{Exporter, Flush, Record};
 use alloc_tracker::raw::{Own, escaped, for_a_tool};
 use std::error::Error;
 use std::fmt;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Writes JSON lines to `writer`, which is flushed after each batch.
 ///
 /// A batch that fails may have been written in part; the next one then starts on a line of its
-/// own, so that one line of the output is torn at the most.
+/// own, so that one line of the output is torn at most.
 pub fn json_lines<W: Write + Send>(writer: W) -> JsonLines<W> {
     JsonLines {
         writer,
@@ -83,9 +83,13 @@ impl<W> JsonLines<W> {
 }
 
 impl<W: Write + Send> Exporter for JsonLines<W> {
-    fn export(&mut self, records: &[Record]) -> io::Result<u64> {
+    fn name(&self) -> &str {
+        "json_lines"
+    }
+
+    fn export(&mut self, flush: &Flush<'_>) -> io::Result<u64> {
         // The lines are telemetry's; the writer is the program's.
-        for_a_tool(|| self.fill(records))?;
+        for_a_tool(|| self.fill(flush.records()))?;
         let mut rest = self.buffer.as_slice();
         while !rest.is_empty() {
             match self.writer.write(rest) {

@@ -1,7 +1,8 @@
 //! How a cost is distributed over units, as data.
 
-use super::Distributed;
 use super::buckets::{Bucket, Buckets};
+use super::{Distributed, Histogram};
+use crate::cost::Measure;
 use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::fmt;
@@ -34,8 +35,8 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Distribution {
-    /// What is counted: `ns`, `bytes` or `count`.
-    pub unit: String,
+    /// What is counted.
+    pub unit: Measure,
     /// Half the units cost at most this.
     pub p50: u64,
     /// 90 % of the units cost at most this.
@@ -65,9 +66,26 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    pub(crate) fn of<C: Distributed>(costs: &C, unit: &str) -> Self {
+    /// How these values are distributed, in the finest buckets there are.
+    ///
+    /// ```
+    /// use telemetry::{Distribution, Measure};
+    ///
+    /// let bytes = Distribution::of_values(Measure::Bytes, 1..=1000);
+    /// assert_eq!((bytes.count, bytes.sum, bytes.max), (1000, 500_500, 1000));
+    /// assert!((500..=504).contains(&bytes.p50));
+    /// ```
+    pub fn of_values(unit: Measure, values: impl IntoIterator<Item = u64>) -> Self {
+        let mut histogram = Histogram::empty();
+        for value in values {
+            histogram.record(value, 1);
+        }
+        Distribution::of(&histogram, unit)
+    }
+
+    pub(crate) fn of<C: Distributed>(costs: &C, unit: Measure) -> Self {
         Distribution {
-            unit: unit.to_owned(),
+            unit,
             p50: costs.quantile(0.5),
             p90: costs.quantile(0.9),
             p99: costs.quantile(0.99),
@@ -184,8 +202,8 @@ impl Distribution {
     pub fn merge(&mut self, other: &Distribution) -> Result<(), MergeError> {
         if self.unit != other.unit {
             return Err(MergeError {
-                mine: self.unit.clone(),
-                theirs: other.unit.clone(),
+                mine: self.unit,
+                theirs: other.unit,
             });
         }
         let buckets = (self.buckets.as_ref()).zip(other.buckets.as_ref());
@@ -234,8 +252,8 @@ impl Distribution {
 /// Two distributions that do not count the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MergeError {
-    mine: String,
-    theirs: String,
+    mine: Measure,
+    theirs: Measure,
 }
 
 impl fmt::Display for MergeError {
@@ -243,7 +261,7 @@ impl fmt::Display for MergeError {
         let MergeError { mine, theirs } = self;
         write!(
             f,
-            "a distribution that counts {theirs:?} cannot be added to one of {mine:?}"
+            "a distribution that counts \"{theirs}\" cannot be added to one of \"{mine}\""
         )
     }
 }

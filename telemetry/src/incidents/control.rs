@@ -91,9 +91,9 @@ impl Core {
         let is_over = |active: &mut Active| all || active.ends <= now;
         let over = state.active.extract_if(.., is_over).map(|active| {
             let by = match active.ends {
-                0 => "request",
-                ends if all && ends > now => "shutdown",
-                _ => "ttl",
+                0 => EndedBy::Request,
+                ends if all && ends > now => EndedBy::Shutdown,
+                _ => EndedBy::Ttl,
             };
             let seconds = now.saturating_sub(active.begun) as f64 / 1e9;
             (active, by, seconds)

@@ -1,7 +1,7 @@
 //! The heap profiler at the service of incidents: one session for all that want it.
 
 use super::IncidentId;
-use crate::export::{Culprit, HeapReport};
+use crate::record::{Culprit, HeapReport};
 use alloc_tracker::profiler::{self, Config, Figure, Growth, Profile, Session, StartError};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -123,7 +123,7 @@ pub(super) fn report(
     HeapReport {
         files,
         error: (!errors.is_empty()).then(|| errors.join("; ")),
-        unwinding: profile.info().unwinding.to_string(),
+        unwinding: profile.info().unwinding.to_string().as_str().into(),
         inuse_growth_bytes: difference.inuse_bytes(),
         grew: culprits(difference.sites(), |growth| growth.inuse_bytes),
         allocated: culprits(difference.sites(), |growth| growth.alloc_bytes),

@@ -1,7 +1,7 @@
 //! Without the feature `profile` there is no heap profiler.
 
 use super::IncidentId;
-use crate::export::HeapReport;
+use crate::record::HeapReport;
 use std::path::Path;
 use std::time::Duration;
 

@@ -30,9 +30,9 @@ pub use spec::{Incident, IncidentError, IncidentId};
 pub use trigger::Trigger;
 pub(crate) use trigger::Watch;
 
-use crate::export::IncidentRecord;
 use crate::rate::{Limiter, Rate};
-use crate::snapshot::UnitSnapshot;
+use crate::record::UnitSnapshot;
+use crate::record::{EndedBy, IncidentRecord};
 use alloc_tracker::raw::{Guard, Lock};
 use heap::{Before, Heap};
 use std::collections::VecDeque;
@@ -86,7 +86,7 @@ struct State {
     closed: bool,
     active: Vec<Active>,
     /// Over, by what and after how many seconds, and not told of.
-    over: Vec<(Active, &'static str, f64)>,
+    over: Vec<(Active, EndedBy, f64)>,
     ended: VecDeque<IncidentRecord>,
     /// What is to be written.
     records: Vec<IncidentRecord>,

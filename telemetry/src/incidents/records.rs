@@ -1,19 +1,18 @@
 //! What is told of incidents.
 
 use super::{Active, Incident, IncidentId, heap};
-use crate::calendar::timestamp;
 use crate::core::Core;
-use crate::export::{HeapReport, IncidentCost, IncidentEnd, IncidentRecord, IncidentScope};
 use crate::panics::caught;
+use crate::record::{
+    EndedBy, HeapReport, IncidentCost, IncidentEnd, IncidentRecord, IncidentScope, Phase,
+};
 
 impl Core {
     pub(super) fn incident_record(&self, id: IncidentId, incident: &Incident) -> IncidentRecord {
         let scope = &incident.scope;
         IncidentRecord {
-            v: 1,
-            ts: timestamp(self.calendar.now()),
-            service: self.service.clone(),
-            phase: "begin".to_owned(),
+            envelope: self.envelope(),
+            phase: Phase::Begin,
             id: id.0,
             who: incident.who.clone(),
             why: incident.why.clone(),
@@ -28,19 +27,21 @@ impl Core {
         }
     }
 
-    pub(super) fn end_record(&self, active: Active, by: &str, seconds: f64) -> IncidentRecord {
+    pub(super) fn end_record(&self, active: Active, by: EndedBy, seconds: f64) -> IncidentRecord {
         let spent = self.spent(self.clock.now());
         let Active { id, before, .. } = active;
         let directory = &self.incidents.settings.directory;
         let heap = before.map(|before| {
             // It reads debug information, and draws: its panic ends nothing but itself.
-            caught(|| heap::report(&before, directory, &self.service, id)).unwrap_or_else(|| {
-                self.counters.panicked();
-                HeapReport {
-                    error: Some("the report panicked".to_owned()),
-                    ..HeapReport::default()
-                }
-            })
+            caught(|| heap::report(&before, directory, &self.resource.service, id)).unwrap_or_else(
+                || {
+                    self.counters.panicked();
+                    HeapReport {
+                        error: Some("the report panicked".to_owned()),
+                        ..HeapReport::default()
+                    }
+                },
+            )
         });
         self.counters.note_own_cpu();
         let after = self.spent(self.clock.now());
@@ -51,10 +52,10 @@ impl Core {
             .own_cpu_ns()
             .map(|_| spent.cpu_ns(active.spent) as f64 / 1e9);
         IncidentRecord {
-            ts: timestamp(self.calendar.now()),
-            phase: "end".to_owned(),
+            envelope: self.envelope(),
+            phase: Phase::End,
             end: Some(IncidentEnd {
-                by: by.to_owned(),
+                by,
                 seconds,
                 cost: IncidentCost {
                     cpu_seconds: cpu,

@@ -1,7 +1,7 @@
 //! An incident as a text, as it comes from a command line or an address.
 
 use super::spec::{Incident, IncidentError, is_cpu_share};
-use crate::budgets::quantity::Measure;
+use crate::cost::Measure;
 use std::str::FromStr;
 use std::time::Duration;
 

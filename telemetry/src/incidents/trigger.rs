@@ -4,7 +4,7 @@ use super::spec::Incident;
 use crate::budgets::Budgets;
 use crate::budgets::quantity::BEYOND_ALL;
 use crate::names;
-use crate::snapshot::UnitSnapshot;
+use crate::record::UnitSnapshot;
 use alloc_tracker::raw::escaped;
 use std::time::Duration;
 

@@ -6,11 +6,10 @@ use crate::core::{Broken, Core};
 use crate::cost::Metric;
 use crate::details::Fields;
 use crate::events::SuppressedSite;
-use crate::export::{
-    BoundaryCost, BrokenBudget, EventRecord, ExemplarRecord, FindingRecord, Record,
-    SuppressedRecord, UnitRecord,
+use crate::record::{
+    BoundaryCost, BrokenBudget, Envelope, EventRecord, ExemplarRecord, FindingKind, FindingRecord,
+    Level, Record, SuppressedRecord, UnitRecord, UnitSnapshot,
 };
-use crate::snapshot::UnitSnapshot;
 use crate::{events, exemplars};
 use alloc_tracker::raw::escaped;
 use serde::Serialize;
@@ -21,7 +20,8 @@ use tracing::Metadata;
 /// The records of one flush.
 pub(super) struct Batch<'a> {
     pub(super) core: &'a Core,
-    pub(super) ts: String,
+    /// Of all that is about the end of the interval.
+    pub(super) envelope: Envelope,
     /// By the instance's clock.
     pub(super) now: u64,
     /// By the calendar, when the clock of events was at its start.
@@ -31,23 +31,15 @@ pub(super) struct Batch<'a> {
 
 impl Batch<'_> {
     pub(super) fn unit(&self, figures: UnitSnapshot, seconds: f64) -> Record {
-        Record::Unit(UnitRecord {
-            v: 1,
-            ts: self.ts.clone(),
-            service: self.core.service.clone(),
-            seconds,
-            figures,
-        })
+        Record::Unit(UnitRecord::new(self.envelope.clone(), seconds, figures))
     }
 
     pub(super) fn event(&self, event: &events::Captured) -> Record {
         let mut fields = Fields::default();
         fields.read(event.metadata, &event.fields);
         Record::Event(EventRecord {
-            v: 1,
-            ts: timestamp(event.at),
-            service: self.core.service.clone(),
-            level: event.metadata.level().as_str().to_owned(),
+            envelope: self.envelope_at(event.at),
+            level: event.metadata.level().as_str().into(),
             target: event.metadata.target().to_owned(),
             location: location(event.metadata),
             message: fields.message,
@@ -65,21 +57,15 @@ impl Batch<'_> {
         let (spans, events, complete) = exemplars::tree(exemplar, &self.core.callsites);
         let costs = Metric::ALL.map(|metric| (metric.name().to_owned(), unit.costs.get(metric)));
         let boundaries = unit.boundaries.iter().map(|boundary| {
-            let cost = BoundaryCost {
-                calls: boundary.calls,
-                bytes_sent: boundary.sent,
-                bytes_received: boundary.received,
-            };
+            let cost = BoundaryCost::new(boundary.calls, boundary.sent, boundary.received);
             (boundary.id.name().to_owned(), cost)
         });
         Record::Exemplar(ExemplarRecord {
-            v: 1,
-            ts: timestamp(exemplar.ended),
-            service: self.core.service.clone(),
+            envelope: self.envelope_at(exemplar.ended),
             id: id(exemplar),
             unit: kind.name().to_owned(),
             target: kind.target().to_owned(),
-            why: exemplar.kept.why().map(str::to_owned).collect(),
+            why: exemplar.kept.why().collect(),
             weight: exemplar.kept.weight(),
             error: unit.error,
             costs: costs.into(),
@@ -97,13 +83,15 @@ impl Batch<'_> {
         let unit = kind.name();
         let (name, key) = (escaped(unit), limit.key());
         let message = format!("{name}: {key} is over its budget: {}", figures.describe());
-        let budget = BrokenBudget {
-            metric: limit.metric.clone(),
-            statistic: limit.name.to_owned(),
-            figures,
-        };
+        let budget = BrokenBudget::new(limit.metric.clone(), limit.name.into(), figures);
         let unit = (unit, kind.target());
-        self.finding("over_budget", unit, message, Some(budget), example)
+        self.finding(
+            FindingKind::OverBudget,
+            unit,
+            message,
+            Some(budget),
+            example,
+        )
     }
 
     pub(super) fn unknown_unit(&self, unit: &str) -> Record {
@@ -117,22 +105,20 @@ impl Batch<'_> {
             "there is a budget, a trigger or an incident for the unit {unit:?}, and no unit of this name has been told \
              apart so far; seen were {names:?}{among}"
         );
-        self.finding("unknown_unit", (unit, ""), message, None, None)
+        self.finding(FindingKind::UnknownUnit, (unit, ""), message, None, None)
     }
 
     pub(super) fn finding(
         &self,
-        finding: &str,
+        finding: FindingKind,
         (unit, target): (&str, &str),
         message: String,
         budget: Option<BrokenBudget>,
         exemplar: Option<String>,
     ) -> Record {
         Record::Finding(FindingRecord {
-            v: 1,
-            ts: self.ts.clone(),
-            service: self.core.service.clone(),
-            finding: finding.to_owned(),
+            envelope: self.envelope.clone(),
+            finding,
             unit: unit.to_owned(),
             target: target.to_owned(),
             message,
@@ -147,16 +133,18 @@ impl Batch<'_> {
             site => self.core.callsites.metadata(site),
         };
         Record::Suppressed(SuppressedRecord {
-            v: 1,
-            ts: self.ts.clone(),
-            service: self.core.service.clone(),
-            level: metadata.map_or("other", |m| m.level().as_str()).to_owned(),
+            envelope: self.envelope.clone(),
+            level: metadata.map_or(Level::Other, |m| m.level().as_str().into()),
             target: metadata.map_or("", |m| m.target()).to_owned(),
             location: metadata.and_then(location),
             count: suppressed.count,
             first: self.time_of(suppressed.first),
             last: self.time_of(suppressed.last),
         })
+    }
+
+    fn envelope_at(&self, at: SystemTime) -> Envelope {
+        Envelope::new(self.envelope.resource.clone(), at)
     }
 
     /// A time of the clock of events as one of the calendar.

@@ -11,13 +11,11 @@ use super::records::{Batch, id, size_of_json};
 use super::turns::{Turns, in_turns};
 use super::{Item, MOST_ITEMS};
 use crate::budgets::Over;
-use crate::calendar::timestamp;
 use crate::core::{Broken, Core, Interval};
 use crate::cost::KindId;
 use crate::events::SuppressedSite;
-use crate::export::{IncidentRecord, LedgerRecord, Record};
 use crate::rate::{Limiter, Rate};
-use crate::snapshot::UnitSnapshot;
+use crate::record::{IncidentRecord, LedgerRecord, Record, UnitSnapshot};
 use crate::{events, exemplars};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -29,8 +27,8 @@ const MOST_SUPPRESSED: usize = 256;
 const BITS: u8 = 3;
 /// The share of the output that units' records may take before their buckets get coarser.
 const FOR_UNITS: f64 = 0.75;
-/// Bytes of a unit's record that are not its figures.
-const ENVELOPE: u64 = 128;
+/// Bytes of a unit's record that are neither its figures nor its envelope.
+const ENVELOPE: u64 = 64;
 /// Bytes of a unit's record, as large as they come.
 const MOST_OF_A_UNIT: f64 = 32_768.0;
 /// How often a budget that does not hold is told of.
@@ -42,7 +40,7 @@ const ADJUST_AFTER: f64 = 1.0;
 
 /// What one flush has to tell.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(super) struct Writer {
     allowance: Allowance,
     /// Events that passed their limit since the share of them was last looked at.
     offered: u64,
@@ -62,7 +60,7 @@ pub(crate) struct Writer {
 
 /// What the last flush told once and for all, should nobody have heard it.
 #[derive(Debug, Default)]
-struct Told {
+pub(super) struct Told {
     /// Taken from the queue, and nothing was decided of them yet.
     undecided: (u64, u64),
     events: u64,
@@ -73,7 +71,7 @@ struct Told {
 }
 
 impl Writer {
-    pub(crate) fn new(limit: OutputLimit, flush_every: Duration, now: u64) -> Self {
+    pub(super) fn new(limit: OutputLimit, flush_every: Duration, now: u64) -> Self {
         Writer {
             allowance: Allowance::new(limit, flush_every.as_secs_f64(), now),
             offered: 0,
@@ -89,7 +87,7 @@ impl Writer {
     }
 
     /// What is to be written now, but for the ledger.
-    pub(crate) fn records(
+    pub(super) fn records(
         &mut self,
         core: &Core,
         interval: Option<Interval>,
@@ -99,7 +97,7 @@ impl Writer {
         let epoch = self.follow_the_calendar(core);
         let mut batch = Batch {
             core,
-            ts: timestamp(core.calendar.now()),
+            envelope: core.envelope(),
             now: core.clock.now(),
             epoch,
             records: Vec::new(),
@@ -148,7 +146,7 @@ impl Writer {
             if bits.is_none() || units.len() as f64 * MOST_OF_A_UNIT <= share {
                 break;
             }
-            let envelope = ENVELOPE + batch.core.service.len() as u64;
+            let envelope = ENVELOPE + size_of_json(&batch.envelope);
             let size: u64 = units.iter().map(|unit| envelope + size_of_json(unit)).sum();
             if size as f64 <= share {
                 break;
@@ -180,10 +178,14 @@ impl Writer {
         }
     }
 
-    /// No exporter took the records of the last flush, or they were not all made: what they told once is
-    /// told again, and single records are lost.
-    pub(crate) fn nothing_was_written(&mut self, core: &Core) {
-        let told = std::mem::take(&mut self.told);
+    /// What the records of the last flush told.
+    pub(super) fn take_told(&mut self) -> Told {
+        std::mem::take(&mut self.told)
+    }
+
+    /// No exporter took the records of a flush, or they were not all made: what they told once is told again, and
+    /// single records are lost.
+    pub(super) fn nothing_was_written(&mut self, core: &Core, told: Told) {
         core.counters.events.write_failed(told.events);
         core.counters.exemplars.write_failed(told.exemplars);
         let (events, exemplars) = told.undecided;
@@ -293,13 +295,9 @@ impl Writer {
     }
 
     /// The last record of a flush.
-    pub(crate) fn ledger(&mut self, core: &Core) -> Record {
-        let record = Record::Ledger(LedgerRecord {
-            v: 1,
-            ts: timestamp(core.calendar.now()),
-            service: core.service.clone(),
-            ledger: core.ledger_so_far(),
-        });
+    pub(super) fn ledger(&mut self, core: &Core) -> Record {
+        let record = LedgerRecord::new(core.envelope(), core.ledger_so_far());
+        let record = Record::Ledger(record);
         self.allowance.charge(size_of_json(&record));
         record
     }

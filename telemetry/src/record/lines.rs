@@ -1,6 +1,6 @@
 //! A stream of JSON lines, as records.
 
-use crate::export::Record;
+use super::{Record, VERSION};
 use alloc_tracker::raw::escaped;
 use serde::Deserialize;
 use serde_json::error::Category;
@@ -8,8 +8,6 @@ use std::error::Error;
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
-/// The version of the format that this library writes, and the newest that it reads.
-const VERSION: u64 = 1;
 /// The longest line that is read, in bytes: a record is a hundredth of it.
 const LONGEST: usize = 1 << 20;
 
@@ -102,7 +100,7 @@ fn record(line: &[u8]) -> Result<Record, Why> {
     };
     let head: Head = serde_json::from_str(text).map_err(wrong)?;
     match head {
-        Head { v: Some(v), .. } if v > VERSION => Err(Why::Newer(v)),
+        Head { v: Some(v), .. } if v > u64::from(VERSION) => Err(Why::Newer(v)),
         Head {
             v: Some(_),
             r#type: Some(_),

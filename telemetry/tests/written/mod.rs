@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use telemetry::export::{Exporter, Record};
+use telemetry::export::{Exporter, Flush};
 use telemetry::{Builder, Ledger, Stream, Telemetry};
 
 #[path = "../stack/mod.rs"]
@@ -17,9 +17,18 @@ pub(crate) mod stack;
 pub(crate) struct Written(Arc<Mutex<Vec<serde_json::Value>>>);
 
 impl Exporter for Written {
-    fn export(&mut self, records: &[Record]) -> io::Result<u64> {
+    fn name(&self) -> &str {
+        "written"
+    }
+
+    fn export(&mut self, flush: &Flush<'_>) -> io::Result<u64> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.extend(records.iter().map(|r| serde_json::to_value(r).unwrap()));
+        all.extend(
+            flush
+                .records()
+                .iter()
+                .map(|r| serde_json::to_value(r).unwrap()),
+        );
         Ok(0)
     }
 }

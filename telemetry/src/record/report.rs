@@ -22,7 +22,7 @@ impl fmt::Display for IncidentRecord {
 
 impl fmt::Display for IncidentEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (seconds, by, cost) = (self.seconds, escaped(&self.by), &self.cost);
+        let (seconds, by, cost) = (self.seconds, self.by, &self.cost);
         write!(f, "after {seconds:.1} s, by {by}. It took ")?;
         match cost.cpu_seconds {
             Some(cpu) => write!(f, "{:.0} ms of CPU", cpu * 1e3)?,
@@ -51,8 +51,7 @@ impl fmt::Display for HeapReport {
         if let Some(culprit) = self.allocated.first() {
             writeln!(f, "  {}, {culprit}", mib(culprit.alloc_bytes))?;
         }
-        let unwinding = escaped(&self.unwinding);
-        write!(f, "Stacks were walked by {unwinding}. ")?;
+        write!(f, "Stacks were walked by {}. ", self.unwinding)?;
         f.write_str("The files, for `go tool pprof` and for a browser:")?;
         for file in &self.files {
             write!(f, "\n  {}", escaped(file))?;

@@ -3,13 +3,16 @@
 //! Whatever panics on it is caught where it happens and counted in the ledger, and the thread goes on
 //! with what comes next.
 
+use super::OutputLimit;
+use super::delivery::{Delivery, Untold};
+use super::lane::Lane;
+use super::writer::Writer;
 use crate::background::Progress;
 use crate::core::{Core, Interval};
-use crate::export::{Exporter, Record};
+use crate::export::Exporter;
 use crate::incidents::Watch;
-use crate::ledger::Stream;
-use crate::output::{OutputLimit, Writer};
 use crate::panics::caught;
+use crate::record::{Record, Stream};
 use crate::silence;
 use alloc_tracker::raw::for_the_program;
 use std::io;
@@ -30,12 +33,25 @@ pub(crate) struct Setup {
     pub(crate) watches: Vec<Watch>,
 }
 
-/// Starts the thread.
+/// Starts the thread, and those of exporters that want one.
 pub(crate) fn start(core: &Arc<Core>, setup: Setup) -> io::Result<()> {
+    let (mut exporters, mut lanes) = (Vec::new(), Vec::new());
+    for (place, exporter) in setup.exporters.into_iter().enumerate() {
+        if exporter.wants_its_own_thread() {
+            lanes.push(Lane::start(core, place, lanes.len(), exporter)?);
+        } else {
+            exporters.push((place, exporter));
+        }
+    }
+    core.background
+        .report(|progress| progress.lanes = vec![0; lanes.len()]);
     let worker = Worker {
         writer: Writer::new(setup.output, setup.flush_every, core.clock.now()),
         core: Arc::clone(core),
-        exporters: setup.exporters,
+        exporters,
+        lanes,
+        deliveries: 0,
+        untold: Arc::default(),
         flush_every: setup.flush_every,
         told: (Stream::default(), 0),
         watches: setup.watches,
@@ -49,7 +65,13 @@ pub(crate) fn start(core: &Arc<Core>, setup: Setup) -> io::Result<()> {
 
 struct Worker {
     core: Arc<Core>,
-    exporters: Vec<Box<dyn Exporter>>,
+    /// Those that share this thread, with their places in the ledger.
+    exporters: Vec<(usize, Box<dyn Exporter>)>,
+    /// Those that do not.
+    lanes: Vec<Lane>,
+    /// So far.
+    deliveries: u64,
+    untold: Arc<Untold>,
     flush_every: Duration,
     writer: Writer,
     /// The ledger's account of units, and of panics, as it was last written.
@@ -97,7 +119,10 @@ impl Worker {
                 self.drop_exporters();
                 return;
             }
-            let report = |progress: &mut Progress| progress.flushed = flushed;
+            let deliveries = self.deliveries;
+            let report = |progress: &mut Progress| {
+                (progress.flushed, progress.deliveries) = (flushed, deliveries);
+            };
             self.core.background.report(report);
         }
     }
@@ -145,9 +170,17 @@ impl Worker {
 
     /// An exporter may have something to write when it is dropped: before the end is reported.
     fn drop_exporters(&mut self) {
-        for exporter in std::mem::take(&mut self.exporters) {
+        // All of them at once.
+        self.lanes.iter().for_each(Lane::close);
+        for (_, exporter) in std::mem::take(&mut self.exporters) {
             self.guarded(|_| for_the_program(|| drop(exporter)));
         }
+        for mut lane in std::mem::take(&mut self.lanes) {
+            if !lane.wait() {
+                self.core.counters.panicked();
+            }
+        }
+        self.tell_again();
     }
 
     fn is_called(&self, flushed: u64) -> bool {
@@ -165,35 +198,35 @@ impl Worker {
             let units = interval.as_ref().map_or(&[][..], |ended| &ended.units);
             self.guarded(|worker| worker.core.pull_triggers(&mut worker.watches, units));
         }
-        if self.exporters.is_empty() {
+        let exporters = self.exporters.len() + self.lanes.len();
+        if exporters == 0 {
             self.guarded(|worker| worker.core.close_incidents());
             self.guarded(|worker| worker.core.incidents.take_records());
             return;
         }
+        self.tell_again();
         let Some(records) = self.records(interval, last) else {
             return;
         };
-        let mut is_written = false;
-        for exporter in &mut self.exporters {
-            // An exporter is the user's code: its panic is counted, and ends nothing; its memory is the program's.
-            let result = caught(|| for_the_program(|| exporter.export(&records)));
-            let counters = &self.core.counters;
-            let count = records.len() as u64;
-            match result {
-                Some(Ok(bytes)) => {
-                    is_written = true;
-                    counters.records_written(count, bytes);
-                }
-                Some(Err(error)) => {
-                    counters.records_dropped(count, &format!("write_failed: {}", error.kind()));
-                }
-                None => counters.records_dropped(count, "exporter_panicked"),
-            }
+        let told = self.writer.take_told();
+        let delivery = Delivery::new(&self.core, records, told, exporters, &self.untold);
+        let delivery = Arc::new(delivery);
+        self.deliveries += 1;
+        for lane in &self.lanes {
+            lane.hand_over(self.deliveries, &delivery);
         }
-        if !is_written {
-            self.guarded(|worker| worker.writer.nothing_was_written(&worker.core));
+        for (place, exporter) in &mut self.exporters {
+            delivery.to(*place, &mut **exporter);
         }
+        self.tell_again();
         self.core.counters.note_own_cpu();
+    }
+
+    /// What nobody heard is to be told again.
+    fn tell_again(&mut self) {
+        for told in self.untold.take() {
+            self.guarded(|worker| worker.writer.nothing_was_written(&worker.core, told));
+        }
     }
 
     /// What is to be written, the ledger last; `None` if there is nothing.
@@ -201,11 +234,10 @@ impl Worker {
         let of_units = interval.as_ref().map_or(0, |ended| ended.units.len());
         let made = self.guarded(|worker| worker.writer.records(&worker.core, interval, last));
         let mut records = made.unwrap_or_else(|| {
-            let lost = (of_units * self.exporters.len()) as u64;
-            if lost > 0 {
-                self.core.counters.records_dropped(lost, "panicked");
-            }
-            self.guarded(|worker| worker.writer.nothing_was_written(&worker.core));
+            let counters = &self.core.counters;
+            counters.records_of_all_dropped(of_units as u64, "panicked");
+            let told = self.writer.take_told();
+            self.guarded(|worker| worker.writer.nothing_was_written(&worker.core, told));
             Vec::new()
         });
         let (core, told) = (&self.core, &self.told);
@@ -236,7 +268,7 @@ impl Drop for ReportStopped {
 
 #[cfg(test)]
 mod tests {
-    use crate::export::{Exporter, Record};
+    use crate::export::{Exporter, Flush, Record};
     use crate::{Incident, Telemetry, Trigger};
     use std::io;
     use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -249,8 +281,12 @@ mod tests {
     struct Written(Arc<Mutex<Vec<Record>>>);
 
     impl Exporter for Written {
-        fn export(&mut self, records: &[Record]) -> io::Result<u64> {
-            self.0.lock().unwrap().extend_from_slice(records);
+        fn name(&self) -> &str {
+            "written"
+        }
+
+        fn export(&mut self, flush: &Flush<'_>) -> io::Result<u64> {
+            self.0.lock().unwrap().extend_from_slice(flush.records());
             Ok(1)
         }
     }
@@ -351,7 +387,11 @@ mod tests {
     fn an_exporter_that_panics_when_it_is_dropped_is_said_by_shutdown() {
         struct Bad;
         impl Exporter for Bad {
-            fn export(&mut self, _: &[Record]) -> io::Result<u64> {
+            fn name(&self) -> &str {
+                "bad"
+            }
+
+            fn export(&mut self, _: &Flush<'_>) -> io::Result<u64> {
                 Ok(0)
             }
         }

@@ -1,9 +1,9 @@
 //! A snapshot as a table: three lines for each kind of unit, its p50, p99 and maximum.
 
+use super::{InProgress, Snapshot, UnitSnapshot};
 use crate::cost::Metric;
 use crate::histogram::Distribution;
 use crate::human;
-use crate::snapshot::{InProgress, Snapshot, UnitSnapshot};
 use alloc_tracker::raw::escaped;
 use std::collections::BTreeSet;
 use std::fmt;

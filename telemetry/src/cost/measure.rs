@@ -1,0 +1,17 @@
+//! What figures count.
+
+use crate::words::words;
+
+words! {
+    /// What a figure counts.
+    Measure {
+        /// Nanoseconds.
+        Nanoseconds = "ns",
+        /// Bytes.
+        Bytes = "bytes",
+        /// How many, of whatever it is.
+        Count = "count",
+        /// A share of all units, from 0 to 1.
+        Share = "share",
+    }
+}

@@ -1,0 +1,48 @@
+//! All figures at one moment.
+
+use super::{Envelope, Ledger, UnitSnapshot};
+use serde::{Deserialize, Serialize};
+
+/// The cost of every kind of unit, at one moment. Displayed, it is a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Whose figures, and of when.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// Over how many seconds: since the start, or the last flush for an exported interval.
+    pub seconds: f64,
+    /// The kinds that had units, the one with the most wall time in all first; those too of which none has
+    /// ended, and some are in progress.
+    pub units: Vec<UnitSnapshot>,
+    /// Units that a budget, a trigger or a prepared incident is about, and that nobody has seen so far although others were
+    /// seen: their names may be wrong. If there is the unit `other`, they may be among those that it stands
+    /// for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<String>,
+    /// Boundaries that a budget allows to be crossed, and that no unit has crossed so far: the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen_boundaries: Vec<String>,
+    /// What became of everything, since the start.
+    pub ledger: Ledger,
+}
+
+impl Snapshot {
+    /// Of so many seconds, in which there was no unit.
+    pub fn new(envelope: Envelope, seconds: f64) -> Self {
+        Snapshot {
+            envelope,
+            seconds,
+            units: Vec::new(),
+            unseen: Vec::new(),
+            unseen_boundaries: Vec::new(),
+            ledger: Ledger::default(),
+        }
+    }
+
+    /// The figures of the kind of unit with this name. If spans of several targets have it: of the
+    /// one with the most wall time in all; look through `units` for the others.
+    pub fn unit(&self, name: &str) -> Option<&UnitSnapshot> {
+        self.units.iter().find(|unit| unit.unit == name)
+    }
+}

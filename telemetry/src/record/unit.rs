@@ -1,0 +1,247 @@
+//! What the units of one kind cost.
+
+use super::Envelope;
+use crate::cost::{Measure, Metric};
+use crate::histogram::Distribution;
+use crate::human;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What the units of one kind cost in one interval: those that ended, and those in progress. There is
+/// none if no unit ended and none was worked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct UnitRecord {
+    /// At the end of the interval.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// The length of the interval in seconds.
+    pub seconds: f64,
+    /// The figures.
+    #[serde(flatten)]
+    pub figures: UnitSnapshot,
+}
+
+impl UnitRecord {
+    /// Of an interval of so many seconds.
+    pub fn new(envelope: Envelope, seconds: f64, figures: UnitSnapshot) -> Self {
+        UnitRecord {
+            envelope,
+            seconds,
+            figures,
+        }
+    }
+}
+
+/// The cost of one kind of unit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct UnitSnapshot {
+    /// The name of the span, or `other`.
+    pub unit: String,
+    /// The target of the span's call site.
+    pub target: String,
+    /// Units that have ended.
+    pub count: u64,
+    /// Those of them with an error.
+    pub errors: u64,
+    /// Units in progress now.
+    pub in_flight: u64,
+    /// The most units that were seen in progress at once, since the start. Threads count by
+    /// themselves, and are added up when one of them has more than ever, and with each snapshot:
+    /// exact on one thread, and a little less than the truth where many begin and end units at once.
+    pub in_flight_max: u64,
+    /// Those in progress, and what they cost. It is in none of the other figures before they end.
+    #[serde(default)]
+    pub in_progress: InProgress,
+    /// Per metric; `None` where it is unknown (no unit has ended, allocations are not tracked, the platform does not
+    /// say, or no unit was in the sample).
+    pub metrics: BTreeMap<String, Option<Distribution>>,
+    /// Per boundary that a unit of this kind has crossed.
+    pub boundaries: BTreeMap<String, BoundarySnapshot>,
+    /// Per limit of the kind's budget, such as `allocs.p99`: how it was kept.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub budgets: BTreeMap<String, BudgetSnapshot>,
+}
+
+impl UnitSnapshot {
+    /// Of a kind of which there was no unit; every metric is unknown.
+    ///
+    /// ```
+    /// use telemetry::record::UnitSnapshot;
+    /// use telemetry::{Distribution, Measure, Metric};
+    ///
+    /// let mut checkout = UnitSnapshot::new("checkout", "shop");
+    /// checkout.count = 2;
+    /// let wall = Distribution::of_values(Measure::Nanoseconds, [1_000_000, 3_000_000]);
+    /// checkout.metrics.insert("wall".to_owned(), Some(wall));
+    /// assert_eq!(checkout.metric("wall").map(|wall| wall.sum), Some(4_000_000));
+    /// assert_eq!(checkout.metric("busy"), None);
+    /// assert_eq!(checkout.metrics.len(), Metric::ALL.len());
+    /// ```
+    pub fn new(unit: impl Into<String>, target: impl Into<String>) -> Self {
+        UnitSnapshot {
+            unit: unit.into(),
+            target: target.into(),
+            count: 0,
+            errors: 0,
+            in_flight: 0,
+            in_flight_max: 0,
+            in_progress: InProgress::default(),
+            metrics: Metric::ALL
+                .map(|metric| (metric.name().to_owned(), None))
+                .into(),
+            boundaries: BTreeMap::new(),
+            budgets: BTreeMap::new(),
+        }
+    }
+
+    /// The distribution of a metric: `wall`, `busy` (ns), `allocs`, `wakeups`, `retries` (count),
+    /// `alloc_bytes`, `peak_bytes` (bytes); and, of a sample of the units, `cpu` (ns),
+    /// `context_switches_voluntary`, `context_switches_involuntary`, `io_calls` (count), `io_bytes`
+    /// (bytes). `None` if it is unknown.
+    ///
+    /// `cpu` is without what asking for it takes ([`Cost::cpu_reading_ns`](crate::Cost)), and of no unit
+    /// above its `busy`.
+    pub fn metric(&self, name: &str) -> Option<&Distribution> {
+        self.metrics.get(name)?.as_ref()
+    }
+
+    /// Every distribution in it, in buckets of so many bits; `None`: without any.
+    pub(crate) fn set_bits(&mut self, bits: Option<u8>) {
+        let metrics = self.metrics.values_mut().flatten();
+        let boundaries = self.boundaries.values_mut();
+        let boundaries =
+            boundaries.flat_map(|b| [&mut b.calls, &mut b.bytes_sent, &mut b.bytes_received]);
+        metrics
+            .chain(boundaries)
+            .for_each(|distribution| distribution.set_bits(bits));
+    }
+
+    /// The kind with the most wall time in all first.
+    pub(crate) fn sort(units: &mut [UnitSnapshot]) {
+        units.sort_by_key(|unit| std::cmp::Reverse(unit.metric("wall").map(|wall| wall.sum)));
+    }
+}
+
+/// Units that have not ended, and what they have cost: in a record, in its interval; in a snapshot of
+/// [`Telemetry`](crate::Telemetry), since they began.
+///
+/// What a thread does for a unit is known when it leaves it; calls across boundaries and retries at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct InProgress {
+    /// How many there are.
+    pub count: u64,
+    /// The sum over all of them, per metric: `wall` (as long as they have been in progress), `busy` (ns),
+    /// `wakeups`, `retries`, `allocs` (count), `alloc_bytes` (bytes). `None` where it is unknown.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub costs: BTreeMap<String, Option<u64>>,
+    /// The same per boundary.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub boundaries: BTreeMap<String, BoundaryCost>,
+}
+
+impl InProgress {
+    /// The sum of a metric over all of them; `None` if it is unknown.
+    pub fn cost(&self, metric: &str) -> Option<u64> {
+        self.costs.get(metric).copied().flatten()
+    }
+}
+
+/// What the units of a kind did across one boundary. Units that did not cross it count as 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BoundarySnapshot {
+    /// Calls per unit.
+    pub calls: Distribution,
+    /// Bytes out per unit.
+    pub bytes_sent: Distribution,
+    /// Bytes in per unit.
+    pub bytes_received: Distribution,
+}
+
+impl BoundarySnapshot {
+    /// Of calls, and of bytes out and in.
+    pub fn new(
+        calls: Distribution,
+        bytes_sent: Distribution,
+        bytes_received: Distribution,
+    ) -> Self {
+        BoundarySnapshot {
+            calls,
+            bytes_sent,
+            bytes_received,
+        }
+    }
+}
+
+/// What one unit did across one boundary.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BoundaryCost {
+    /// Calls.
+    pub calls: u64,
+    /// Bytes out.
+    pub bytes_sent: u64,
+    /// Bytes in.
+    pub bytes_received: u64,
+}
+
+impl BoundaryCost {
+    /// So many calls, and bytes out and in.
+    pub fn new(calls: u64, bytes_sent: u64, bytes_received: u64) -> Self {
+        BoundaryCost {
+            calls,
+            bytes_sent,
+            bytes_received,
+        }
+    }
+}
+
+/// How one limit of a budget was kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BudgetSnapshot {
+    /// What `limit` and `worst` count; of a rate it is [`Measure::Share`], and `worst` says nothing.
+    pub unit_of_measure: Measure,
+    /// The most it may be; of a rate: the share.
+    pub limit: f64,
+    /// The most that one unit had.
+    pub worst: u64,
+    /// How many units were over it: exact, but for metrics that are taken of a sample.
+    pub over: u64,
+    /// Of how many.
+    pub of: u64,
+    /// Whether so few were over it that it holds.
+    pub holds: bool,
+}
+
+impl BudgetSnapshot {
+    /// A limit that no unit was held to: it holds.
+    pub fn new(unit_of_measure: Measure, limit: f64) -> Self {
+        BudgetSnapshot {
+            unit_of_measure,
+            limit,
+            worst: 0,
+            over: 0,
+            of: 0,
+            holds: true,
+        }
+    }
+
+    /// For people.
+    pub(crate) fn describe(&self) -> String {
+        let show = |value: f64| match self.unit_of_measure {
+            Measure::Nanoseconds => human::duration(value as u64),
+            Measure::Bytes => human::bytes(value as u64),
+            _ => value.to_string(),
+        };
+        let (limit, over, of) = (self.limit, human::count(self.over), human::count(self.of));
+        if self.unit_of_measure == Measure::Share {
+            return format!("limit {limit}, {over} of {of} units");
+        }
+        let (limit, worst) = (show(limit), show(self.worst as f64));
+        format!("limit {limit}, worst {worst}, {over} of {of} units over it")
+    }
+}
