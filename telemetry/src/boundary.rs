@@ -1,10 +1,10 @@
 //! Boundaries: what a unit does outside itself.
 
-use crate::core::Core;
 use crate::cost::BoundaryId;
-use crate::frames;
+use crate::instance::Instance;
 use crate::ledger::Untold;
-use crate::units::{Slot, SlotRef};
+use crate::live::{LiveUnit, UnitRef};
+use crate::thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -33,7 +33,7 @@ impl Boundary {
             target: None,
             others: Vec::new(),
         };
-        frames::current_units(|core, slot| call.add_target(core, slot));
+        thread::current_units(|instance, unit| call.add_target(instance, unit));
         call.add(1, 0, 0);
         call
     }
@@ -56,20 +56,20 @@ impl Boundary {
 
 #[derive(Debug)]
 struct Target {
-    core: Arc<Core>,
-    slot: SlotRef,
+    instance: Arc<Instance>,
+    unit: UnitRef,
 }
 
 impl Target {
     #[inline(always)]
-    fn tell(&self, each: impl Fn(&Slot)) {
-        match self.core.slots.get(self.slot) {
+    fn tell(&self, each: impl Fn(&LiveUnit)) {
+        match self.instance.live_units.get(self.unit) {
             Some(unit) => {
                 each(unit);
                 // The unit may be in progress for long: what it does is to be written.
-                self.core.background.something_happened();
+                self.instance.background.something_happened();
             }
-            None => (self.core.counters).could_not_tell(Untold::CallAfterEnd),
+            None => (self.instance.counters).could_not_tell(Untold::CallAfterEnd),
         }
     }
 }
@@ -112,7 +112,7 @@ impl Call {
     }
 
     #[inline]
-    fn for_units(&self, each: impl Fn(&Slot)) {
+    fn for_units(&self, each: impl Fn(&LiveUnit)) {
         if let Some(target) = &self.target {
             target.tell(&each);
         }
@@ -130,12 +130,12 @@ impl Call {
     /// PERF: apart from the first one, so that only that is inlined.
     #[cold]
     #[inline(never)]
-    fn tell_others(&self, each: impl Fn(&Slot)) {
+    fn tell_others(&self, each: impl Fn(&LiveUnit)) {
         self.others.iter().for_each(|target| target.tell(&each));
     }
 
-    fn add_target(&mut self, core: Arc<Core>, slot: SlotRef) {
-        let target = Target { core, slot };
+    fn add_target(&mut self, instance: Arc<Instance>, unit: UnitRef) {
+        let target = Target { instance, unit };
         match self.target {
             None => self.target = Some(target),
             Some(_) => self.add_other(target),

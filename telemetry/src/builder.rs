@@ -1,23 +1,23 @@
 //! Configuration, checked before anything starts.
 
 use crate::budgets::Budgets;
-use crate::calendar::Calendar;
-use crate::core::{Bounds, Core, Setup};
 use crate::effect;
 use crate::events::Events;
 use crate::exemplars::HeadSample;
 use crate::exit;
 use crate::export::Exporter;
-use crate::filter::{EventFilter, Interest, ParseFilterError, UnitFilter};
-use crate::frames;
 use crate::incidents::{Incident, IncidentError, IncidentSettings, Trigger, Watch};
-use crate::layer::TelemetryLayer;
-use crate::names;
+use crate::instance::{Bounds, Instance, Setup};
+use crate::os::Sampling;
 use crate::output::{self, OutputLimit};
-use crate::rate::Rate;
 use crate::record::Resource;
-use crate::system::Sampling;
+use crate::subscriber::TelemetryLayer;
+use crate::subscriber::filter::{EventFilter, Interest, ParseFilterError, UnitFilter};
 use crate::telemetry::Telemetry;
+use crate::thread;
+use crate::tool::calendar::Calendar;
+use crate::tool::names;
+use crate::tool::rate::Rate;
 use alloc_tracker::raw::escaped;
 use std::error::Error;
 use std::fmt;
@@ -266,7 +266,7 @@ impl Builder {
 
     /// The most units in progress that are followed, at most 1,048,576. Default: 8,192. Each
     /// takes 512 bytes, as far as they are ever needed at once; rounded up to a multiple of 64.
-    /// Further ones are counted as dropped. Threads that do nothing keep up to half as many slots at hand,
+    /// Further ones are counted as dropped. Threads that do nothing keep up to half as many places at hand,
     /// which are made up for: after many idle threads have ended, up to half as many units more are followed.
     pub fn max_units_in_progress(mut self, units: usize) -> Self {
         self.bounds.units = units;
@@ -360,7 +360,7 @@ impl Builder {
         let has_exporters = !exporters.is_empty();
         let events = self.events.clone().map_err(BuildError::Events)?;
         let interest = Interest::new(units.clone(), has_exporters.then_some(events));
-        let core = Arc::new(Core::new(Setup {
+        let instance = Arc::new(Instance::new(Setup {
             resource: self.resource.clone(),
             calendar: self.calendar.clone(),
             units,
@@ -372,7 +372,7 @@ impl Builder {
             exporters,
             bounds: self.bounds,
             incidents: self.incidents.clone(),
-            own_shard: frames::shard,
+            own_outbox: thread::outbox,
         }));
         let thread = output::Setup {
             exporters: self.exporters.drain(..).collect(),
@@ -380,16 +380,16 @@ impl Builder {
             output: self.output,
             watches: watches.collect(),
         };
-        output::start(&core, thread).map_err(BuildError::Thread)?;
+        output::start(&instance, thread).map_err(BuildError::Thread)?;
         // From here on an error ends the thread again.
-        let telemetry = Telemetry::new(Arc::clone(&core));
-        exit::at_exit(&core);
+        let telemetry = Telemetry::new(Arc::clone(&instance));
+        exit::at_exit(&instance);
         #[cfg(all(feature = "signal", target_os = "linux"))]
         for (signal, incident) in self.signals.iter().cloned() {
-            crate::incidents::signal::listen(&core, signal, incident)
+            crate::incidents::signal::listen(&instance, signal, incident)
                 .map_err(|source| BuildError::Signal { signal, source })?;
         }
-        let layer = TelemetryLayer::new(core, interest);
+        let layer = TelemetryLayer::new(instance, interest);
         Ok((layer, telemetry))
     }
 }

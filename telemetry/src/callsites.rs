@@ -3,14 +3,12 @@
 //! A quarter of the places stays empty, so a search ends after a few steps, whether it finds its call
 //! site or not: a program with more call sites than are told apart pays no more for each of them.
 
-use crate::error_field::ErrorField;
-use std::ptr;
+use crate::subscriber::CallSite;
 use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicU8, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed},
 };
-use tracing::Metadata;
 
 /// A call site's number. The last stands for all that found no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +40,9 @@ pub(crate) struct CallSites {
 
 #[derive(Debug, Default)]
 struct Site {
-    /// The address of the metadata, which is static.
+    /// The call site's address.
     key: AtomicUsize,
-    metadata: OnceLock<&'static Metadata<'static>>,
+    call_site: OnceLock<CallSite>,
     /// Whether it has a field that may say that a span failed: YES or NO, or neither so far.
     tells_errors: AtomicU8,
 }
@@ -66,18 +64,18 @@ impl CallSites {
     }
 
     #[inline]
-    pub(crate) fn id(&self, metadata: &'static Metadata<'static>) -> SiteId {
-        let key = ptr::from_ref(metadata) as usize;
+    pub(crate) fn id(&self, call_site: CallSite) -> SiteId {
+        let key = call_site.address();
         let home = home(key);
         // Acquire: what is known of a call site was stored before its key is seen by others.
         match self.sites.get(home) {
             Some(site) if site.key.load(Acquire) == key => SiteId(home as u16),
-            _ => self.find_or_enter(key, metadata),
+            _ => self.find_or_enter(key, call_site),
         }
     }
 
     #[cold]
-    fn find_or_enter(&self, key: usize, metadata: &'static Metadata<'static>) -> SiteId {
+    fn find_or_enter(&self, key: usize, call_site: CallSite) -> SiteId {
         let mut has_room = false;
         for at in places(key) {
             let site = &self.sites[at];
@@ -89,7 +87,7 @@ impl CallSites {
                 }
                 match site.key.compare_exchange(0, key, AcqRel, Acquire) {
                     Ok(_) => {
-                        let _ = site.metadata.set(metadata);
+                        let _ = site.call_site.set(call_site);
                         return SiteId(at as u16);
                     }
                     Err(winner) => found = winner,
@@ -114,13 +112,13 @@ impl CallSites {
 
     /// Whether a span of this call site has a field that may say that it failed.
     #[inline]
-    pub(crate) fn tells_errors(&self, id: SiteId, metadata: &Metadata<'_>) -> bool {
+    pub(crate) fn tells_errors(&self, id: SiteId, call_site: CallSite) -> bool {
         let known = self.sites.get(id.index()).map(|site| &site.tells_errors);
         match known.map(|known| known.load(Relaxed)) {
             Some(YES) => true,
             Some(NO) => false,
             _ => {
-                let tells = ErrorField::is_in(metadata);
+                let tells = call_site.tells_errors();
                 if let Some(known) = known {
                     known.store(if tells { YES } else { NO }, Relaxed);
                 }
@@ -129,9 +127,8 @@ impl CallSites {
         }
     }
 
-    /// The number that a call site has, if it has one.
-    pub(crate) fn known(&self, metadata: &Metadata<'_>) -> Option<SiteId> {
-        let key = ptr::from_ref(metadata).cast::<()>() as usize;
+    /// The number that the call site with this address has, if it has one.
+    pub(crate) fn known(&self, key: usize) -> Option<SiteId> {
         for at in places(key) {
             match self.sites[at].key.load(Acquire) {
                 0 => return None,
@@ -148,11 +145,11 @@ impl CallSites {
     }
 
     /// `None` for [`SiteId::OTHER`], and while a call site is just being entered by another thread.
-    pub(crate) fn metadata(&self, id: SiteId) -> Option<&'static Metadata<'static>> {
-        self.sites.get(id.index())?.metadata.get().copied()
+    pub(crate) fn get(&self, id: SiteId) -> Option<CallSite> {
+        self.sites.get(id.index())?.call_site.get().copied()
     }
 
-    /// The numbers that were given, of which some may have no metadata yet.
+    /// The numbers that were given, of which some may say nothing yet.
     pub(crate) fn seen(&self) -> impl Iterator<Item = SiteId> + '_ {
         let sites = self.sites.iter().enumerate();
         let seen = sites.filter(|(_, site)| site.key.load(Acquire) != 0);
@@ -177,52 +174,28 @@ fn places(key: usize) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tracing::Level;
-    use tracing::callsite::{Callsite, Identifier};
-    use tracing::field::FieldSet;
+    use crate::record::Level;
+    use crate::subscriber::made_up;
 
-    struct Nowhere;
-
-    impl Callsite for Nowhere {
-        fn set_interest(&self, _: tracing::subscriber::Interest) {}
-
-        fn metadata(&self) -> &Metadata<'_> {
-            unreachable!("nobody asks")
-        }
-    }
-
-    fn sites(count: usize) -> &'static [Metadata<'static>] {
-        static NOWHERE: Nowhere = Nowhere;
-        let make = |_| {
-            let fields = FieldSet::new(&[], Identifier(&NOWHERE));
-            Metadata::new(
-                "site",
-                "target",
-                Level::INFO,
-                None,
-                None,
-                None,
-                fields,
-                tracing::metadata::Kind::SPAN,
-            )
-        };
-        Vec::leak((0..count).map(make).collect())
+    fn sites(count: usize) -> Vec<CallSite> {
+        let site = |_| made_up("site", "target", Level::Info);
+        (0..count).map(site).collect()
     }
 
     #[test]
     fn every_call_site_has_its_own_number_until_there_are_too_many() {
         let table = CallSites::new();
         let sites = sites(CallSites::MOST + 3);
-        let ids: Vec<SiteId> = sites.iter().map(|site| table.id(site)).collect();
+        let ids: Vec<SiteId> = sites.iter().map(|site| table.id(*site)).collect();
         let (told_apart, rest) = ids.split_at(CallSites::MOST);
         for (site, id) in sites.iter().zip(told_apart) {
-            assert_eq!(table.id(site), *id);
-            assert_eq!(table.known(site), Some(*id));
-            assert!(ptr::eq(table.metadata(*id).unwrap(), site));
+            assert_eq!(table.id(*site), *id);
+            assert_eq!(table.known(site.address()), Some(*id));
+            assert_eq!(table.get(*id).unwrap().address(), site.address());
         }
         assert!(rest.iter().all(|id| *id == SiteId::OTHER));
-        assert_eq!(table.known(&sites[CallSites::MOST]), None);
-        assert_eq!(table.metadata(SiteId::OTHER), None);
+        assert_eq!(table.known(sites[CallSites::MOST].address()), None);
+        assert!(table.get(SiteId::OTHER).is_none());
         assert_eq!(table.seen().count(), CallSites::MOST);
     }
 
@@ -230,11 +203,11 @@ mod tests {
     fn a_search_takes_few_steps_however_many_call_sites_there_are() {
         let table = CallSites::new();
         let sites = sites(100_000);
-        for site in sites {
-            table.id(site);
+        for site in &sites {
+            table.id(*site);
         }
-        let steps = |site: &Metadata<'_>| {
-            let key = ptr::from_ref(site).cast::<()>() as usize;
+        let steps = |site: &CallSite| {
+            let key = site.address();
             let ends = |at: usize| [0, key].contains(&table.sites[at].key.load(Relaxed));
             1 + places(key).position(ends).unwrap()
         };
@@ -258,7 +231,7 @@ mod tests {
     fn threads_that_enter_the_same_call_sites_at_once_find_the_same_numbers() {
         let table = CallSites::new();
         let sites = sites(CallSites::MOST);
-        let ids = || -> Vec<SiteId> { sites.iter().map(|site| table.id(site)).collect() };
+        let ids = || -> Vec<SiteId> { sites.iter().map(|site| table.id(*site)).collect() };
         let of_threads: Vec<_> = std::thread::scope(|threads| {
             let threads: Vec<_> = (0..4).map(|_| threads.spawn(ids)).collect();
             threads.into_iter().map(|t| t.join().unwrap()).collect()

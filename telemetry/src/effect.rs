@@ -1,9 +1,9 @@
 //! Whether what is asked for can ever happen.
 
 use crate::budgets::Budgets;
-use crate::filter::UnitFilter;
 use crate::incidents::{Incident, Trigger};
-use crate::system::Sampling;
+use crate::os::Sampling;
+use crate::subscriber::filter::UnitFilter;
 
 /// The units that triggers and prepared incidents are about; or what can never happen, and why.
 pub(crate) fn check<'a>(

@@ -6,7 +6,7 @@
 
 #![cfg_attr(unix, allow(unsafe_code))] // registers a function with the C library
 
-use crate::core::Core;
+use crate::instance::Instance;
 use std::sync::Arc;
 
 #[cfg(unix)]
@@ -14,13 +14,13 @@ pub(crate) use unix::at_exit;
 
 /// Nobody tells us here.
 #[cfg(not(unix))]
-pub(crate) fn at_exit(_: &Arc<Core>) {}
+pub(crate) fn at_exit(_: &Arc<Instance>) {}
 
 #[cfg(unix)]
 mod unix {
-    use super::{Arc, Core};
-    use crate::panics::caught;
+    use super::{Arc, Instance};
     use crate::silence;
+    use crate::tool::panics::caught;
     use alloc_tracker::raw::Lock;
     use std::sync::Weak;
     use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -31,14 +31,14 @@ mod unix {
     /// Between two looks whether they are done.
     const LOOK_EVERY: Duration = Duration::from_micros(500);
 
-    static INSTANCES: Lock<Vec<Weak<Core>>> = Lock::new();
+    static INSTANCES: Lock<Vec<Weak<Instance>>> = Lock::new();
 
     /// Has the instance written out at exit, unless it was shut down before.
-    pub(crate) fn at_exit(core: &Arc<Core>) {
+    pub(crate) fn at_exit(instance: &Arc<Instance>) {
         static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
         let mut instances = INSTANCES.lock();
         instances.retain(|instance| instance.strong_count() > 0);
-        instances.push(Arc::downgrade(core));
+        instances.push(Arc::downgrade(instance));
         drop(instances);
         if !IS_REGISTERED.swap(true, SeqCst) {
             // SAFETY: the function has the right signature, lives as long as the code, and does not
@@ -60,23 +60,23 @@ mod unix {
         let Some(instances) = INSTANCES.try_lock() else {
             return;
         };
-        let running = |core: &Arc<Core>| {
-            let background = &core.background;
+        let running = |instance: &Arc<Instance>| {
+            let background = &instance.background;
             // Whoever ended it before has waited for it as long as he wanted.
             !background.is_forked() && !background.is_stopping()
         };
         let alive = || instances.iter().filter_map(Weak::upgrade);
         let to_be_stopped: Vec<_> = alive().filter(running).collect();
         let start = Instant::now();
-        for core in &to_be_stopped {
-            core.background.stop_soon();
+        for instance in &to_be_stopped {
+            instance.background.stop_soon();
         }
-        for core in to_be_stopped {
-            while !core.background.has_stopped() && start.elapsed() < WITHIN {
+        for instance in to_be_stopped {
+            while !instance.background.has_stopped() && start.elapsed() < WITHIN {
                 std::thread::sleep(LOOK_EVERY);
             }
             // It may be the last handle, and the process ends: nothing is to be done for its memory.
-            std::mem::forget(core);
+            std::mem::forget(instance);
         }
     }
 }

@@ -38,8 +38,8 @@
 //! # How it counts
 //!
 //! ```text
-//!   spans ──► Tracker ──► Slot of the live unit ──close──► Ring of the thread
-//!               │ frames (thread-local)                        │ in batches, by the same thread
+//!   spans ──► Observer ──► figures of the live unit ──close──► Outbox of the thread
+//!               │ thread (its own state)                       │ in batches, by the same thread
 //!   call! ──────┘                                              ▼
 //!   snapshot, flush ◄── Aggregate: histograms per kind ◄───────┘
 //!        └──► exporters (background thread)
@@ -72,61 +72,45 @@
 
 #![deny(unsafe_code)]
 
-mod aggregate;
 mod background;
 mod boundary;
 mod budgets;
 mod builder;
-mod calendar;
 mod callsites;
-mod clock;
-mod core;
 mod cost;
 mod details;
 mod effect;
-mod error_field;
 mod events;
 mod exemplars;
 mod exit;
 pub mod export;
-mod filter;
-mod frames;
 mod histogram;
-mod human;
 mod incidents;
-#[allow(unsafe_code)] // forwards the one unsafe method of `tracing_subscriber::Layer`
-mod layer;
-#[allow(unsafe_code)] // forwards the one unsafe method of `tracing::Subscriber`
-mod lean;
+mod instance;
+mod kinds;
 mod ledger;
-mod names;
+mod live;
+mod os;
+mod outbox;
 mod output;
-mod panics;
-mod rate;
 pub mod record;
-mod ring;
-mod shard;
 mod silence;
-mod sync;
-mod system;
+mod subscriber;
 mod telemetry;
-mod tracker;
-mod units;
-mod word_ring;
-mod words;
+mod thread;
+mod tool;
 
 pub use boundary::{Boundary, Call};
 pub use budgets::{Budgets, BudgetsError};
 pub use builder::{BuildError, Builder};
 pub use cost::{Measure, Metric};
-pub use filter::{EventFilter, ParseFilterError, UnitFilter};
 pub use histogram::{Bucket, Distribution, MergeError};
 pub use incidents::{Incident, IncidentError, IncidentId, Trigger};
-pub use layer::TelemetryLayer;
-pub use lean::Lean;
 pub use record::{
     BoundarySnapshot, BudgetSnapshot, Cost, InProgress, Ledger, Snapshot, Stream, UnitSnapshot,
 };
+pub use subscriber::filter::{EventFilter, ParseFilterError, UnitFilter};
+pub use subscriber::{Lean, TelemetryLayer};
 pub use telemetry::{Handle, ShutdownError, Telemetry};
 
 /// The README's programs compile.

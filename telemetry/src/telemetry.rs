@@ -1,7 +1,7 @@
 //! The handle.
 
-use crate::core::Core;
 use crate::incidents::{Incident, IncidentError, IncidentId};
+use crate::instance::Instance;
 use crate::record::IncidentRecord;
 use crate::record::Ledger;
 use crate::record::Snapshot;
@@ -56,25 +56,25 @@ const DROP_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 #[must_use = "dropping the handle ends the telemetry"]
 pub struct Telemetry {
-    core: Arc<Running>,
+    instance: Arc<Running>,
 }
 
 /// An instance whose handle exists. A [`Handle`] shares it for no longer than a call.
 #[derive(Debug)]
-struct Running(Arc<Core>);
+struct Running(Arc<Instance>);
 
 impl Deref for Running {
-    type Target = Core;
+    type Target = Instance;
 
-    fn deref(&self) -> &Core {
+    fn deref(&self) -> &Instance {
         &self.0
     }
 }
 
 impl Telemetry {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
+    pub(crate) fn new(instance: Arc<Instance>) -> Self {
         Telemetry {
-            core: Arc::new(Running(core)),
+            instance: Arc::new(Running(instance)),
         }
     }
 
@@ -82,7 +82,7 @@ impl Telemetry {
     /// nothing alive.
     pub fn handle(&self) -> Handle {
         Handle {
-            core: Arc::downgrade(&self.core),
+            instance: Arc::downgrade(&self.instance),
         }
     }
 
@@ -94,12 +94,12 @@ impl Telemetry {
     /// Reads the rings of all threads and computes percentiles on the calling thread, some
     /// 10 µs per kind. The application's threads do not wait for it.
     pub fn snapshot(&self) -> Snapshot {
-        self.core.snapshot()
+        self.instance.snapshot()
     }
 
     /// What became of everything so far, and what telemetry itself cost.
     pub fn ledger(&self) -> Ledger {
-        self.core.ledger()
+        self.instance.ledger()
     }
 
     /// Turns detail up for a bounded time, within a scope: see [`Incident`]. It begins before this
@@ -114,18 +114,18 @@ impl Telemetry {
     /// in progress as may be, the heap cannot be profiled, telemetry was shut down, or this is a forked
     /// child.
     pub fn incident(&self, incident: Incident) -> Result<IncidentId, IncidentError> {
-        begin(&self.core, &incident)
+        begin(&self.instance, &incident)
     }
 
     /// Ends an incident before its time; false if it is not in progress. What it found is written by
     /// the background thread: [`flush`](Telemetry::flush) waits for it.
     pub fn end_incident(&self, id: IncidentId) -> bool {
-        self.core.end_incident(id)
+        self.instance.end_incident(id)
     }
 
     /// The last 8 incidents that ended, with what came of them, and those in progress.
     pub fn incidents(&self) -> Vec<IncidentRecord> {
-        self.core.incidents.known()
+        self.instance.incidents.known()
     }
 
     /// Has what came in so far written out, and waits up to 5 seconds for the exporters. In a
@@ -135,7 +135,7 @@ impl Telemetry {
     pub fn flush(&self) {
         // An exporter would wait for itself.
         if !silence::is_silent() {
-            self.core.background.flush(FLUSH_WITHIN);
+            self.instance.background.flush(FLUSH_WITHIN);
         }
     }
 
@@ -167,7 +167,7 @@ impl Telemetry {
 impl Telemetry {
     /// False if telemetry's thread has not ended in time. That thread itself does not wait.
     fn stop(&self, within: Duration) -> bool {
-        let background = &self.core.background;
+        let background = &self.instance.background;
         if silence::is_silent() {
             background.stop_soon();
             return background.has_stopped();
@@ -182,7 +182,7 @@ impl Drop for Telemetry {
     }
 }
 
-/// Reads a [`Telemetry`] and starts incidents, for as long as there is one. Made by [`Telemetry::handle`].
+/// Reads a [`Telemetry`] and starts incidents, for as long as there is one. NewSpan by [`Telemetry::handle`].
 ///
 /// ```
 /// use telemetry::Telemetry;
@@ -201,18 +201,18 @@ impl Drop for Telemetry {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Handle {
-    core: Weak<Running>,
+    instance: Weak<Running>,
 }
 
 impl Handle {
     /// As [`Telemetry::snapshot`]; `None` when the telemetry is gone.
     pub fn snapshot(&self) -> Option<Snapshot> {
-        Some(self.core.upgrade()?.snapshot())
+        Some(self.instance.upgrade()?.snapshot())
     }
 
     /// As [`Telemetry::ledger`]; `None` when the telemetry is gone.
     pub fn ledger(&self) -> Option<Ledger> {
-        Some(self.core.upgrade()?.ledger())
+        Some(self.instance.upgrade()?.ledger())
     }
 
     /// As [`Telemetry::incident`].
@@ -221,26 +221,26 @@ impl Handle {
     ///
     /// As there, and [`IncidentError::NotRunning`] when the telemetry is gone.
     pub fn incident(&self, incident: Incident) -> Result<IncidentId, IncidentError> {
-        let core = self.core.upgrade().ok_or(IncidentError::NotRunning)?;
-        begin(&core, &incident)
+        let instance = self.instance.upgrade().ok_or(IncidentError::NotRunning)?;
+        begin(&instance, &incident)
     }
 
     /// As [`Telemetry::end_incident`]; false when the telemetry is gone.
     pub fn end_incident(&self, id: IncidentId) -> bool {
-        self.core
+        self.instance
             .upgrade()
-            .is_some_and(|core| core.end_incident(id))
+            .is_some_and(|instance| instance.end_incident(id))
     }
 
     /// As [`Telemetry::incidents`]; `None` when the telemetry is gone.
     pub fn incidents(&self) -> Option<Vec<IncidentRecord>> {
-        Some(self.core.upgrade()?.incidents.known())
+        Some(self.instance.upgrade()?.incidents.known())
     }
 }
 
-fn begin(core: &Core, incident: &Incident) -> Result<IncidentId, IncidentError> {
+fn begin(instance: &Instance, incident: &Incident) -> Result<IncidentId, IncidentError> {
     // What is kept is a copy: the caller's own texts are the program's, to their end.
-    alloc_tracker::raw::for_a_tool(|| core.begin_incident(incident.clone()))
+    alloc_tracker::raw::for_a_tool(|| instance.begin_incident(incident.clone()))
 }
 
 /// Not everything was written, or not in time.

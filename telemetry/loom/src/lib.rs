@@ -7,12 +7,16 @@
 
 #[path = "../../src/details/ring.rs"]
 mod detail_ring;
-#[path = "../../src/rate.rs"]
+#[path = "../../src/tool/rate.rs"]
 mod rate;
-#[path = "../../src/units/refs.rs"]
+#[path = "../../src/live/refs.rs"]
 mod refs;
 mod sync;
-#[path = "../../src/word_ring.rs"]
+/// Where they look for it.
+mod tool {
+    pub(crate) use crate::sync;
+}
+#[path = "../../src/tool/word_ring.rs"]
 mod word_ring;
 
 mod models;

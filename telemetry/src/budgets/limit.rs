@@ -1,12 +1,12 @@
 //! One line of a budget, and what becomes of it.
 
 use crate::cost::{BoundaryId, Finished, Measure, Metric};
+use crate::os::Sampling;
 use crate::record::BudgetSnapshot;
-use crate::system::Sampling;
 
 /// A figure of a unit that may be limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Figure {
+pub(crate) enum LimitedFigure {
     Metric(Metric),
     /// Voluntary and involuntary.
     ContextSwitches,
@@ -34,7 +34,7 @@ pub(crate) struct Limit {
     pub(crate) metric: String,
     /// As in the file: `p99`.
     pub(crate) name: &'static str,
-    pub(super) figure: Figure,
+    pub(super) figure: LimitedFigure,
     pub(super) statistic: Statistic,
     /// The most that a unit may have.
     pub(super) most: u64,
@@ -51,13 +51,13 @@ pub(crate) struct Over {
     pub(crate) worst: u64,
 }
 
-impl Figure {
+impl LimitedFigure {
     pub(super) fn measure(self) -> Measure {
         match self {
-            Figure::Metric(metric) => metric.measure(),
-            Figure::Bytes(_) => Measure::Bytes,
-            Figure::ContextSwitches | Figure::Calls(_) => Measure::Count,
-            Figure::Errors => Measure::Share,
+            LimitedFigure::Metric(metric) => metric.measure(),
+            LimitedFigure::Bytes(_) => Measure::Bytes,
+            LimitedFigure::ContextSwitches | LimitedFigure::Calls(_) => Measure::Count,
+            LimitedFigure::Errors => Measure::Share,
         }
     }
 
@@ -67,29 +67,29 @@ impl Figure {
         // What a unit has no room to tell apart is in `other`, of whatever boundary it is.
         let has_other = || crossed(BoundaryId::OTHER).is_some();
         match self {
-            Figure::Metric(metric) => unit.costs.get(metric),
-            Figure::ContextSwitches => {
+            LimitedFigure::Metric(metric) => unit.costs.get(metric),
+            LimitedFigure::ContextSwitches => {
                 let voluntary = unit.costs.get(Metric::VoluntarySwitches)?;
                 let involuntary = unit.costs.get(Metric::InvoluntarySwitches)?;
                 Some(voluntary.saturating_add(involuntary))
             }
-            Figure::Calls(id) => match crossed(id) {
+            LimitedFigure::Calls(id) => match crossed(id) {
                 Some(boundary) => Some(boundary.calls),
                 None => (!has_other()).then_some(0),
             },
-            Figure::Bytes(id) => match crossed(id) {
+            LimitedFigure::Bytes(id) => match crossed(id) {
                 Some(boundary) => Some(boundary.sent.saturating_add(boundary.received)),
                 None => (!has_other()).then_some(0),
             },
-            Figure::Errors => Some(unit.error.into()),
+            LimitedFigure::Errors => Some(unit.error.into()),
         }
     }
 
     fn weight(self, sampling: Sampling) -> u64 {
         match self {
-            Figure::Metric(metric) => sampling.weight_of(metric),
-            Figure::ContextSwitches => sampling.weight(),
-            Figure::Calls(_) | Figure::Bytes(_) | Figure::Errors => 1,
+            LimitedFigure::Metric(metric) => sampling.weight_of(metric),
+            LimitedFigure::ContextSwitches => sampling.weight(),
+            LimitedFigure::Calls(_) | LimitedFigure::Bytes(_) | LimitedFigure::Errors => 1,
         }
     }
 }
@@ -97,7 +97,7 @@ impl Figure {
 impl Limit {
     /// Whether this one unit costs more than it may. That it failed is no cost.
     pub(crate) fn is_broken_by(&self, unit: &Finished) -> bool {
-        self.figure != Figure::Errors && self.counts(unit)
+        self.figure != LimitedFigure::Errors && self.counts(unit)
     }
 
     /// Whether this one unit counts as over the limit.
@@ -108,7 +108,7 @@ impl Limit {
     /// The boundary that units may cross, but not too often.
     pub(super) fn boundary(&self) -> Option<BoundaryId> {
         match self.figure {
-            Figure::Calls(id) | Figure::Bytes(id) if self.most > 0 => Some(id),
+            LimitedFigure::Calls(id) | LimitedFigure::Bytes(id) if self.most > 0 => Some(id),
             _ => None,
         }
     }
@@ -116,9 +116,9 @@ impl Limit {
     /// Whether only units of the system's sample have the figure.
     pub(super) fn is_of_sample(&self) -> bool {
         match self.figure {
-            Figure::Metric(metric) => metric.is_of_sample(),
-            Figure::ContextSwitches => true,
-            Figure::Calls(_) | Figure::Bytes(_) | Figure::Errors => false,
+            LimitedFigure::Metric(metric) => metric.is_of_sample(),
+            LimitedFigure::ContextSwitches => true,
+            LimitedFigure::Calls(_) | LimitedFigure::Bytes(_) | LimitedFigure::Errors => false,
         }
     }
 
@@ -195,7 +195,7 @@ mod tests {
         let mut limit = Limit {
             metric: "allocs".to_owned(),
             name: "p99",
-            figure: Figure::Metric(Metric::Allocs),
+            figure: LimitedFigure::Metric(Metric::Allocs),
             statistic: Statistic::Quantile(0.99),
             most: 10,
         };

@@ -1,11 +1,11 @@
 //! From the text of `budgets.toml` to limits.
 
 use super::BudgetsError;
-use super::limit::{Figure, Limit, Over, Statistic};
+use super::limit::{Limit, LimitedFigure, Over, Statistic};
 use super::quantity::BEYOND_ALL;
 use crate::cost::Measure;
 use crate::cost::{BoundaryId, Metric};
-use crate::names;
+use crate::tool::names;
 use std::collections::BTreeMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -22,10 +22,13 @@ const STATISTICS: [(&str, Statistic); 5] = [
 /// Those of both kinds together.
 const CONTEXT_SWITCHES: &str = "context_switches";
 
-type BoundaryMetric = (&'static str, fn(BoundaryId) -> Figure);
+type BoundaryMetric = (&'static str, fn(BoundaryId) -> LimitedFigure);
 
 /// The metrics that there are for each boundary.
-const BOUNDARY_METRICS: [BoundaryMetric; 2] = [("calls", Figure::Calls), ("bytes", Figure::Bytes)];
+const BOUNDARY_METRICS: [BoundaryMetric; 2] = [
+    ("calls", LimitedFigure::Calls),
+    ("bytes", LimitedFigure::Bytes),
+];
 
 type Table<'i> = Spanned<DeTable<'i>>;
 type Value<'i> = Spanned<DeValue<'i>>;
@@ -36,7 +39,7 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, Vec<Limit>>, BudgetsE
         why: error.message().to_owned(),
         ..BudgetsError::default()
     })?;
-    let root = Place::new(text, String::new(), "", 0);
+    let root = Key::new(text, String::new(), "", 0);
     let mut units = BTreeMap::new();
     for (key, value) in root.inside(document.get_ref()) {
         if key.name != "unit" {
@@ -63,7 +66,7 @@ fn line_of(text: &str, at: usize) -> usize {
 }
 
 /// A key in the file.
-struct Place<'a> {
+struct Key<'a> {
     text: &'a str,
     /// All keys that lead to it.
     path: String,
@@ -72,9 +75,9 @@ struct Place<'a> {
     at: usize,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Key<'a> {
     fn new(text: &'a str, path: String, name: &'a str, at: usize) -> Self {
-        Place {
+        Key {
             text,
             path,
             name,
@@ -92,7 +95,7 @@ impl<'a> Place<'a> {
     }
 
     /// The keys in this one's table.
-    fn inside<'v>(&self, table: &'v DeTable<'_>) -> Vec<(Place<'v>, &'v Value<'v>)>
+    fn inside<'v>(&self, table: &'v DeTable<'_>) -> Vec<(Key<'v>, &'v Value<'v>)>
     where
         'a: 'v,
     {
@@ -106,7 +109,7 @@ impl<'a> Place<'a> {
                 "" => quoted,
                 path => format!("{path}.{quoted}"),
             };
-            Place::new(self.text, path, name, key.span().start)
+            Key::new(self.text, path, name, key.span().start)
         };
         table.iter().map(|(key, v)| (place(key), v)).collect()
     }
@@ -127,8 +130,8 @@ impl<'a> Place<'a> {
             return Ok(());
         }
         let figure = match self.name {
-            CONTEXT_SWITCHES => Some(Figure::ContextSwitches),
-            name => Metric::by_name(name).map(Figure::Metric),
+            CONTEXT_SWITCHES => Some(LimitedFigure::ContextSwitches),
+            name => Metric::by_name(name).map(LimitedFigure::Metric),
         };
         if let Some(figure) = figure {
             return self.statistics(self.name, figure, value, limits);
@@ -172,7 +175,7 @@ impl<'a> Place<'a> {
     fn statistics(
         &self,
         metric: &str,
-        figure: Figure,
+        figure: LimitedFigure,
         value: &Value<'_>,
         limits: &mut Vec<Limit>,
     ) -> Result<(), BudgetsError> {
@@ -233,7 +236,7 @@ impl<'a> Place<'a> {
         let limit = Limit {
             metric: "errors".to_owned(),
             name: "rate",
-            figure: Figure::Errors,
+            figure: LimitedFigure::Errors,
             statistic: Statistic::Rate(share),
             most: 0,
         };

@@ -29,7 +29,7 @@ pub(crate) struct Finished {
 
 impl Finished {
     /// To be filled in.
-    pub(crate) fn blank() -> Self {
+    pub(crate) fn empty() -> Self {
         Finished {
             kind: KindId::OTHER,
             error: false,

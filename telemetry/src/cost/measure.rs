@@ -1,6 +1,6 @@
 //! What figures count.
 
-use crate::words::words;
+use crate::tool::words::words;
 
 words! {
     /// What a figure counts.

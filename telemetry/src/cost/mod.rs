@@ -3,7 +3,7 @@
 //! From a row come the metric's cell in a unit in progress, its word in one that has ended, the histogram
 //! that its values go to, its name in budgets, its column in the table, its line in `docs/costs.md` and in the
 //! JSON Schema. What a row cannot say is where the figure arises: that is one call, of
-//! [`Slot::add`](crate::units) mostly.
+//! [`LiveUnit::add`](crate::live) mostly.
 
 mod boundary_id;
 mod finished;

@@ -2,14 +2,14 @@
 
 use super::DetailRing;
 use crate::callsites::SiteId;
-use crate::units::SlotRef;
+use crate::live::UnitRef;
 
 /// Something that happened in a unit.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {
     /// The instance's clock. Of a span that begins inside a unit, when its thread last looked.
     pub(crate) at: u64,
-    pub(crate) unit: SlotRef,
+    pub(crate) unit: UnitRef,
     /// The span that did it; of an event, the one that it happened in.
     pub(crate) span: u64,
     pub(crate) what: What,
@@ -57,7 +57,7 @@ impl DetailRing {
     pub(crate) fn begin(
         &self,
         at: u64,
-        unit: SlotRef,
+        unit: UnitRef,
         (span, parent): (u64, u64),
         site: SiteId,
         fields: &[u8],
@@ -69,27 +69,27 @@ impl DetailRing {
     }
 
     #[inline]
-    pub(crate) fn enter(&self, at: u64, unit: SlotRef, span: u64) {
+    pub(crate) fn enter(&self, at: u64, unit: UnitRef, span: u64) {
         self.push(&[ENTER, at, unit.0, span], &[]);
     }
 
     #[inline]
-    pub(crate) fn exit(&self, at: u64, unit: SlotRef, span: u64) {
+    pub(crate) fn exit(&self, at: u64, unit: UnitRef, span: u64) {
         self.push(&[EXIT, at, unit.0, span], &[]);
     }
 
-    pub(crate) fn record(&self, at: u64, unit: SlotRef, span: u64, site: SiteId, fields: &[u8]) {
+    pub(crate) fn record(&self, at: u64, unit: UnitRef, span: u64, site: SiteId, fields: &[u8]) {
         self.push(&[first(RECORD, site, fields), at, unit.0, span], fields);
     }
 
     #[inline]
-    pub(crate) fn event(&self, at: u64, unit: SlotRef, span: u64, site: SiteId, fields: &[u8]) {
+    pub(crate) fn event(&self, at: u64, unit: UnitRef, span: u64, site: SiteId, fields: &[u8]) {
         self.push(&[first(EVENT, site, fields), at, unit.0, span], fields);
     }
 
     /// Adds a unit's entries since it `started`, the newest first, [`MOST_ENTRIES`] at the most. False
     /// if there may have been more.
-    pub(crate) fn entries_of(&self, unit: SlotRef, started: u64, entries: &mut Vec<Entry>) -> bool {
+    pub(crate) fn entries_of(&self, unit: UnitRef, started: u64, entries: &mut Vec<Entry>) -> bool {
         let mut room = true;
         let whole = self.read(|record| match *record {
             [_, at, ..] if at < started => false,
@@ -146,7 +146,7 @@ impl Entry {
         };
         Some(Entry {
             at: *at,
-            unit: SlotRef(*unit),
+            unit: UnitRef(*unit),
             span: *span,
             what,
         })
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn a_units_entries_come_back_and_those_of_others_do_not() {
         let ring = DetailRing::new(1024);
-        let (mine, other) = (SlotRef(7), SlotRef(8));
+        let (mine, other) = (UnitRef(7), UnitRef(8));
         let site = SiteId::from_index(300);
         ring.begin(9, mine, (1, 0), site, b"before it started");
         ring.begin(10, mine, (1, 0), site, b"eleven byte");

@@ -5,13 +5,12 @@
 //! as they are, texts cut at [`STRING_BYTES`]. What is formatted is formatted just as far. A number
 //! that no field has, after all others, says that something is missing.
 
-use crate::panics::caught;
+use crate::subscriber::CallSite;
+use crate::tool::panics::caught;
 use alloc_tracker::raw::Own;
 use serde_json::Value;
 use std::cell::Cell;
 use std::fmt::{self, Write};
-use tracing::Metadata;
-use tracing::field::{Field, Visit};
 
 /// The longest text that is kept of a field's value, in bytes. What is longer ends with an ellipsis.
 const STRING_BYTES: usize = 256;
@@ -51,7 +50,7 @@ pub(crate) struct FieldBytes {
 impl FieldBytes {
     /// What `record` visits. A panic in the formatting of a user's value ends the fields, which then
     /// say so, and nothing else: without us nobody might ever have formatted it.
-    pub(crate) fn of(record: impl FnOnce(&mut dyn Visit)) -> Self {
+    pub(crate) fn of(record: impl FnOnce(&mut FieldBytes)) -> Self {
         // Empty while a value that is being formatted is itself at a span or an event.
         let mut bytes = SPARE.try_with(|spare| spare.take()).unwrap_or_default();
         bytes.clear();
@@ -78,19 +77,32 @@ impl FieldBytes {
         &self.bytes
     }
 
-    fn put(&mut self, field: &Field, tag: u8, value: &[u8]) {
+    /// The field with this number in its call site's list.
+    pub(crate) fn put(&mut self, field: usize, value: Number) {
+        let (tag, bytes) = match value {
+            Number::Unsigned(value) => (UNSIGNED, value.to_le_bytes()),
+            Number::Signed(value) => (SIGNED, value.to_le_bytes()),
+            Number::Float(value) => (FLOAT, value.to_le_bytes()),
+            Number::Bool(value) => (BOOL, u64::from(value).to_le_bytes()),
+        };
+        let bytes = if tag == BOOL { &bytes[..1] } else { &bytes[..] };
         match number(field) {
             // The last byte is the mark's.
-            Some(number) if self.bytes.len() + 2 + value.len() < FIELDS_BYTES => {
+            Some(number) if self.bytes.len() + 2 + bytes.len() < FIELDS_BYTES => {
                 self.bytes.extend_from_slice(&[number, tag]);
-                self.bytes.extend_from_slice(value);
+                self.bytes.extend_from_slice(bytes);
                 self.whole = self.bytes.len();
             }
             _ => self.misses = true,
         }
     }
 
-    fn put_text(&mut self, field: &Field, write: impl FnOnce(&mut Text<'_>) -> fmt::Result) {
+    /// The same for a text, as far as there is room for it.
+    pub(crate) fn put_text(
+        &mut self,
+        field: usize,
+        write: impl FnOnce(&mut dyn Write) -> fmt::Result,
+    ) {
         let start = self.bytes.len();
         let room = (FIELDS_BYTES - TEXTS_LEAVE).saturating_sub(start + TEXT_HEAD);
         let (Some(number), 1..) = (number(field), room) else {
@@ -115,45 +127,26 @@ impl FieldBytes {
     }
 }
 
+/// A value that is no text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Number {
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Bool(bool),
+}
+
+/// The number as it is written, if it fits.
+fn number(field: usize) -> Option<u8> {
+    u8::try_from(field).ok().filter(|n| *n != MISSING)
+}
+
 impl Drop for FieldBytes {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         // PERF: what was there is empty, and nothing is freed. Unless the thread is ending: the bytes
         // are dropped then.
         let _ = SPARE.try_with(|spare| spare.set(bytes));
-    }
-}
-
-/// The field's number, if it fits.
-fn number(field: &Field) -> Option<u8> {
-    u8::try_from(field.index()).ok().filter(|n| *n != MISSING)
-}
-
-impl Visit for FieldBytes {
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field, FLOAT, &value.to_le_bytes());
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, SIGNED, &value.to_le_bytes());
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, UNSIGNED, &value.to_le_bytes());
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, BOOL, &[u8::from(value)]);
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        // What does not fit is cut.
-        self.put_text(field, |text| text.write_str(value));
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // The value's own code: what it allocates is not the unit's, which did not ask for this.
-        alloc_tracker::raw::for_a_tool(|| self.put_text(field, |text| write!(text, "{value:?}")));
     }
 }
 
@@ -194,12 +187,11 @@ pub(crate) struct Fields {
 
 impl Fields {
     /// Reads what [`FieldBytes`] wrote for this call site. Of what is not whole, as much as there is.
-    pub(crate) fn read(&mut self, metadata: &Metadata<'_>, mut bytes: &[u8]) {
+    pub(crate) fn read(&mut self, call_site: CallSite, mut bytes: &[u8]) {
         while let Some((number, value)) = next(&mut bytes) {
-            let field = metadata.fields().iter().nth(usize::from(number));
-            match (field.as_ref().map(Field::name), value) {
+            match (call_site.field_name(number), value) {
                 // Of a span it is a field like any other.
-                (Some("message"), Value::String(text)) if metadata.is_event() => {
+                (Some("message"), Value::String(text)) if call_site.is_event() => {
                     self.message = Some(text);
                 }
                 (Some(name), value) => drop(self.others.insert(name.to_owned(), value)),

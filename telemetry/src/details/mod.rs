@@ -10,5 +10,5 @@ mod fields;
 mod ring;
 
 pub(crate) use entry::{Entry, What};
-pub(crate) use fields::{FieldBytes, Fields};
+pub(crate) use fields::{FieldBytes, Fields, Number};
 pub(crate) use ring::DetailRing;

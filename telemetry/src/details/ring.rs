@@ -12,7 +12,7 @@
 //!
 //! Records are read from the newest back to the oldest: the last word of each is its length.
 
-use crate::sync::{Acquire, AtomicU64, AtomicUsize, Relaxed, Release, fence};
+use crate::tool::sync::{Acquire, AtomicU64, AtomicUsize, Relaxed, Release, fence};
 
 #[derive(Debug)]
 pub(crate) struct DetailRing {

@@ -3,8 +3,8 @@
 use crate::callsites::SiteId;
 use crate::cost::KindId;
 use crate::details::FieldBytes;
+use crate::subscriber::CallSite;
 use std::time::SystemTime;
-use tracing::Metadata;
 
 /// An event that is to be written.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub(crate) struct Captured {
     /// The same by the clock of events.
     pub(crate) now: u64,
     pub(crate) site: SiteId,
-    pub(crate) metadata: &'static Metadata<'static>,
+    pub(crate) call_site: CallSite,
     /// As [`FieldBytes`] writes them.
     pub(crate) fields: Box<[u8]>,
     /// The kind of the unit that it happened in.
@@ -24,7 +24,7 @@ pub(crate) struct Captured {
 
 impl Captured {
     pub(crate) fn new(
-        (site, metadata): (SiteId, &'static Metadata<'static>),
+        (site, call_site): (SiteId, CallSite),
         (at, now): (SystemTime, u64),
         fields: &FieldBytes,
         unit: Option<KindId>,
@@ -34,7 +34,7 @@ impl Captured {
             at,
             now,
             site,
-            metadata,
+            call_site,
             fields: fields.as_bytes().into(),
             unit,
             weight,

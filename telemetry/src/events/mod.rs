@@ -19,12 +19,12 @@ pub(crate) use capture::Captured;
 pub(crate) use suppressed::SuppressedSite;
 
 use crate::callsites::{CallSites, SiteId};
-use crate::clock::{Clock, CoarseClock};
-use crate::filter::Interest;
-use crate::rate::{Limiter, Rate};
-use crate::system::RANDOM_BITS;
+use crate::os::RANDOM_BITS;
+use crate::subscriber::CallSite;
+use crate::subscriber::filter::Interest;
+use crate::tool::clock::{Clock, CoarseClock};
+use crate::tool::rate::{Limiter, Rate};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
-use tracing::{Level, Metadata};
 
 /// The limits of events, and what they kept back.
 #[derive(Debug)]
@@ -103,16 +103,16 @@ impl Events {
 
     /// Whether events of this call site are ever written.
     #[inline]
-    pub(crate) fn are_written(&self, site: SiteId, metadata: &Metadata<'_>) -> bool {
+    pub(crate) fn are_written(&self, site: SiteId, call_site: CallSite) -> bool {
         match self.sites[site.index()].written.load(Relaxed) {
-            UNKNOWN => self.classify(site, metadata),
+            UNKNOWN => self.classify(site, call_site),
             written => written == WRITTEN,
         }
     }
 
     #[cold]
-    fn classify(&self, site: SiteId, metadata: &Metadata<'_>) -> bool {
-        let written = self.interest.writes(metadata);
+    fn classify(&self, site: SiteId, call_site: CallSite) -> bool {
+        let written = self.interest.writes(call_site.metadata());
         if site != SiteId::OTHER {
             let to_remember = if written { WRITTEN } else { NOT_WRITTEN };
             self.sites[site.index()].written.store(to_remember, Relaxed);
@@ -121,20 +121,20 @@ impl Events {
     }
 
     /// Decides about an event, before any of its fields is looked at. Who is told that it is
-    /// suppressed counts that in the thread's shard.
+    /// suppressed counts that in the thread's outbox.
     ///
     /// PERF: always inlined: the verdict need not go through memory.
     #[inline(always)]
-    pub(crate) fn decide(&self, site: SiteId, metadata: &Metadata<'_>, clock: &Clock) -> Verdict {
-        if !self.are_written(site, metadata) {
+    pub(crate) fn decide(&self, site: SiteId, call_site: CallSite, clock: &Clock) -> Verdict {
+        if !self.are_written(site, call_site) {
             return Verdict::NotAsked;
         }
         let now = self.now(clock);
         let of_site = &self.sites[site.index()];
-        let (rate, limiter) = match *metadata.level() {
-            Level::ERROR if site == SiteId::OTHER => (self.error_rate, &self.other_errors),
-            Level::ERROR => (self.error_rate, &of_site.limiter),
-            _ => (self.rate, &of_site.limiter),
+        let (rate, limiter) = match call_site.is_error() {
+            true if site == SiteId::OTHER => (self.error_rate, &self.other_errors),
+            true => (self.error_rate, &of_site.limiter),
+            false => (self.rate, &of_site.limiter),
         };
         if limiter.allows(rate, now) {
             return Verdict::Passes(now);
@@ -145,8 +145,14 @@ impl Events {
 
     /// Whether an event that passed is one of the share that fits the output; by a random number of
     /// [`RANDOM_BITS`].
-    pub(crate) fn is_drawn(&self, site: SiteId, level: Level, random: u64, now: u64) -> bool {
-        let drawn = level == Level::ERROR || random < self.below.load(Relaxed);
+    pub(crate) fn is_drawn(
+        &self,
+        site: SiteId,
+        call_site: CallSite,
+        random: u64,
+        now: u64,
+    ) -> bool {
+        let drawn = call_site.is_error() || random < self.below.load(Relaxed);
         if !drawn {
             self.sampled_out.fetch_add(1, Relaxed);
             self.keep_back(site, now);
@@ -179,7 +185,7 @@ impl Events {
         self.keep_back(site, now);
     }
 
-    /// A thread that has no shard, or none any more, kept back so many.
+    /// A thread that has no outbox, or none any more, kept back so many.
     pub(crate) fn retire(&self, site: SiteId, count: u64, last: u64) {
         let of_site = &self.sites[site.index()];
         of_site.last.fetch_max(last, Relaxed);

@@ -2,7 +2,7 @@
 
 use super::Events;
 use crate::callsites::{CallSites, SiteId};
-use crate::shard::Shard;
+use crate::outbox::Outbox;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -25,21 +25,21 @@ impl Events {
     }
 
     /// How many events were kept back by a limit, since the start.
-    pub(crate) fn rate_limited(&self, sites: &CallSites, shards: &[Arc<Shard>]) -> u64 {
+    pub(crate) fn rate_limited(&self, sites: &CallSites, outboxes: &[Arc<Outbox>]) -> u64 {
         let retired = self
             .known(sites)
             .map(|(_, of_site)| of_site.retired.load(Relaxed));
-        let in_shards = shards.iter().flat_map(|shard| shard.all_suppressed());
+        let in_outboxes = outboxes.iter().flat_map(|outbox| outbox.all_suppressed());
         retired.sum::<u64>()
-            + in_shards
+            + in_outboxes
                 .map(|(_, suppressed)| suppressed.read().0)
                 .sum::<u64>()
             + self.rate_limited_by_output.load(Relaxed)
     }
 
-    /// The thread of a shard ends: its counts are kept.
-    pub(crate) fn retire_shard(&self, shard: &Shard) {
-        for (site, suppressed) in shard.all_suppressed() {
+    /// The thread of an outbox ends: its counts are kept.
+    pub(crate) fn retire_outbox(&self, outbox: &Outbox) {
+        for (site, suppressed) in outbox.all_suppressed() {
             if let (count @ 1.., last) = suppressed.read() {
                 self.retire(site, count, last);
             }
@@ -51,12 +51,12 @@ impl Events {
     pub(crate) fn take_suppressed(
         &self,
         sites: &CallSites,
-        shards: &[Arc<Shard>],
+        outboxes: &[Arc<Outbox>],
         most: usize,
     ) -> Vec<SuppressedSite> {
         let news = self.known(sites).filter_map(|(site, of_site)| {
-            let (in_shards, last_in_shards) = in_shards(shards, site);
-            let so_far = of_site.retired.load(Relaxed) + of_site.later.load(Relaxed) + in_shards;
+            let (in_outboxes, last_in_shards) = in_outboxes(outboxes, site);
+            let so_far = of_site.retired.load(Relaxed) + of_site.later.load(Relaxed) + in_outboxes;
             let count = so_far.checked_sub(of_site.reported.load(Relaxed))?;
             let last = of_site.last.load(Relaxed).max(last_in_shards);
             (count > 0).then_some(SuppressedSite {
@@ -86,10 +86,10 @@ impl Events {
 }
 
 /// How many events of a call site the threads kept back, and when the last one was.
-fn in_shards(shards: &[Arc<Shard>], site: SiteId) -> (u64, u64) {
-    let of_threads = shards
+fn in_outboxes(outboxes: &[Arc<Outbox>], site: SiteId) -> (u64, u64) {
+    let of_threads = outboxes
         .iter()
-        .filter_map(|shard| Some(shard.suppressed(site)?.read()));
+        .filter_map(|outbox| Some(outbox.suppressed(site)?.read()));
     of_threads.fold((0, 0), |(all, latest), (count, last)| {
         (all + count, latest.max(last))
     })

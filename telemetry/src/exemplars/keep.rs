@@ -2,9 +2,9 @@
 
 use crate::budgets::Limit;
 use crate::cost::{Finished, Metric};
-use crate::rate::{Limiter, Rate};
+use crate::os::RANDOM_BITS;
 use crate::record::Reason;
-use crate::system::RANDOM_BITS;
+use crate::tool::rate::{Limiter, Rate};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 impl Reason {

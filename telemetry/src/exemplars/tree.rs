@@ -5,6 +5,7 @@ use crate::callsites::{CallSites, SiteId};
 use crate::cost::Metric;
 use crate::details::{Entry, Fields, What};
 use crate::record::{ExemplarEvent, ExemplarSpan, Level};
+use crate::subscriber::CallSite;
 use std::collections::BTreeMap;
 
 /// The most spans of an exemplar, and the most events; what is over is left out and told.
@@ -103,12 +104,12 @@ impl Tree<'_> {
             self.whole = false;
             return;
         }
-        let metadata = self.sites.metadata(site);
+        let call_site = self.sites.get(site);
         let fields = self.fields(site, fields);
         self.number_of.insert(span, self.spans.len());
         let parent = self.number_of.get(&parent).map(|number| *number as u64);
-        let name = metadata.map_or("other", |m| m.name());
-        let target = metadata.map_or("", |m| m.target());
+        let name = call_site.map_or("other", CallSite::name);
+        let target = call_site.map_or("", CallSite::target);
         let span = ExemplarSpan {
             fields: fields.others,
             ..ExemplarSpan::new(self.spans.len() as u64, parent, name, target)
@@ -125,13 +126,13 @@ impl Tree<'_> {
             self.whole = false;
             return;
         }
-        let metadata = self.sites.metadata(site);
+        let call_site = self.sites.get(site);
         let fields = self.fields(site, fields);
         self.events.push(ExemplarEvent {
             at_ns: at,
-            level: metadata.map_or(Level::Other, |m| m.level().as_str().into()),
-            target: metadata.map_or("", |m| m.target()).to_owned(),
-            line: metadata.and_then(|m| m.line()),
+            level: call_site.map_or(Level::Other, CallSite::level),
+            target: call_site.map_or("", CallSite::target).to_owned(),
+            line: call_site.and_then(CallSite::line),
             span: self.number_of.get(&span).map(|number| *number as u64),
             message: fields.message,
             fields: fields.others,
@@ -144,8 +145,8 @@ impl Tree<'_> {
 
     fn fields(&self, site: SiteId, bytes: &[u8]) -> Fields {
         let mut fields = Fields::default();
-        if let Some(metadata) = self.sites.metadata(site) {
-            fields.read(metadata, bytes);
+        if let Some(call_site) = self.sites.get(site) {
+            fields.read(call_site, bytes);
         }
         fields
     }

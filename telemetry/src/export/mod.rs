@@ -82,15 +82,15 @@ pub trait Exporter: Send {
 pub struct Flush<'a> {
     resource: &'a Resource,
     records: &'a [Record],
-    figures: &'a dyn Figures,
+    figures: &'a dyn SnapshotSource,
 }
 
 /// Where the snapshot of a flush comes from.
-pub(crate) trait Figures: Sync {
+pub(crate) trait SnapshotSource: Sync {
     fn snapshot(&self) -> &Snapshot;
 }
 
-impl Figures for Snapshot {
+impl SnapshotSource for Snapshot {
     fn snapshot(&self) -> &Snapshot {
         self
     }
@@ -105,7 +105,7 @@ impl<'a> Flush<'a> {
     pub(crate) fn of(
         resource: &'a Resource,
         records: &'a [Record],
-        figures: &'a dyn Figures,
+        figures: &'a dyn SnapshotSource,
     ) -> Self {
         Flush {
             resource,

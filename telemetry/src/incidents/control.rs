@@ -1,9 +1,9 @@
 //! Incidents begin and end.
 
 use super::*;
-use crate::core::Core;
+use crate::instance::Instance;
 
-impl Core {
+impl Instance {
     /// Begins an incident, on the calling thread.
     pub(crate) fn begin_incident(&self, incident: Incident) -> Result<IncidentId, IncidentError> {
         alloc_tracker::raw::for_a_tool(|| {

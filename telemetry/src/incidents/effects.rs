@@ -1,12 +1,12 @@
 //! What incidents in progress raise, and what that takes.
 
 use super::{Active, EVENTS, LOOK_EVERY, NEVER, Spent, State, heap};
-use crate::core::Core;
 use crate::cost::KindId;
+use crate::instance::Instance;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-impl Core {
+impl Instance {
     /// Whether an event that is over its limit passes, `now` by the clock of events: one of a unit within
     /// the scope of an incident.
     #[inline]

@@ -19,6 +19,8 @@ mod heap;
 #[cfg(not(feature = "profile"))]
 #[path = "heap_off.rs"]
 mod heap;
+#[cfg(all(feature = "signal", target_os = "linux"))]
+mod listener;
 mod records;
 #[cfg(all(feature = "signal", target_os = "linux"))]
 pub(crate) mod signal;
@@ -30,9 +32,9 @@ pub use spec::{Incident, IncidentError, IncidentId};
 pub use trigger::Trigger;
 pub(crate) use trigger::Watch;
 
-use crate::rate::{Limiter, Rate};
 use crate::record::UnitSnapshot;
 use crate::record::{EndedBy, IncidentRecord};
+use crate::tool::rate::{Limiter, Rate};
 use alloc_tracker::raw::{Guard, Lock};
 use heap::{Before, Heap};
 use std::collections::VecDeque;
@@ -76,7 +78,7 @@ pub(crate) struct Incidents {
     exemplars: AtomicU64,
     passed: AtomicU64,
     #[cfg(all(feature = "signal", target_os = "linux"))]
-    listeners: Lock<Vec<signal::Listener>>,
+    listeners: Lock<Vec<listener::Listener>>,
 }
 
 #[derive(Debug, Default)]
@@ -130,7 +132,7 @@ impl Incidents {
     }
 
     #[cfg(all(feature = "signal", target_os = "linux"))]
-    fn listeners(&self) -> Guard<'_, Vec<signal::Listener>> {
+    fn listeners(&self) -> Guard<'_, Vec<listener::Listener>> {
         self.listeners.lock()
     }
 

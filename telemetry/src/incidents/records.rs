@@ -1,13 +1,13 @@
 //! What is told of incidents.
 
 use super::{Active, Incident, IncidentId, heap};
-use crate::core::Core;
-use crate::panics::caught;
+use crate::instance::Instance;
 use crate::record::{
     EndedBy, HeapReport, IncidentCost, IncidentEnd, IncidentRecord, IncidentScope, Phase,
 };
+use crate::tool::panics::caught;
 
-impl Core {
+impl Instance {
     pub(super) fn incident_record(&self, id: IncidentId, incident: &Incident) -> IncidentRecord {
         let scope = &incident.scope;
         IncidentRecord {

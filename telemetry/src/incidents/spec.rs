@@ -1,7 +1,7 @@
 //! What an incident asks for.
 
-use crate::filter::target;
-use crate::names;
+use crate::subscriber::filter::target;
+use crate::tool::names;
 use alloc_tracker::raw::escaped;
 use std::error::Error;
 use std::fmt;

@@ -3,8 +3,8 @@
 use super::spec::Incident;
 use crate::budgets::Budgets;
 use crate::budgets::quantity::BEYOND_ALL;
-use crate::names;
 use crate::record::UnitSnapshot;
+use crate::tool::names;
 use alloc_tracker::raw::escaped;
 use std::time::Duration;
 

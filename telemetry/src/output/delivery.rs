@@ -1,10 +1,10 @@
 //! The records of one flush, on their way to all exporters.
 
 use super::writer::Told;
-use crate::core::Core;
-use crate::export::{Exporter, Figures, Flush};
-use crate::panics::caught;
+use crate::export::{Exporter, Flush, SnapshotSource};
+use crate::instance::Instance;
 use crate::record::{Record, Snapshot};
+use crate::tool::panics::caught;
 use alloc_tracker::raw::{for_a_tool, for_the_program};
 use std::sync::atomic::{
     AtomicBool, AtomicUsize,
@@ -13,7 +13,7 @@ use std::sync::atomic::{
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 pub(super) struct Delivery {
-    core: Arc<Core>,
+    instance: Arc<Instance>,
     records: Vec<Record>,
     /// As soon as an exporter wants it.
     snapshot: OnceLock<Snapshot>,
@@ -38,14 +38,14 @@ impl Untold {
 impl Delivery {
     /// To so many exporters.
     pub(super) fn new(
-        core: &Arc<Core>,
+        instance: &Arc<Instance>,
         records: Vec<Record>,
         told: Told,
         exporters: usize,
         untold: &Arc<Untold>,
     ) -> Self {
         Delivery {
-            core: Arc::clone(core),
+            instance: Arc::clone(instance),
             records,
             snapshot: OnceLock::new(),
             told: Mutex::new(Some(told)),
@@ -57,12 +57,12 @@ impl Delivery {
 
     /// Hands it to the exporter with this place in the ledger.
     pub(super) fn to(&self, place: usize, exporter: &mut dyn Exporter) {
-        let flush = Flush::of(&self.core.resource, &self.records, self);
+        let flush = Flush::of(&self.instance.resource, &self.records, self);
         // An exporter is the user's code: its panic is counted, and ends nothing; its memory is the program's.
         let result = caught(|| for_the_program(|| exporter.export(&flush)));
         match result {
             Some(Ok(bytes)) => {
-                let counters = &self.core.counters;
+                let counters = &self.instance.counters;
                 counters.records_written(place, self.records.len() as u64, bytes);
                 self.is_written.store(true, Relaxed);
                 self.answered();
@@ -74,7 +74,7 @@ impl Delivery {
 
     /// The exporter with this place in the ledger does not get it, or not whole.
     pub(super) fn lost(&self, place: usize, why: &str) {
-        let counters = &self.core.counters;
+        let counters = &self.instance.counters;
         counters.records_dropped(place, self.records.len() as u64, why);
         self.answered();
     }
@@ -91,10 +91,10 @@ impl Delivery {
     }
 }
 
-impl Figures for Delivery {
+impl SnapshotSource for Delivery {
     fn snapshot(&self) -> &Snapshot {
         // It is telemetry's, for as long as the flush.
         self.snapshot
-            .get_or_init(|| for_a_tool(|| self.core.snapshot()))
+            .get_or_init(|| for_a_tool(|| self.instance.snapshot()))
     }
 }

@@ -1,10 +1,10 @@
 //! The thread of an exporter that has one of its own, and its queue.
 
 use super::delivery::Delivery;
-use crate::core::Core;
 use crate::export::Exporter;
-use crate::panics::caught;
+use crate::instance::Instance;
 use crate::silence;
+use crate::tool::panics::caught;
 use alloc_tracker::raw::for_the_program;
 use std::collections::VecDeque;
 use std::io;
@@ -65,7 +65,7 @@ impl Shared {
 impl Lane {
     /// Starts the thread of the exporter with this place in the ledger, the `number`th that has one.
     pub(super) fn start(
-        core: &Arc<Core>,
+        instance: &Arc<Instance>,
         place: usize,
         number: usize,
         mut exporter: Box<dyn Exporter>,
@@ -74,24 +74,25 @@ impl Lane {
             queue: Mutex::default(),
             changed: Condvar::new(),
         });
-        let (core, own) = (Arc::clone(core), Arc::clone(&shared));
+        let (instance, own) = (Arc::clone(instance), Arc::clone(&shared));
         let run = move || {
             silence::be_silent();
             alloc_tracker::raw::be_a_tools_own();
             while let Some(delivery) = own.next() {
                 delivery.to(place, &mut *exporter);
                 drop(delivery);
-                core.counters.note_cpu_of_exporter(place);
+                instance.counters.note_cpu_of_exporter(place);
                 if let Some(done) = own.done() {
-                    core.background
+                    instance
+                        .background
                         .report(|progress| progress.lanes[number] = done);
                 }
             }
             // It may have something to write.
             if caught(|| for_the_program(|| drop(exporter))).is_none() {
-                core.counters.panicked();
+                instance.counters.panicked();
             }
-            core.counters.note_cpu_of_exporter(place);
+            instance.counters.note_cpu_of_exporter(place);
         };
         Ok(Lane {
             place,

@@ -5,7 +5,6 @@ use crate::{events, exemplars};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
-use tracing::Level;
 
 /// The most that wait between two flushes.
 pub(crate) const MOST_ITEMS: usize = 4096;
@@ -21,7 +20,7 @@ pub(crate) enum Item {
 
 impl Item {
     fn is_plain_event(&self) -> bool {
-        matches!(self, Item::Event(event) if *event.metadata.level() != Level::ERROR)
+        matches!(self, Item::Event(event) if !event.call_site.is_error())
     }
 
     fn size(&self) -> usize {

@@ -1,25 +1,25 @@
 //! What is to be told, as records.
 
-use crate::calendar::timestamp;
 use crate::callsites::SiteId;
-use crate::core::{Broken, Core};
 use crate::cost::Metric;
 use crate::details::Fields;
 use crate::events::SuppressedSite;
+use crate::instance::{Broken, Instance};
 use crate::record::{
     BoundaryCost, BrokenBudget, Envelope, EventRecord, ExemplarRecord, FindingKind, FindingRecord,
     Level, Record, SuppressedRecord, UnitRecord, UnitSnapshot,
 };
+use crate::subscriber::CallSite;
+use crate::tool::calendar::timestamp;
 use crate::{events, exemplars};
 use alloc_tracker::raw::escaped;
 use serde::Serialize;
 use std::io;
 use std::time::{Duration, SystemTime};
-use tracing::Metadata;
 
 /// The records of one flush.
 pub(super) struct Batch<'a> {
-    pub(super) core: &'a Core,
+    pub(super) instance: &'a Instance,
     /// Of all that is about the end of the interval.
     pub(super) envelope: Envelope,
     /// By the instance's clock.
@@ -36,25 +36,25 @@ impl Batch<'_> {
 
     pub(super) fn event(&self, event: &events::Captured) -> Record {
         let mut fields = Fields::default();
-        fields.read(event.metadata, &event.fields);
+        fields.read(event.call_site, &event.fields);
         Record::Event(EventRecord {
             envelope: self.envelope_at(event.at),
-            level: event.metadata.level().as_str().into(),
-            target: event.metadata.target().to_owned(),
-            location: location(event.metadata),
+            level: event.call_site.level(),
+            target: event.call_site.target().to_owned(),
+            location: event.call_site.location(),
             message: fields.message,
             fields: fields.others,
             unit: event
                 .unit
-                .map(|kind| self.core.kinds.get(kind).name().to_owned()),
+                .map(|kind| self.instance.kinds.get(kind).name().to_owned()),
             weight: event.weight,
         })
     }
 
     pub(super) fn exemplar(&self, exemplar: &exemplars::Captured) -> Record {
-        let kind = self.core.kinds.get(exemplar.kind());
+        let kind = self.instance.kinds.get(exemplar.kind());
         let unit = &exemplar.unit;
-        let (spans, events, complete) = exemplars::tree(exemplar, &self.core.callsites);
+        let (spans, events, complete) = exemplars::tree(exemplar, &self.instance.callsites);
         let costs = Metric::ALL.map(|metric| (metric.name().to_owned(), unit.costs.get(metric)));
         let boundaries = unit.boundaries.iter().map(|boundary| {
             let cost = BoundaryCost::new(boundary.calls, boundary.sent, boundary.received);
@@ -77,7 +77,7 @@ impl Batch<'_> {
     }
 
     pub(super) fn over_budget(&self, broken: &Broken, example: Option<String>) -> Record {
-        let kind = self.core.kinds.get(broken.kind);
+        let kind = self.instance.kinds.get(broken.kind);
         let limit = &kind.limits()[broken.limit];
         let figures = limit.told(&broken.over);
         let unit = kind.name();
@@ -95,9 +95,13 @@ impl Batch<'_> {
     }
 
     pub(super) fn unknown_unit(&self, unit: &str) -> Record {
-        let kinds = self.core.kinds.all().filter(|(_, kind)| kind.is_known());
+        let kinds = self
+            .instance
+            .kinds
+            .all()
+            .filter(|(_, kind)| kind.is_known());
         let names: Vec<&str> = kinds.map(|(_, kind)| kind.name()).take(10).collect();
-        let among = match self.core.kinds.has_others() {
+        let among = match self.instance.kinds.has_others() {
             true => "; it may be among `other`, where units are whose kinds found no room",
             false => "",
         };
@@ -128,15 +132,15 @@ impl Batch<'_> {
     }
 
     pub(super) fn suppressed(&self, suppressed: SuppressedSite) -> Record {
-        let metadata = match suppressed.site {
+        let call_site = match suppressed.site {
             SiteId::OTHER => None,
-            site => self.core.callsites.metadata(site),
+            site => self.instance.callsites.get(site),
         };
         Record::Suppressed(SuppressedRecord {
             envelope: self.envelope.clone(),
-            level: metadata.map_or(Level::Other, |m| m.level().as_str().into()),
-            target: metadata.map_or("", |m| m.target()).to_owned(),
-            location: metadata.and_then(location),
+            level: call_site.map_or(Level::Other, CallSite::level),
+            target: call_site.map_or("", CallSite::target).to_owned(),
+            location: call_site.and_then(CallSite::location),
             count: suppressed.count,
             first: self.time_of(suppressed.first),
             last: self.time_of(suppressed.last),
@@ -156,14 +160,6 @@ impl Batch<'_> {
 
 pub(super) fn id(exemplar: &exemplars::Captured) -> String {
     format!("{:x}", exemplar.id)
-}
-
-fn location(metadata: &Metadata<'_>) -> Option<String> {
-    let file = metadata.file()?;
-    Some(match metadata.line() {
-        Some(line) => format!("{file}:{line}"),
-        None => file.to_owned(),
-    })
 }
 
 /// Bytes that a record takes as a line of JSON.

@@ -8,12 +8,12 @@ use super::delivery::{Delivery, Untold};
 use super::lane::Lane;
 use super::writer::Writer;
 use crate::background::Progress;
-use crate::core::{Core, Interval};
 use crate::export::Exporter;
 use crate::incidents::Watch;
-use crate::panics::caught;
+use crate::instance::{Instance, Interval};
 use crate::record::{Record, Stream};
 use crate::silence;
+use crate::tool::panics::caught;
 use alloc_tracker::raw::for_the_program;
 use std::io;
 use std::sync::Arc;
@@ -34,20 +34,21 @@ pub(crate) struct Setup {
 }
 
 /// Starts the thread, and those of exporters that want one.
-pub(crate) fn start(core: &Arc<Core>, setup: Setup) -> io::Result<()> {
+pub(crate) fn start(instance: &Arc<Instance>, setup: Setup) -> io::Result<()> {
     let (mut exporters, mut lanes) = (Vec::new(), Vec::new());
     for (place, exporter) in setup.exporters.into_iter().enumerate() {
         if exporter.wants_its_own_thread() {
-            lanes.push(Lane::start(core, place, lanes.len(), exporter)?);
+            lanes.push(Lane::start(instance, place, lanes.len(), exporter)?);
         } else {
             exporters.push((place, exporter));
         }
     }
-    core.background
+    instance
+        .background
         .report(|progress| progress.lanes = vec![0; lanes.len()]);
     let worker = Worker {
-        writer: Writer::new(setup.output, setup.flush_every, core.clock.now()),
-        core: Arc::clone(core),
+        writer: Writer::new(setup.output, setup.flush_every, instance.clock.now()),
+        instance: Arc::clone(instance),
         exporters,
         lanes,
         deliveries: 0,
@@ -59,12 +60,12 @@ pub(crate) fn start(core: &Arc<Core>, setup: Setup) -> io::Result<()> {
     let handle = thread::Builder::new()
         .name("telemetry".to_owned())
         .spawn(move || worker.run())?;
-    let _ = core.background.thread.set(handle.thread().clone());
+    let _ = instance.background.thread.set(handle.thread().clone());
     Ok(())
 }
 
 struct Worker {
-    core: Arc<Core>,
+    instance: Arc<Instance>,
     /// Those that share this thread, with their places in the ledger.
     exporters: Vec<(usize, Box<dyn Exporter>)>,
     /// Those that do not.
@@ -84,10 +85,10 @@ impl Worker {
         silence::be_silent();
         alloc_tracker::raw::be_a_tools_own();
         // However this thread ends, nobody waits for it any more.
-        let _stopped = ReportStopped(Arc::clone(&self.core));
+        let _stopped = ReportStopped(Arc::clone(&self.instance));
         let mut flushed = 0;
         loop {
-            while !self.is_called(flushed) && !self.core.background.dirty.load(Acquire) {
+            while !self.is_called(flushed) && !self.instance.background.dirty.load(Acquire) {
                 self.sleep(None);
             }
             // An interval past the end of time is none.
@@ -99,7 +100,7 @@ impl Worker {
                 }
             }
             // In this order: whoever asks or adds something from here on is in the next round.
-            let background = &self.core.background;
+            let background = &self.instance.background;
             let stop = background.stop.load(Acquire);
             let asked = background.asked.load(Acquire);
             background.dirty.store(false, SeqCst);
@@ -108,7 +109,7 @@ impl Worker {
             // longer than a store takes to become visible: a unit whose thread still saw `dirty`
             // set is then in this round.
             thread::sleep(STORES_ARE_VISIBLE);
-            if stop && self.core.incidents.due().is_some() {
+            if stop && self.instance.incidents.due().is_some() {
                 // Their reports take time, and nobody may wait for them: first what there is.
                 self.flush(false);
             }
@@ -123,7 +124,7 @@ impl Worker {
             let report = |progress: &mut Progress| {
                 (progress.flushed, progress.deliveries) = (flushed, deliveries);
             };
-            self.core.background.report(report);
+            self.instance.background.report(report);
         }
     }
 
@@ -131,30 +132,30 @@ impl Worker {
     fn sleep(&mut self, left: Option<Duration>) {
         // Before, too: what wakes the thread may have been taken by an exporter that parks.
         self.answer_signals();
-        let core = &self.core;
-        let due = (core.incidents.due())
-            .map(|due| Duration::from_nanos(due.saturating_sub(core.clock.now())));
+        let instance = &self.instance;
+        let due = (instance.incidents.due())
+            .map(|due| Duration::from_nanos(due.saturating_sub(instance.clock.now())));
         match left.into_iter().chain(due).min() {
             None => thread::park(),
             Some(left) => thread::park_timeout(left),
         }
         self.answer_signals();
         if self.attend(false) {
-            self.core.background.flush_soon();
+            self.instance.background.flush_soon();
         }
     }
 
     fn answer_signals(&mut self) {
         #[cfg(all(feature = "signal", target_os = "linux"))]
-        self.guarded(|worker| worker.core.answer_signals());
+        self.guarded(|worker| worker.instance.answer_signals());
     }
 
     /// Does what is due for incidents; true: there is something to be written.
     fn attend(&mut self, all: bool) -> bool {
-        let attended = self.guarded(|worker| worker.core.attend_incidents(all));
+        let attended = self.guarded(|worker| worker.instance.attend_incidents(all));
         if attended.is_none() {
             // What cannot be attended to would be due for ever.
-            self.guarded(|worker| worker.core.abandon_incidents(all));
+            self.guarded(|worker| worker.instance.abandon_incidents(all));
         }
         attended.unwrap_or(false)
     }
@@ -163,7 +164,7 @@ impl Worker {
     fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
         let done = caught(|| work(self));
         if done.is_none() {
-            self.core.counters.panicked();
+            self.instance.counters.panicked();
         }
         done
     }
@@ -177,31 +178,31 @@ impl Worker {
         }
         for mut lane in std::mem::take(&mut self.lanes) {
             if !lane.wait() {
-                self.core.counters.panicked();
+                self.instance.counters.panicked();
             }
         }
         self.tell_again();
     }
 
     fn is_called(&self, flushed: u64) -> bool {
-        let background = &self.core.background;
+        let background = &self.instance.background;
         background.stop.load(Acquire) || background.asked.load(Acquire) != flushed
     }
 
     fn flush(&mut self, last: bool) {
-        self.core.counters.note_own_cpu();
+        self.instance.counters.note_own_cpu();
         let watches = !self.watches.is_empty();
         let interval = self
-            .guarded(|worker| worker.core.end_interval(watches))
+            .guarded(|worker| worker.instance.end_interval(watches))
             .flatten();
         if !last {
             let units = interval.as_ref().map_or(&[][..], |ended| &ended.units);
-            self.guarded(|worker| worker.core.pull_triggers(&mut worker.watches, units));
+            self.guarded(|worker| worker.instance.pull_triggers(&mut worker.watches, units));
         }
         let exporters = self.exporters.len() + self.lanes.len();
         if exporters == 0 {
-            self.guarded(|worker| worker.core.close_incidents());
-            self.guarded(|worker| worker.core.incidents.take_records());
+            self.guarded(|worker| worker.instance.close_incidents());
+            self.guarded(|worker| worker.instance.incidents.take_records());
             return;
         }
         self.tell_again();
@@ -209,7 +210,7 @@ impl Worker {
             return;
         };
         let told = self.writer.take_told();
-        let delivery = Delivery::new(&self.core, records, told, exporters, &self.untold);
+        let delivery = Delivery::new(&self.instance, records, told, exporters, &self.untold);
         let delivery = Arc::new(delivery);
         self.deliveries += 1;
         for lane in &self.lanes {
@@ -219,50 +220,52 @@ impl Worker {
             delivery.to(*place, &mut **exporter);
         }
         self.tell_again();
-        self.core.counters.note_own_cpu();
+        self.instance.counters.note_own_cpu();
     }
 
     /// What nobody heard is to be told again.
     fn tell_again(&mut self) {
         for told in self.untold.take() {
-            self.guarded(|worker| worker.writer.nothing_was_written(&worker.core, told));
+            self.guarded(|worker| worker.writer.nothing_was_written(&worker.instance, told));
         }
     }
 
     /// What is to be written, the ledger last; `None` if there is nothing.
     fn records(&mut self, interval: Option<Interval>, last: bool) -> Option<Vec<Record>> {
         let of_units = interval.as_ref().map_or(0, |ended| ended.units.len());
-        let made = self.guarded(|worker| worker.writer.records(&worker.core, interval, last));
+        let made = self.guarded(|worker| worker.writer.records(&worker.instance, interval, last));
         let mut records = made.unwrap_or_else(|| {
-            let counters = &self.core.counters;
+            let counters = &self.instance.counters;
             counters.records_of_all_dropped(of_units as u64, "panicked");
             let told = self.writer.take_told();
-            self.guarded(|worker| worker.writer.nothing_was_written(&worker.core, told));
+            self.guarded(|worker| worker.writer.nothing_was_written(&worker.instance, told));
             Vec::new()
         });
-        let (core, told) = (&self.core, &self.told);
-        let now = (core.ledger_so_far().units, core.counters.panics());
+        let (instance, told) = (&self.instance, &self.told);
+        let now = (instance.ledger_so_far().units, instance.counters.panics());
         if records.is_empty() && !last && now == *told {
             return None;
         }
         self.told = now;
-        let ledger = self.guarded(|worker| worker.writer.ledger(&worker.core))?;
+        let ledger = self.guarded(|worker| worker.writer.ledger(&worker.instance))?;
         records.push(ledger);
         Some(records)
     }
 }
 
 /// Says that the thread has ended, when dropped.
-struct ReportStopped(Arc<Core>);
+struct ReportStopped(Arc<Instance>);
 
 impl Drop for ReportStopped {
     fn drop(&mut self) {
-        let core = &self.0;
-        if thread::panicking() || caught(|| core.abandon_incidents(true)).is_none() {
-            core.counters.panicked();
+        let instance = &self.0;
+        if thread::panicking() || caught(|| instance.abandon_incidents(true)).is_none() {
+            instance.counters.panicked();
         }
-        core.background.stopped.store(true, Release);
-        core.background.report(|progress| progress.stopped = true);
+        instance.background.stopped.store(true, Release);
+        instance
+            .background
+            .report(|progress| progress.stopped = true);
     }
 }
 

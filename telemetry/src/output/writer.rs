@@ -11,15 +11,14 @@ use super::records::{Batch, id, size_of_json};
 use super::turns::{Turns, in_turns};
 use super::{Item, MOST_ITEMS};
 use crate::budgets::Over;
-use crate::core::{Broken, Core, Interval};
 use crate::cost::KindId;
 use crate::events::SuppressedSite;
-use crate::rate::{Limiter, Rate};
+use crate::instance::{Broken, Instance, Interval};
 use crate::record::{IncidentRecord, LedgerRecord, Record, UnitSnapshot};
+use crate::tool::rate::{Limiter, Rate};
 use crate::{events, exemplars};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
-use tracing::Level;
 
 /// The most `suppressed` records of one flush; further call sites are in the next.
 const MOST_SUPPRESSED: usize = 256;
@@ -89,16 +88,16 @@ impl Writer {
     /// What is to be written now, but for the ledger.
     pub(super) fn records(
         &mut self,
-        core: &Core,
+        instance: &Instance,
         interval: Option<Interval>,
         last: bool,
     ) -> Vec<Record> {
         self.told = Told::default();
-        let epoch = self.follow_the_calendar(core);
+        let epoch = self.follow_the_calendar(instance);
         let mut batch = Batch {
-            core,
-            envelope: core.envelope(),
-            now: core.clock.now(),
+            instance,
+            envelope: instance.envelope(),
+            now: instance.clock.now(),
             epoch,
             records: Vec::new(),
         };
@@ -115,7 +114,7 @@ impl Writer {
         self.allowance.share_out();
         self.single_records(&mut batch);
         // What was kept for those that are over is written now.
-        core.close_incidents();
+        instance.close_incidents();
         self.incidents(&mut batch);
         for broken in broken {
             self.over_budget(&mut batch, broken);
@@ -124,9 +123,9 @@ impl Writer {
             self.unknown_units(&mut batch);
         }
         let most = if last { usize::MAX } else { MOST_SUPPRESSED };
-        self.told.suppressed = core.take_suppressed(most);
+        self.told.suppressed = instance.take_suppressed(most);
         if self.told.suppressed.len() == most {
-            core.background.something_happened();
+            instance.background.something_happened();
         }
         for suppressed in self.told.suppressed.clone() {
             let record = batch.suppressed(suppressed);
@@ -159,7 +158,7 @@ impl Writer {
     }
 
     fn incidents(&mut self, batch: &mut Batch<'_>) {
-        for incident in batch.core.incidents.take_records() {
+        for incident in batch.instance.incidents.take_records() {
             self.told.incidents.push(incident.clone());
             self.write(batch, Record::Incident(incident));
         }
@@ -185,16 +184,16 @@ impl Writer {
 
     /// No exporter took the records of a flush, or they were not all made: what they told once is told again, and
     /// single records are lost.
-    pub(super) fn nothing_was_written(&mut self, core: &Core, told: Told) {
-        core.counters.events.write_failed(told.events);
-        core.counters.exemplars.write_failed(told.exemplars);
+    pub(super) fn nothing_was_written(&mut self, instance: &Instance, told: Told) {
+        instance.counters.events.write_failed(told.events);
+        instance.counters.exemplars.write_failed(told.exemplars);
         let (events, exemplars) = told.undecided;
-        core.counters.events.lose(events);
-        core.counters.exemplars.lose(exemplars);
+        instance.counters.events.lose(events);
+        instance.counters.exemplars.lose(exemplars);
         for report in &told.suppressed {
-            core.events.take_back(report);
+            instance.events.take_back(report);
         }
-        core.incidents.put_back(told.incidents);
+        instance.incidents.put_back(told.incidents);
         for unit in &told.unknown {
             self.unknown.remove(unit);
         }
@@ -203,10 +202,10 @@ impl Writer {
     /// ERROR events, exemplars and other events, as far as they are allowed.
     fn single_records(&mut self, batch: &mut Batch<'_>) {
         let (mut errors, mut events, mut exemplars) = (Vec::new(), Vec::new(), Vec::new());
-        for item in batch.core.queue.drain() {
+        for item in batch.instance.queue.drain() {
             match item {
                 Item::Exemplar(exemplar) => exemplars.push(exemplar),
-                Item::Event(event) if *event.metadata.level() == Level::ERROR => errors.push(event),
+                Item::Event(event) if event.call_site.is_error() => errors.push(event),
                 Item::Event(event) => events.push(event),
             }
         }
@@ -222,12 +221,15 @@ impl Writer {
         }
         for event in errors.chain(events) {
             self.told.undecided.0 -= 1;
-            batch.core.events.limited_by_output(event.site, event.now);
+            batch
+                .instance
+                .events
+                .limited_by_output(event.site, event.now);
         }
         for exemplar in exemplars {
-            let kind = batch.core.kinds.get(exemplar.kind());
+            let kind = batch.instance.kinds.get(exemplar.kind());
             self.told.undecided.1 -= 1;
-            batch.core.counters.exemplar_rate_limited();
+            batch.instance.counters.exemplar_rate_limited();
             kind.chooser.lose(&exemplar.kept);
         }
     }
@@ -241,9 +243,9 @@ impl Writer {
                 return;
             }
             self.told.undecided.0 -= 1;
-            batch.core.counters.events.keep();
+            batch.instance.counters.events.keep();
             self.told.events += 1;
-            if *event.metadata.level() != Level::ERROR {
+            if !event.call_site.is_error() {
                 self.offered += 1;
                 self.offered_bytes += size;
             }
@@ -265,12 +267,12 @@ impl Writer {
                 return;
             }
             self.told.undecided.1 -= 1;
-            batch.core.counters.exemplars.keep();
+            batch.instance.counters.exemplars.keep();
             self.told.exemplars += 1;
             if exemplar.kept.is_for_incident() {
-                batch.core.incidents.wrote_exemplar(size);
+                batch.instance.incidents.wrote_exemplar(size);
             }
-            let limits = batch.core.kinds.get(exemplar.kind()).limits();
+            let limits = batch.instance.kinds.get(exemplar.kind()).limits();
             for (n, limit) in limits.iter().enumerate() {
                 if limit.counts(&exemplar.unit) {
                     self.examples.insert((exemplar.kind(), n), id(&exemplar));
@@ -281,10 +283,10 @@ impl Writer {
     }
 
     /// The two clocks tick at different moments, and one may be set: only that is followed.
-    fn follow_the_calendar(&mut self, core: &Core) -> SystemTime {
+    fn follow_the_calendar(&mut self, instance: &Instance) -> SystemTime {
         const SET: Duration = Duration::from_millis(100);
-        let start = Duration::from_nanos(core.events.now(&core.clock));
-        let now = core.calendar.now();
+        let start = Duration::from_nanos(instance.events.now(&instance.clock));
+        let now = instance.calendar.now();
         let epoch = now.checked_sub(start).unwrap_or(now);
         let apart = |known: SystemTime| match epoch.duration_since(known) {
             Ok(later) => later,
@@ -295,8 +297,8 @@ impl Writer {
     }
 
     /// The last record of a flush.
-    pub(super) fn ledger(&mut self, core: &Core) -> Record {
-        let record = LedgerRecord::new(core.envelope(), core.ledger_so_far());
+    pub(super) fn ledger(&mut self, instance: &Instance) -> Record {
+        let record = LedgerRecord::new(instance.envelope(), instance.ledger_so_far());
         let record = Record::Ledger(record);
         self.allowance.charge(size_of_json(&record));
         record
@@ -310,7 +312,7 @@ impl Writer {
 
     /// Tells once of each unit that has a budget, a trigger or an incident and never was seen, when others were.
     fn unknown_units(&mut self, batch: &mut Batch<'_>) {
-        for unit in batch.core.kinds.unseen() {
+        for unit in batch.instance.kinds.unseen() {
             if self.unknown.insert(unit.to_owned()) {
                 let finding = batch.unknown_unit(unit);
                 self.write(batch, finding);
@@ -325,7 +327,7 @@ impl Writer {
         if seconds < ADJUST_AFTER {
             return;
         }
-        let events = &batch.core.events;
+        let events = &batch.instance.events;
         let sampled_out = events.sampled_out();
         let offered = self.offered + (sampled_out - self.sampled_out);
         let bytes_each = self.offered_bytes as f64 / self.offered.max(1) as f64;

@@ -1,6 +1,6 @@
 //! What every record begins with.
 
-use crate::calendar::timestamp;
+use crate::tool::calendar::timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::SystemTime;

@@ -1,7 +1,7 @@
 //! Log events: those that are written, and how many are not.
 
 use super::Envelope;
-use crate::words::words;
+use crate::tool::words::words;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

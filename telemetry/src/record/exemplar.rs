@@ -1,7 +1,7 @@
 //! One unit in detail.
 
 use super::{BoundaryCost, Envelope, Level};
-use crate::words::words;
+use crate::tool::words::words;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! What somebody should act upon.
 
 use super::{BudgetSnapshot, Envelope};
-use crate::words::words;
+use crate::tool::words::words;
 use serde::{Deserialize, Serialize};
 
 words! {

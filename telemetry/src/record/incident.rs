@@ -1,7 +1,7 @@
 //! Detail turned up for a bounded time.
 
 use super::Envelope;
-use crate::words::words;
+use crate::tool::words::words;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 use super::{InProgress, Snapshot, UnitSnapshot};
 use crate::cost::Metric;
 use crate::histogram::Distribution;
-use crate::human;
+use crate::tool::human;
 use alloc_tracker::raw::escaped;
 use std::collections::BTreeSet;
 use std::fmt;

@@ -3,7 +3,7 @@
 use super::Envelope;
 use crate::cost::{Measure, Metric};
 use crate::histogram::Distribution;
-use crate::human;
+use crate::tool::human;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

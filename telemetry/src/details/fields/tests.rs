@@ -11,7 +11,7 @@ impl<S: tracing::Subscriber> Layer<S> for Take<'static> {
     fn on_new_span(&self, span: &Attributes<'_>, _: &tracing::Id, _: Context<'_, S>) {
         let bytes = FieldBytes::of(|visit| span.record(visit));
         let mut fields = Fields::default();
-        fields.read(span.metadata(), bytes.as_bytes());
+        fields.read(span.metadata().into(), bytes.as_bytes());
         self.0.lock().unwrap().push(fields);
     }
 }

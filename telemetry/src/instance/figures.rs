@@ -1,0 +1,87 @@
+//! The figures, as data.
+
+use super::Instance;
+use super::aggregate::KindCosts;
+use crate::cost::{KindId, Measure, Metric};
+use crate::histogram::{Distributed, Distribution};
+use crate::os::Sampling;
+use crate::record::{BoundarySnapshot, InProgress, Snapshot, UnitSnapshot};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Instance {
+    /// The figures of a kind, as data.
+    pub(super) fn figures<C: Distributed>(
+        &self,
+        id: KindId,
+        costs: &KindCosts<C>,
+        in_progress: InProgress,
+    ) -> UnitSnapshot {
+        let kind = self.kinds.get(id);
+        let (in_flight, in_flight_max) = self.in_flight(id);
+        UnitSnapshot {
+            unit: kind.name().to_owned(),
+            target: kind.target().to_owned(),
+            count: costs.count,
+            errors: costs.errors,
+            in_flight,
+            in_flight_max,
+            in_progress,
+            metrics: metrics(costs, self.sampling),
+            boundaries: boundaries(costs),
+            budgets: kind
+                .limits()
+                .iter()
+                .zip(&costs.over)
+                .map(|(limit, over)| (limit.key(), limit.told(over)))
+                .collect(),
+        }
+    }
+
+    /// The figures of all kinds, so many nanoseconds after the start, as data.
+    pub(super) fn all_figures(&self, mut units: Vec<UnitSnapshot>, nanoseconds: u64) -> Snapshot {
+        UnitSnapshot::sort(&mut units);
+        let mut uncrossed: BTreeSet<&str> = self.kinds.budgets().boundaries().collect();
+        uncrossed.retain(|name| !units.iter().any(|u| u.boundaries.contains_key(*name)));
+        if units.iter().all(|unit| unit.count == 0) {
+            uncrossed.clear();
+        }
+        Snapshot {
+            envelope: self.envelope(),
+            seconds: nanoseconds as f64 / 1e9,
+            units,
+            unseen: self.kinds.unseen().into_iter().map(str::to_owned).collect(),
+            unseen_boundaries: uncrossed.into_iter().map(str::to_owned).collect(),
+            ledger: self.ledger_so_far(),
+        }
+    }
+}
+
+fn metrics<C: Distributed>(
+    costs: &KindCosts<C>,
+    sampling: Sampling,
+) -> BTreeMap<String, Option<Distribution>> {
+    Metric::ALL
+        .into_iter()
+        .map(|metric| {
+            let known = costs.metric(metric);
+            let distribution = (known.count() > 0)
+                .then(|| Distribution::of(known, metric.measure()))
+                .map(|distribution| distribution.of_sample(sampling.weight_of(metric)));
+            (metric.name().to_owned(), distribution)
+        })
+        .collect()
+}
+
+fn boundaries<C: Distributed>(costs: &KindCosts<C>) -> BTreeMap<String, BoundarySnapshot> {
+    let boundaries = costs.boundaries.iter();
+    boundaries
+        .map(|boundary| {
+            let snapshot = BoundarySnapshot {
+                calls: Distribution::of(&boundary.calls, Measure::Count),
+                bytes_sent: Distribution::of(&boundary.sent, Measure::Bytes),
+                bytes_received: Distribution::of(&boundary.received, Measure::Bytes),
+            };
+            (boundary.id.name().to_owned(), snapshot)
+        })
+        .collect()
+}

@@ -1,0 +1,74 @@
+//! Which unit a span is in, as one word.
+
+/// A unit in progress, by the place of its figures and how many units were there before: a late caller cannot
+/// mistake the next unit for its own. The index in the lower 21 bits, the generation above, 61 bits in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UnitRef(pub(crate) u64);
+
+const INDEX_BITS: u32 = 21;
+/// Places that can be told apart.
+const PLACES: usize = 1 << INDEX_BITS;
+/// Units that may be in progress at once: threads that do nothing may keep half as many places.
+pub(super) const MOST_UNITS: usize = 1 << (INDEX_BITS - 1);
+
+impl UnitRef {
+    /// What [`UnitOfSpan`](UnitOfSpan) has room for beside its flags.
+    pub(super) const MASK: u64 = u64::MAX >> 3;
+
+    pub(super) fn new(index: u32, generation: u64) -> Self {
+        UnitRef((generation << INDEX_BITS | u64::from(index)) & UnitRef::MASK)
+    }
+
+    pub(super) fn index(self) -> u32 {
+        (self.0 & (PLACES as u64 - 1)) as u32
+    }
+}
+
+/// What is known of a span: its unit, and whether the unit is its own.
+///
+/// PERF: one word. As a struct with two flags it was copied by loads that overlap the stores just before,
+/// for which a processor waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UnitOfSpan(pub(crate) u64);
+
+const ROOT: u64 = 1;
+const TIMED: u64 = 2;
+pub(super) const UNIT_SHIFT: u32 = 2;
+
+impl UnitOfSpan {
+    /// Of a span that is in no unit. No unit is at its place.
+    pub(crate) const NONE: UnitOfSpan = UnitOfSpan(u64::MAX);
+
+    #[inline]
+    pub(crate) fn is_none(self) -> bool {
+        self == UnitOfSpan::NONE
+    }
+
+    /// Of a unit's own span.
+    pub(crate) fn of_root(unit: UnitRef, timed: bool) -> Self {
+        let timed = if timed { TIMED } else { 0 };
+        UnitOfSpan(unit.0 << UNIT_SHIFT | timed | ROOT)
+    }
+
+    /// Of a span inside this one.
+    #[inline]
+    pub(crate) fn of_child(self) -> Self {
+        UnitOfSpan(self.0 & !ROOT)
+    }
+
+    #[inline]
+    pub(crate) fn unit(self) -> UnitRef {
+        UnitRef(self.0 >> UNIT_SHIFT)
+    }
+
+    #[inline]
+    pub(crate) fn is_root(self) -> bool {
+        self.0 & ROOT != 0
+    }
+
+    /// What telemetry itself takes for the unit is timed.
+    #[inline]
+    pub(crate) fn timed(self) -> bool {
+        self.0 & TIMED != 0
+    }
+}

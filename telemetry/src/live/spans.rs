@@ -1,0 +1,307 @@
+//! From a span's id to the unit that it belongs to.
+//!
+//! A span that others see as well is in the table with its unit. A *lean* one, which nobody but
+//! telemetry wants, has a record of its own; the table leads to the record. Its id is that of a
+//! *stand-in*: a span that the subscriber made, that no layer ever saw, and that is lent to one lean
+//! span after the other. So ids of both are never the same, and whoever asks the subscriber for a
+//! lean span finds one that is hidden from him.
+
+use super::in_unit::{UNIT_SHIFT, UnitOfSpan, UnitRef};
+use super::span_table::{SpanTable, TableIndex};
+use crate::callsites::SiteId;
+use crate::subscriber::lean::{LeanEnd, LeanRef, LeanSpan, LeanStart};
+use crate::tool::pool::{Allowed, Pool, PoolItem};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// In the table: the rest of the word is the index of a lean span. A [`UnitOfSpan`] leaves it free.
+const LEAN: u64 = 1 << 63;
+const _: () = assert!((UnitRef::MASK << UNIT_SHIFT) & LEAN == 0);
+
+/// A span that is in a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KnownSpan {
+    pub(crate) in_unit: UnitOfSpan,
+    /// What the details call it: no other span of the unit is called that.
+    pub(crate) detail: u64,
+    /// Its record, marked as in the table, if nobody but telemetry has it; else its place in the table.
+    ///
+    /// PERF: one word, as the others: what is entered is copied.
+    at: u64,
+}
+
+impl KnownSpan {
+    /// Of a span that is in no unit.
+    pub(crate) const NOTHING: KnownSpan = KnownSpan {
+        in_unit: UnitOfSpan::NONE,
+        detail: 0,
+        at: 0,
+    };
+
+    /// Its record, if nobody but telemetry has it.
+    #[inline]
+    pub(crate) fn lean(&self) -> Option<LeanRef> {
+        (self.at & LEAN != 0).then_some(LeanRef(self.at as u32))
+    }
+}
+
+/// The spans that belong to units.
+#[derive(Debug)]
+pub(crate) struct Spans {
+    table: SpanTable,
+    lean: Pool<LeanSpan>,
+    /// The index plus one of a record for which there was no room in the table; 0: there is none.
+    spare: AtomicU32,
+}
+
+impl Spans {
+    /// Room for at least `spans` live spans, of which half may be lean: a stand-in keeps its place in the
+    /// table, which is never more than three quarters full.
+    pub(crate) fn new(spans: usize) -> Self {
+        Spans {
+            table: SpanTable::new(spans),
+            lean: Pool::new(spans / 2),
+            spare: AtomicU32::new(0),
+        }
+    }
+
+    /// PERF: always inlined, as in the table.
+    #[inline(always)]
+    pub(crate) fn get(&self, span: u64) -> Option<KnownSpan> {
+        let (word, place) = self.table.get(span)?;
+        if word & LEAN == 0 {
+            return Some(KnownSpan {
+                in_unit: UnitOfSpan(word),
+                detail: span,
+                at: u64::from(place.0),
+            });
+        }
+        let lean = LeanRef(word as u32);
+        let record = self.lean.at(lean.0)?;
+        // Otherwise a stand-in that nobody borrows. Whoever asks for it has kept an id for too long.
+        record.is_held().then(|| KnownSpan {
+            in_unit: record.in_unit(),
+            detail: record.detail(lean),
+            at: word,
+        })
+    }
+
+    /// Whether the span is not over. `span`: its id.
+    #[inline]
+    pub(crate) fn lives(&self, span: u64, known: &KnownSpan) -> bool {
+        match known.lean() {
+            None => self.table.is_at(TableIndex(known.at as u32), span),
+            Some(lean) => {
+                let record = self.lean.at(lean.0);
+                record.is_some_and(|record| record.detail(lean) == known.detail)
+            }
+        }
+    }
+
+    /// Adds a span that others see, too. False if there is no room.
+    #[inline]
+    pub(crate) fn insert(&self, span: u64, in_unit: UnitOfSpan) -> bool {
+        self.table.insert(span, in_unit.0)
+    }
+
+    #[inline]
+    pub(crate) fn remove(&self, span: u64) -> Option<UnitOfSpan> {
+        self.table.remove(span).map(UnitOfSpan)
+    }
+
+    /// The lean span with this id. Of an id that was kept for too long, any that has the stand-in.
+    #[inline]
+    pub(crate) fn lean(&self, span: u64) -> Option<LeanRef> {
+        let (word, _) = self.table.get(span)?;
+        // PERF: whether somebody has it is not asked: who lets a handle of it go finds out.
+        (word & LEAN != 0).then_some(LeanRef(word as u32))
+    }
+
+    /// How many records without a span one more thread may keep at hand.
+    pub(crate) fn allow(&self) -> Allowed {
+        self.lean.allow()
+    }
+
+    pub(crate) fn give_up(&self, allowed: Allowed) {
+        self.lean.give_up(allowed);
+    }
+
+    /// A record that has a stand-in and no span.
+    pub(crate) fn take_again(&self) -> Option<PoolItem> {
+        self.lean.take_again()
+    }
+
+    /// Whether there may be room for one more stand-in.
+    pub(crate) fn has_room(&self) -> bool {
+        self.spare.load(Relaxed) > 0 || self.lean.has_fresh()
+    }
+
+    /// A fresh record for the stand-in with this id; `None` if there is no room for one more.
+    #[cold]
+    pub(crate) fn adopt(&self, id: u64) -> Option<PoolItem> {
+        let taken = match self.spare.swap(0, Relaxed).checked_sub(1) {
+            Some(spare) => PoolItem(spare),
+            // What idle threads keep at hand is not made up for: others have the subscriber.
+            None => self.lean.take_fresh(|| true)?,
+        };
+        let word = LEAN | u64::from(taken.0);
+        self.lean.at(taken.0)?.lend(id);
+        if !self.table.insert(id, word) {
+            self.spare.store(taken.0 + 1, Relaxed);
+            return None;
+        }
+        Some(taken)
+    }
+
+    pub(crate) fn give_back(&self, record: PoolItem) {
+        self.lean.give_back(record);
+    }
+
+    /// Begins a lean span with one handle: its id, and what is known of it.
+    #[inline]
+    pub(crate) fn begin(&self, record: PoolItem, start: LeanStart) -> Option<(u64, KnownSpan)> {
+        let lean = LeanRef(record.0);
+        let record = self.lean.at(lean.0)?;
+        record.begin(start);
+        let known = KnownSpan {
+            in_unit: start.in_unit,
+            detail: record.detail(lean),
+            at: LEAN | u64::from(lean.0),
+        };
+        Some((record.id(), known))
+    }
+
+    /// One more handle of a lean span, for one inside it; the innermost span around both that others see.
+    #[inline]
+    pub(crate) fn hold_for_child(&self, lean: LeanRef) -> Option<u64> {
+        let record = self.lean.at(lean.0)?;
+        record.hold();
+        record.outer()
+    }
+
+    /// One more handle of a lean span, of which the caller has one or which is entered.
+    #[inline]
+    pub(crate) fn hold(&self, lean: LeanRef) {
+        if let Some(record) = self.lean.at(lean.0) {
+            record.hold();
+        }
+    }
+
+    /// A handle less. After the last one the span has ended, and the record is the caller's.
+    #[inline]
+    pub(crate) fn release(&self, lean: LeanRef) -> Option<LeanEnd> {
+        let (in_unit, holds) = self.lean.at(lean.0)?.release()?;
+        Some(LeanEnd {
+            in_unit,
+            holds,
+            record: PoolItem(lean.0),
+        })
+    }
+
+    /// The innermost span around a lean one that others see.
+    #[inline]
+    pub(crate) fn outer(&self, lean: LeanRef) -> Option<u64> {
+        self.lean.at(lean.0)?.outer()
+    }
+
+    /// The id of a lean span.
+    pub(crate) fn id(&self, lean: LeanRef) -> Option<u64> {
+        Some(self.lean.at(lean.0)?.id())
+    }
+
+    /// The call site of a lean span.
+    pub(crate) fn site(&self, lean: LeanRef) -> Option<SiteId> {
+        Some(self.lean.at(lean.0)?.site())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subscriber::lean::HeldParent;
+
+    fn start(parent: Option<LeanRef>, outer: Option<u64>) -> LeanStart {
+        LeanStart {
+            site: SiteId::OTHER,
+            in_unit: match parent {
+                None => UnitOfSpan::of_root(UnitRef(77), false),
+                Some(_) => UnitOfSpan::of_root(UnitRef(77), false).of_child(),
+            },
+            parent,
+            outer,
+        }
+    }
+
+    #[test]
+    fn a_lean_span_is_known_by_its_stand_in_while_somebody_has_it() {
+        let spans = Spans::new(64);
+        assert!(spans.take_again().is_none());
+        let record = spans.adopt(500).expect("there is room");
+        assert_eq!(spans.get(500), None, "a stand-in");
+        let (id, known) = spans.begin(record, start(None, Some(9))).unwrap();
+        let found = spans.get(500).unwrap();
+        assert_eq!(
+            (id, found.in_unit, found.detail),
+            (500, known.in_unit, known.detail)
+        );
+        assert!(spans.lives(500, &found));
+        let lean = spans.lean(500).unwrap();
+        assert_eq!(spans.outer(lean), Some(9));
+        spans.hold(lean);
+        assert!(spans.release(lean).is_none());
+        let end = spans.release(lean).expect("the last handle");
+        assert_eq!(
+            (end.holds, end.in_unit),
+            (HeldParent::Shared(9), known.in_unit)
+        );
+        assert_eq!(spans.get(500), None);
+        assert!(spans.release(lean).is_none(), "once too often");
+
+        // The next one has the same id, and another name in the details.
+        let (id, next) = spans.begin(end.record, start(Some(lean), Some(9))).unwrap();
+        assert_eq!(id, 500);
+        assert_ne!(next.detail, known.detail);
+        assert!(spans.lives(500, &next) && !spans.lives(500, &known));
+        let end = spans.release(lean).unwrap();
+        assert_eq!(end.holds, HeldParent::Lean(lean));
+        spans.give_back(end.record);
+        assert!(spans.take_again().is_some());
+    }
+
+    #[test]
+    fn spans_of_others_are_kept_apart_from_lean_ones() {
+        let spans = Spans::new(64);
+        let shared = start(None, None).in_unit;
+        assert!(spans.insert(1, shared));
+        let _stand_in = spans.adopt(2).unwrap();
+        let known = spans.get(1).unwrap();
+        assert_eq!(
+            (known.in_unit, known.detail, known.lean()),
+            (shared, 1, None)
+        );
+        assert_eq!((spans.lean(1), spans.get(3)), (None, None));
+        assert!(spans.lives(1, &known));
+        assert_eq!(spans.remove(1), Some(shared));
+        assert_eq!(spans.get(1), None);
+        assert!(!spans.lives(1, &known));
+    }
+
+    #[test]
+    fn the_last_of_many_threads_ends_a_span() {
+        let spans = Spans::new(64);
+        let mut record = spans.adopt(7).unwrap();
+        for _ in 0..200 {
+            let (_, known) = spans.begin(record, start(None, None)).unwrap();
+            let lean = known.lean().unwrap();
+            (0..3).for_each(|_| spans.hold(lean));
+            let ends = std::thread::scope(|threads| {
+                let release = || (0..2).filter_map(|_| spans.release(lean)).collect();
+                let others = threads.spawn(release);
+                let mine: Vec<_> = release();
+                let others: Vec<_> = others.join().unwrap();
+                mine.into_iter().chain(others).collect::<Vec<_>>()
+            });
+            let [end]: [LeanEnd; 1] = ends.try_into().expect("it ends once");
+            record = end.record;
+        }
+    }
+}

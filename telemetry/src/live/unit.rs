@@ -1,0 +1,409 @@
+//! What one unit in progress has cost so far.
+
+use crate::cost::{
+    BOUNDARIES_PER_UNIT, BoundaryId, Finished, FinishedBoundary, KindId, Metric, Outcome, Source,
+    UnitCosts,
+};
+use crate::os::{Sampled, SystemCosts};
+use alloc_tracker::raw::{Segment, UnitId, UnitName};
+use alloc_tracker::{Unit, Usage};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+const NOT_SAMPLED: u8 = 0;
+const WITHOUT_IO: u8 = 1;
+const WITH_IO: u8 = 2;
+
+/// What one unit has cost so far. Times are nanoseconds of the instance's clock.
+///
+/// All accesses are relaxed: sums stand for themselves, and the unit's end is ordered after its
+/// work by the span handles that were passed around (their counts release and acquire).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct LiveUnit {
+    /// The [`UnitRef`](super::UnitRef) of the unit at this place; 0 when free.
+    pub(super) owner: AtomicU64,
+    pub(super) generation: AtomicU64,
+    pub(super) next_free: AtomicU32,
+    kind: AtomicU32,
+    error: AtomicBool,
+    /// This unit's own telemetry cost is being timed.
+    timed: AtomicBool,
+    /// It was drawn for the sample of exemplars.
+    drawn: AtomicBool,
+    /// An incident is about it, by its fields.
+    in_incident: AtomicBool,
+    /// A thread that had not entered it left it: the one that had cannot tell how long it worked for it.
+    left_elsewhere: AtomicBool,
+    /// The number of the thread that began the unit.
+    thread: AtomicU64,
+    /// The account in which its allocations are. Kept from one unit at this place to the next.
+    unit: AtomicU64,
+    started: AtomicU64,
+    last_exit: SharedSum,
+    /// What threads add to: see [`Source::Added`].
+    added: [SharedSum; Source::ADDED.len()],
+    telemetry_ns: AtomicU64,
+    /// What the system is asked about the unit: a [`Sampled`] as a number.
+    sampled: AtomicU8,
+    /// The answers.
+    asked: [AtomicU64; Source::ASKED.len()],
+    asked_for_io: [AtomicU64; Source::ASKED_FOR_IO.len()],
+    boundaries: [BoundaryCell; BOUNDARIES_PER_UNIT],
+}
+
+/// For what may be called on any thread: no thread has this number.
+const ANY_THREAD: u64 = u64::MAX;
+
+#[derive(Debug, Default)]
+struct BoundaryCell {
+    /// The boundary's number plus one; 0 while unused.
+    id: AtomicU32,
+    calls: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+/// A figure to which any thread may add.
+///
+/// PERF: most units are worked for by the thread that began them. What that one adds takes no locked
+/// instruction, as it has a word of its own.
+#[derive(Debug, Default)]
+struct SharedSum {
+    own: AtomicU64,
+    others: AtomicU64,
+}
+
+impl SharedSum {
+    #[inline]
+    fn add(&self, n: u64, by_owner: bool) {
+        if by_owner {
+            self.own.store(self.own.load(Relaxed) + n, Relaxed);
+        } else {
+            self.others.fetch_add(n, Relaxed);
+        }
+    }
+
+    fn sum(&self) -> u64 {
+        self.own.load(Relaxed) + self.others.load(Relaxed)
+    }
+
+    /// For a figure that is a moment: it only moves forward.
+    #[inline]
+    fn reach(&self, moment: u64, by_owner: bool) {
+        if by_owner {
+            self.own.store(moment, Relaxed);
+        } else {
+            self.others.fetch_max(moment, Relaxed);
+        }
+    }
+
+    fn latest(&self) -> u64 {
+        self.own.load(Relaxed).max(self.others.load(Relaxed))
+    }
+
+    fn clear(&self) {
+        self.own.store(0, Relaxed);
+        self.others.store(0, Relaxed);
+    }
+}
+
+impl LiveUnit {
+    pub(super) fn new() -> Self {
+        let live = LiveUnit::default();
+        live.unit.store(UnitId::leak(Unit::new()).0, Relaxed);
+        live
+    }
+
+    /// Adds to a figure, on the thread with this number; on any, if it is [`ANY_THREAD`].
+    #[inline(always)]
+    pub(crate) fn add(&self, metric: Metric, n: u64, thread: u64) {
+        self.added[metric.place()].add(n, self.is_owner(thread));
+    }
+
+    /// The thread with this number starts to work for the unit.
+    #[inline]
+    pub(crate) fn enter(&self, thread: u64) {
+        self.add(Metric::Wakeups, 1, thread);
+    }
+
+    /// What the calling thread allocates from here on is the unit's.
+    #[inline]
+    pub(crate) fn open(&self) -> Segment {
+        UnitId(self.unit.load(Relaxed)).open()
+    }
+
+    /// It stops, at `now`, after having started at `entered`.
+    #[inline]
+    pub(crate) fn exit(&self, entered: u64, now: u64, thread: u64) {
+        // PERF: asked once for both.
+        let by_owner = self.is_owner(thread);
+        self.added[Metric::Busy.place()].add(now.saturating_sub(entered), by_owner);
+        self.last_exit.reach(now, by_owner);
+    }
+
+    /// What the system is to be asked at each entry and exit.
+    #[inline]
+    pub(crate) fn sampled(&self) -> Sampled {
+        match self.sampled.load(Relaxed) {
+            NOT_SAMPLED => Sampled::No,
+            WITH_IO => Sampled::UseAndIo,
+            _ => Sampled::Use,
+        }
+    }
+
+    pub(crate) fn add_system_costs(&self, costs: SystemCosts) {
+        let asked = |metric: Metric, n| self.asked[metric.place()].fetch_add(n, Relaxed);
+        asked(Metric::Cpu, costs.cpu);
+        asked(Metric::VoluntarySwitches, costs.voluntary);
+        asked(Metric::InvoluntarySwitches, costs.involuntary);
+        let io = costs.io.unwrap_or_default();
+        let asked_for_io = |metric: Metric, n| {
+            self.asked_for_io[metric.place()].fetch_add(n, Relaxed);
+        };
+        asked_for_io(Metric::IoCalls, io.calls);
+        asked_for_io(Metric::IoBytes, io.bytes);
+        if costs.io.is_none() {
+            // The kernel does not say: unknown, not none.
+            self.sampled.store(WITHOUT_IO, Relaxed);
+        }
+    }
+
+    /// What the system said, if it was asked, and knows.
+    #[inline]
+    fn fill_asked(&self, costs: &mut UnitCosts) {
+        let sampled = self.sampled();
+        let is_asked = sampled != Sampled::No && costs.value(Metric::Wakeups) > 0;
+        costs.tell(Source::Asked, is_asked);
+        costs.tell(Source::AskedForIo, is_asked && sampled == Sampled::UseAndIo);
+        if is_asked {
+            for metric in Source::ASKED {
+                costs.set(metric, self.asked[metric.place()].load(Relaxed));
+            }
+            for metric in Source::ASKED_FOR_IO {
+                costs.set(metric, self.asked_for_io[metric.place()].load(Relaxed));
+            }
+            // Two clocks, and what a reading takes differs by a little: nobody has a processor for longer
+            // than he has been at work.
+            let cpu = costs.value(Metric::Cpu);
+            costs.set(Metric::Cpu, cpu.min(costs.value(Metric::Busy)));
+        }
+    }
+
+    #[inline]
+    fn is_owner(&self, thread: u64) -> bool {
+        self.thread.load(Relaxed) == thread
+    }
+
+    pub(crate) fn mark_error(&self) {
+        if !self.error.load(Relaxed) {
+            self.error.store(true, Relaxed);
+        }
+    }
+
+    pub(crate) fn add_telemetry_ns(&self, ns: u64) {
+        self.telemetry_ns.fetch_add(ns, Relaxed);
+    }
+
+    pub(crate) fn retried(&self) {
+        self.add(Metric::Retries, 1, ANY_THREAD);
+    }
+
+    /// Adds to the figures of one boundary.
+    pub(crate) fn cross(&self, boundary: BoundaryId, calls: u64, sent: u64, received: u64) {
+        let cell = self.boundary(boundary);
+        for (sum, n) in [
+            (&cell.calls, calls),
+            (&cell.sent, sent),
+            (&cell.received, received),
+        ] {
+            if n > 0 {
+                sum.fetch_add(n, Relaxed);
+            }
+        }
+    }
+
+    fn boundary(&self, boundary: BoundaryId) -> &BoundaryCell {
+        let (last, cells) = (&self.boundaries[BOUNDARIES_PER_UNIT - 1], &self.boundaries);
+        // What has no name of its own goes to the last cell, where the ninth boundary goes too.
+        let named = if boundary == BoundaryId::OTHER {
+            0
+        } else {
+            BOUNDARIES_PER_UNIT - 1
+        };
+        for cell in &cells[..named] {
+            let id = boundary.0 + 1;
+            let found = match cell.id.load(Relaxed) {
+                0 => match cell.id.compare_exchange(0, id, Relaxed, Relaxed) {
+                    Ok(_) => id,
+                    Err(winner) => winner,
+                },
+                found => found,
+            };
+            if found == id {
+                return cell;
+            }
+        }
+        last.id.store(BoundaryId::OTHER.0 + 1, Relaxed);
+        last
+    }
+
+    /// Whether it was drawn for the sample of exemplars.
+    #[inline]
+    pub(crate) fn is_drawn(&self) -> bool {
+        self.drawn.load(Relaxed)
+    }
+
+    /// Whether an incident is about it, by its fields.
+    #[inline]
+    pub(crate) fn is_in_incident(&self) -> bool {
+        self.in_incident.load(Relaxed)
+    }
+
+    pub(crate) fn mark_incident(&self) {
+        self.in_incident.store(true, Relaxed);
+    }
+
+    /// A thread leaves it that had not entered it.
+    pub(crate) fn mark_left_elsewhere(&self) {
+        self.left_elsewhere.store(true, Relaxed);
+    }
+
+    pub(crate) fn was_left_elsewhere(&self) -> bool {
+        self.left_elsewhere.load(Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn kind(&self) -> KindId {
+        KindId(self.kind.load(Relaxed))
+    }
+
+    pub(super) fn started(&self) -> u64 {
+        self.started.load(Relaxed)
+    }
+
+    /// Fills in what the unit has cost, now that it has ended. `now` is asked if it was never entered.
+    ///
+    /// PERF: in place: with its boundaries it is 400 bytes, and every move of it is a copy.
+    #[inline]
+    pub(super) fn take(&self, now: impl FnOnce() -> u64, unit: &mut Finished) {
+        let last_exit = self.last_exit.latest();
+        let usage = Some(self.usage()).filter(Usage::is_tracked);
+        // A close can come long after the work: the last exit tells the truth, if there was one. A
+        // unit that was never entered lasted until now.
+        let end = if last_exit == 0 { now() } else { last_exit };
+        self.fill(end, usage, unit);
+    }
+
+    /// Fills in what the unit, which may be in progress, has cost until `now`: what a thread does for it is
+    /// in it when the thread leaves it. True if a thread has entered it, and none ever left it.
+    pub(super) fn so_far(&self, now: u64, unit: &mut Finished) -> bool {
+        let usage = UnitId(self.unit.load(Relaxed)).ended_usage();
+        self.fill(now, usage, unit);
+        unit.costs.value(Metric::Wakeups) > 0 && self.last_exit.latest() == 0
+    }
+
+    #[inline(always)]
+    fn fill(&self, end: u64, usage: Option<Usage>, unit: &mut Finished) {
+        let timed = self.timed.load(Relaxed);
+        unit.kind = self.kind();
+        unit.error = self.error.load(Relaxed);
+        let costs = &mut unit.costs;
+        costs.set(Metric::Wall, end.saturating_sub(self.started()));
+        for metric in Source::ADDED {
+            costs.set(metric, self.added[metric.place()].sum());
+        }
+        costs.tell(Source::Tracked, usage.is_some());
+        let usage = usage.unwrap_or_default();
+        costs.set(Metric::Allocs, usage.allocs);
+        costs.set(Metric::AllocBytes, usage.alloc_bytes);
+        costs.set(Metric::PeakBytes, usage.peak_bytes);
+        self.fill_asked(costs);
+        unit.telemetry_ns = timed.then(|| self.telemetry_ns.load(Relaxed));
+        unit.exemplar = Outcome::default();
+        unit.boundaries.clear();
+        for cell in &self.boundaries {
+            if let Some(id) = cell.id.load(Relaxed).checked_sub(1) {
+                unit.boundaries.push(FinishedBoundary {
+                    id: BoundaryId(id),
+                    calls: cell.calls.load(Relaxed),
+                    sent: cell.sent.load(Relaxed),
+                    received: cell.received.load(Relaxed),
+                });
+            }
+        }
+    }
+
+    /// What the unit allocated, and the account made ready for the next one.
+    fn usage(&self) -> Usage {
+        let (usage, next) = UnitId(self.unit.load(Relaxed)).exchange();
+        self.unit.store(next.0, Relaxed);
+        usage
+    }
+
+    #[inline]
+    pub(super) fn reset(&self, start: Start) {
+        let Start {
+            kind,
+            timed,
+            drawn,
+            sampled,
+            now,
+            thread,
+            name,
+        } = start;
+        UnitId(self.unit.load(Relaxed)).set_name(name);
+        self.kind.store(kind.0, Relaxed);
+        let sampled = match sampled {
+            Sampled::No => NOT_SAMPLED,
+            Sampled::Use => WITHOUT_IO,
+            Sampled::UseAndIo => WITH_IO,
+        };
+        self.sampled.store(sampled, Relaxed);
+        if sampled != NOT_SAMPLED {
+            let asked = self.asked.iter().chain(&self.asked_for_io);
+            asked.for_each(|sum| sum.store(0, Relaxed));
+        }
+        self.error.store(false, Relaxed);
+        self.timed.store(timed, Relaxed);
+        self.drawn.store(drawn, Relaxed);
+        self.in_incident.store(false, Relaxed);
+        self.left_elsewhere.store(false, Relaxed);
+        self.thread.store(thread, Relaxed);
+        self.started.store(now, Relaxed);
+        self.last_exit.clear();
+        self.added.iter().for_each(SharedSum::clear);
+        self.telemetry_ns.store(0, Relaxed);
+        for cell in &self.boundaries {
+            if cell.id.load(Relaxed) == 0 {
+                continue;
+            }
+            cell.id.store(0, Relaxed);
+            cell.calls.store(0, Relaxed);
+            cell.sent.store(0, Relaxed);
+            cell.received.store(0, Relaxed);
+        }
+    }
+}
+
+impl Drop for LiveUnit {
+    fn drop(&mut self) {
+        let _last = UnitId(*self.unit.get_mut()).reclaim();
+    }
+}
+
+/// A unit that starts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    pub(crate) kind: KindId,
+    /// What telemetry itself takes for it is timed.
+    pub(crate) timed: bool,
+    /// It is in the sample of exemplars.
+    pub(crate) drawn: bool,
+    pub(crate) sampled: Sampled,
+    /// The time.
+    pub(crate) now: u64,
+    /// The number of the thread.
+    pub(crate) thread: u64,
+    /// What heap profiles call it.
+    pub(crate) name: UnitName,
+}

@@ -1,0 +1,190 @@
+//! From the thread that ends a unit to the aggregate: a ring of words per thread.
+//!
+//! One producer, the thread; one consumer at a time, whoever holds the aggregate's lock. A record
+//! takes as many words as it needs: two, one for each metric that is known of every unit, more if the
+//! system was asked about it, and four for each boundary that it crossed.
+
+use crate::cost::{
+    BOUNDARIES_PER_UNIT, BoundaryId, Finished, FinishedBoundary, KindId, Metric, Outcome, Source,
+};
+use crate::tool::word_ring::WordRing;
+
+#[derive(Debug)]
+pub(crate) struct Ring {
+    words: WordRing,
+}
+
+const ERROR: u64 = 1 << 32;
+const TIMED: u64 = 1 << 33;
+/// What is known of its costs, in five bits.
+const KNOWN_SHIFT: u32 = 34;
+const KNOWN_BITS: u8 = 31;
+/// An [`Outcome`] as a number, in two bits.
+const EXEMPLAR_SHIFT: u32 = 39;
+const BOUNDARIES_SHIFT: u32 = 41;
+const BOUNDARY_WORDS: usize = 4;
+/// The first one, and what telemetry itself took.
+const OTHER_WORDS: usize = 2;
+const MOST_WORDS: usize = OTHER_WORDS + Metric::ALL.len() + BOUNDARY_WORDS * BOUNDARIES_PER_UNIT;
+
+impl Ring {
+    pub(crate) fn new() -> Self {
+        Ring {
+            words: WordRing::new(),
+        }
+    }
+
+    /// Called by the producer. False if the ring is full; the record is then not in it.
+    #[inline]
+    pub(crate) fn push(&self, unit: &Finished) -> bool {
+        self.words.push(MOST_WORDS, |words| {
+            let flag = |set: bool, flag: u64| if set { flag } else { 0 };
+            let costs = &unit.costs;
+            words.put(
+                u64::from(unit.kind.0)
+                    | flag(unit.error, ERROR)
+                    | flag(unit.telemetry_ns.is_some(), TIMED)
+                    | u64::from(costs.known()) << KNOWN_SHIFT
+                    | (unit.exemplar as u64) << EXEMPLAR_SHIFT
+                    | (unit.boundaries.len() as u64) << BOUNDARIES_SHIFT,
+            );
+            words.put(unit.telemetry_ns.unwrap_or_default());
+            let mut put = |metrics: &[Metric]| {
+                for &metric in metrics {
+                    words.put(costs.value(metric));
+                }
+            };
+            put(&Source::ENDED);
+            put(&Source::ADDED);
+            put(&Source::TRACKED);
+            // PERF: of one unit in 64.
+            if costs.knows(Source::Asked) {
+                put(&Source::ASKED);
+                put(&Source::ASKED_FOR_IO);
+            }
+            for boundary in unit.boundaries.iter() {
+                words.put(u64::from(boundary.id.0));
+                words.put(boundary.calls);
+                words.put(boundary.sent);
+                words.put(boundary.received);
+            }
+        })
+    }
+
+    /// Called by the producer: it is time to drain.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.words.is_half_full()
+    }
+
+    /// Called by the one consumer.
+    pub(crate) fn drain(&self, mut each: impl FnMut(&Finished)) {
+        // PERF: filled in again and again: a blank one is 400 bytes.
+        let mut unit = Finished::empty();
+        self.words.drain(|words| {
+            let first = words.next();
+            unit.kind = KindId(first as u32);
+            unit.error = first & ERROR != 0;
+            let telemetry_ns = words.next();
+            unit.telemetry_ns = (first & TIMED != 0).then_some(telemetry_ns);
+            let costs = &mut unit.costs;
+            costs.set_known((first >> KNOWN_SHIFT) as u8 & KNOWN_BITS);
+            let is_asked = costs.knows(Source::Asked);
+            let mut next = |metrics: &[Metric]| {
+                for &metric in metrics {
+                    costs.set(metric, words.next());
+                }
+            };
+            next(&Source::ENDED);
+            next(&Source::ADDED);
+            next(&Source::TRACKED);
+            if is_asked {
+                next(&Source::ASKED);
+                next(&Source::ASKED_FOR_IO);
+            }
+            let outcome = Outcome::ALL.get((first >> EXEMPLAR_SHIFT & 3) as usize);
+            unit.exemplar = outcome.copied().unwrap_or_default();
+            unit.boundaries.clear();
+            for _ in 0..first >> BOUNDARIES_SHIFT {
+                unit.boundaries.push(FinishedBoundary {
+                    id: BoundaryId(words.next() as u32),
+                    calls: words.next(),
+                    sent: words.next(),
+                    received: words.next(),
+                });
+            }
+            each(&unit);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::Finished;
+
+    fn unit(n: u64) -> Finished {
+        let mut unit = Finished {
+            kind: KindId(n as u32 % 7),
+            error: n.is_multiple_of(3),
+            telemetry_ns: n.is_multiple_of(5).then_some(n + 9),
+            exemplar: Outcome::ALL[n as usize % Outcome::ALL.len()],
+            ..Finished::empty()
+        };
+        unit.costs.tell(Source::Tracked, n.is_multiple_of(2));
+        unit.costs.tell(Source::Asked, n.is_multiple_of(7));
+        (unit.costs).tell(Source::AskedForIo, n.is_multiple_of(14));
+        for (at, metric) in Metric::ALL.into_iter().enumerate() {
+            unit.costs.set(metric, n * (at as u64 + 1));
+        }
+        for i in 0..n % (BOUNDARIES_PER_UNIT as u64 + 1) {
+            unit.boundaries.push(FinishedBoundary {
+                id: BoundaryId(i as u32),
+                calls: n + i,
+                sent: n * 2,
+                received: n * 3,
+            });
+        }
+        unit
+    }
+
+    #[test]
+    fn a_full_ring_refuses_and_what_it_took_comes_out_in_order() {
+        let ring = Ring::new();
+        let (mut pushed, mut seen) = (0, 0);
+        for round in 0..50 {
+            while ring.push(&unit(pushed)) {
+                pushed += 1;
+            }
+            assert!(ring.is_half_full(), "round {round}");
+            ring.drain(|got| {
+                assert_eq!(*got, unit(seen));
+                seen += 1;
+            });
+            assert_eq!(seen, pushed);
+        }
+    }
+
+    #[test]
+    fn a_producer_and_a_consumer_agree() {
+        let ring = Ring::new();
+        const UNITS: u64 = 200_000;
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                for n in 0..UNITS {
+                    while !ring.push(&unit(n)) {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            let mut seen = 0;
+            while seen < UNITS {
+                ring.drain(|got| {
+                    assert_eq!(*got, unit(seen));
+                    seen += 1;
+                });
+                std::thread::yield_now();
+            }
+            assert_eq!(seen, UNITS);
+        });
+    }
+}

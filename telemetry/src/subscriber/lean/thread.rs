@@ -1,0 +1,227 @@
+//! Spans that nobody but telemetry has.
+
+use super::span::{LeanRef, LeanStart};
+use crate::callsites::SiteId;
+use crate::cost::KindId;
+use crate::instance::Instance;
+use crate::live::{KnownSpan, UnitOfSpan};
+use crate::thread::{Innermost, ThisThread, with};
+use crate::tool::pool::PoolItem;
+use std::cell::Cell;
+use std::sync::Arc;
+
+/// What a span that is to be made says about the one around it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Around {
+    /// It is the one that the thread has entered last.
+    Context,
+    Nothing,
+    Span(u64),
+}
+
+/// What became of a span that only telemetry wants.
+#[derive(Debug)]
+pub(crate) enum NewSpan {
+    Lean(NewLean),
+    /// There was no record at hand: the caller is to make a stand-in for one, if there is room, and to try
+    /// again.
+    NoRecord,
+    /// The subscriber is to have it.
+    Shared,
+}
+
+/// A lean span that was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewLean {
+    pub(crate) id: u64,
+    pub(crate) known: KnownSpan,
+    /// What the details call the span around it; 0: there is none.
+    pub(crate) parent: u64,
+    /// The subscriber's span around it, of which it is to have a handle.
+    pub(crate) holds: Option<u64>,
+    /// When this began, if the unit is one of those of which telemetry itself is timed.
+    pub(crate) timed_from: Option<u64>,
+}
+
+/// The span around one that is to be made.
+struct Parent {
+    in_unit: UnitOfSpan,
+    detail: u64,
+    around: Others,
+}
+
+/// What others see of it.
+enum Others {
+    /// Nothing.
+    Lean(LeanRef),
+    /// This span.
+    Shared(u64),
+}
+
+/// Makes a span that only telemetry wants, with a record that the caller brings or one at hand.
+/// `kind`: what unit it is if it is inside none. `in_others`: whether the subscriber knows of a span that
+/// the thread has entered.
+#[inline]
+pub(crate) fn make(
+    instance: &Arc<Instance>,
+    site: SiteId,
+    kind: Option<KindId>,
+    around: Around,
+    brought: &mut Option<PoolItem>,
+    in_others: impl FnOnce() -> bool,
+) -> NewSpan {
+    let made = with(|all| {
+        let Ok(parent) = all.parent(instance, around, in_others) else {
+            return NewSpan::Shared;
+        };
+        if parent.is_none() && (kind.is_none() || instance.background.is_stopping()) {
+            return NewSpan::Shared;
+        }
+        let at_hand = all.state(instance).lean.pop();
+        let record = at_hand.or_else(|| brought.take());
+        let Some(record) = record.or_else(|| instance.spans.take_again()) else {
+            return NewSpan::NoRecord;
+        };
+        all.make(instance, site, kind, parent, record)
+    });
+    // The thread is ending, or this is a callback in a callback.
+    made.unwrap_or(NewSpan::Shared)
+}
+
+/// A record without a span: at hand for the next one, or for other threads.
+#[inline]
+pub(crate) fn give_back(instance: &Arc<Instance>, record: PoolItem) {
+    let mut record = Some(record);
+    with(|all| {
+        let state = all.state(instance);
+        if state.lean_allowed.one_more(state.lean.len())
+            && let Some(record) = record.take()
+        {
+            state.lean.push(record);
+        }
+    });
+    if let Some(record) = record {
+        instance.spans.give_back(record);
+    }
+}
+
+/// The lean span that the thread has entered last; `None` if that is another one, or there is none.
+#[inline]
+pub(crate) fn current_lean(instance: &Arc<Instance>) -> Option<LeanRef> {
+    with(|all| match all.known_state(instance)?.innermost(instance) {
+        Innermost::OfUnit(known) => known.lean(),
+        Innermost::Nothing | Innermost::Other | Innermost::Over => None,
+    })?
+}
+
+thread_local! {
+    /// What an instance is to take for the parent of the span that is being made.
+    static PARENT_OF_NEW: Cell<Option<(usize, u64)>> = const { Cell::new(None) };
+}
+
+/// While `make` makes a span in the subscriber, which is told what suits it, telemetry takes this one for
+/// its parent. `None`: what the subscriber is told.
+pub(crate) fn with_parent<T>(
+    instance: &Instance,
+    parent: Option<u64>,
+    make: impl FnOnce() -> T,
+) -> T {
+    struct Restore(Option<(usize, u64)>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            PARENT_OF_NEW.set(self.0);
+        }
+    }
+    let parent = parent.map(|parent| (instance.id, parent));
+    let _restore = Restore(PARENT_OF_NEW.replace(parent));
+    make()
+}
+
+/// What [`with_parent`] says.
+#[inline]
+pub(crate) fn parent_of_new(instance: &Instance) -> Option<u64> {
+    let (of, parent) = PARENT_OF_NEW.get()?;
+    (of == instance.id).then_some(parent)
+}
+
+impl ThisThread {
+    /// The span around, if there is one. `Err`: it is one that only the subscriber knows.
+    #[inline]
+    fn parent(
+        &mut self,
+        instance: &Instance,
+        around: Around,
+        in_others: impl FnOnce() -> bool,
+    ) -> Result<Option<Parent>, ()> {
+        let inside = |known: KnownSpan, shared: u64| Parent {
+            in_unit: known.in_unit,
+            detail: known.detail,
+            around: known.lean().map_or(Others::Shared(shared), Others::Lean),
+        };
+        match around {
+            Around::Nothing => Ok(None),
+            Around::Span(span) => {
+                let known = instance.spans.get(span).ok_or(())?;
+                Ok(Some(inside(known, span)))
+            }
+            Around::Context => {
+                let state = self.known_state(instance);
+                match state.map_or(Innermost::Nothing, |state| state.innermost(instance)) {
+                    // The details call a span that others see by its id.
+                    Innermost::OfUnit(known) => Ok(Some(inside(known, known.detail))),
+                    Innermost::Over => Ok(None),
+                    Innermost::Nothing if !in_others() => Ok(None),
+                    Innermost::Nothing | Innermost::Other => Err(()),
+                }
+            }
+        }
+    }
+
+    /// With a record, which is given back if there is no unit for the span.
+    #[inline]
+    fn make(
+        &mut self,
+        instance: &Arc<Instance>,
+        site: SiteId,
+        kind: Option<KindId>,
+        parent: Option<Parent>,
+        record: PoolItem,
+    ) -> NewSpan {
+        let (in_unit, now) = match (&parent, kind) {
+            (Some(parent), _) => (Some(parent.in_unit.of_child()), None),
+            (None, Some(kind)) => {
+                let now = instance.clock.now();
+                (self.begin(instance, kind, now), Some(now))
+            }
+            (None, None) => (None, None),
+        };
+        let Some(in_unit) = in_unit else {
+            // Too many units: who is told so by the subscriber's layer counts it, too.
+            instance.spans.give_back(record);
+            return NewSpan::Shared;
+        };
+        let (lean, outer) = match &parent {
+            Some(Parent { around, .. }) => match *around {
+                Others::Lean(lean) => (Some(lean), instance.spans.hold_for_child(lean)),
+                Others::Shared(outer) => (None, Some(outer)),
+            },
+            None => (None, None),
+        };
+        let start = LeanStart {
+            site,
+            in_unit,
+            parent: lean,
+            outer,
+        };
+        let Some((id, known)) = instance.spans.begin(record, start) else {
+            return NewSpan::Shared;
+        };
+        NewSpan::Lean(NewLean {
+            id,
+            known,
+            parent: parent.map_or(0, |parent| parent.detail),
+            holds: outer.filter(|_| lean.is_none()),
+            timed_from: now.filter(|_| in_unit.timed()),
+        })
+    }
+}

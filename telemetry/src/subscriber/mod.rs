@@ -1,0 +1,30 @@
+//! All that knows `tracing`: what spans and events say of themselves, and who is told of them.
+//!
+//! ```text
+//!   subscriber ──► TelemetryLayer ─┐
+//!                                  ├──► Observer ──► the thread, units in progress, events
+//!   Lean ──────────────────────────┘
+//! ```
+//!
+//! * [`layer`]: the layer, for a subscriber that has others too; [`lean`]: a subscriber that spares others the
+//!   spans that only telemetry wants.
+//! * [`observer`]: what both do at a callback; [`events`]: the half of it that is about events.
+//! * [`filter`]: which spans are units and which events are written.
+//! * [`call_site`]: what a call site says of itself; [`fields`] and [`error_field`]: what values do.
+
+mod call_site;
+mod error_field;
+mod events;
+mod fields;
+pub(crate) mod filter;
+#[allow(unsafe_code)] // forwards the one unsafe method of `tracing_subscriber::Layer`
+mod layer;
+#[allow(unsafe_code)] // forwards the one unsafe method of `tracing::Subscriber`
+pub(crate) mod lean;
+mod observer;
+
+pub(crate) use call_site::CallSite;
+#[cfg(test)]
+pub(crate) use call_site::made_up;
+pub use layer::TelemetryLayer;
+pub use lean::Lean;

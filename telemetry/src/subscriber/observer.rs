@@ -1,0 +1,397 @@
+//! From spans to units: spans that others see as well, and what happens to every span. What is about lean ones,
+//! which nobody else has, is in [`lean`](super::lean), what is about events in [`events`](super::events).
+
+use super::error_field::ErrorField;
+use super::lean::parent_of_new;
+use crate::callsites::SiteId;
+use crate::cost::{Finished, KindId, Outcome};
+use crate::details::{FieldBytes, Fields};
+use crate::exemplars::{Choice, Kept};
+use crate::instance::Instance;
+use crate::ledger::UnitDrop;
+use crate::live::{Ended, UnitOfSpan};
+use crate::output::Item;
+use crate::silence;
+use crate::thread::{self, EntryOrExit, SpanOwner};
+use std::sync::Arc;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+/// What the callbacks of the layer do. None panics. None locks or allocates, but for the first unit
+/// of a call site and of a thread, and where something is kept: an event within its limits, a unit
+/// that becomes an exemplar.
+#[derive(Clone)]
+pub(crate) struct Observer {
+    pub(super) instance: Arc<Instance>,
+}
+
+/// The callbacks behind the filter: for spans and events that we asked for.
+impl<S> Layer<S> for Observer
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, cx: Context<'_, S>) {
+        if silence::is_silent() {
+            return;
+        }
+        let site = self.instance.callsites.id(attributes.metadata().into());
+        // PERF: two ways that do not meet: a place is copied where they do.
+        if let Some(place) = self.inside_of_parent(attributes) {
+            self.add(site, attributes, id, place);
+        } else if let Some(place) = self.outside_of_units(site, attributes, id, &cx) {
+            self.add(site, attributes, id, place);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, cx: Context<'_, S>) {
+        let site = self.instance.callsites.id(event.metadata().into());
+        self.event(site, event, |in_span| {
+            let mut scope = cx.event_scope(event)?;
+            scope.find_map(|span| in_span(span.id().into_u64()))
+        });
+    }
+}
+
+/// Where a span or an event is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpanPlace {
+    /// The span around it, as the details call it; 0 if it is a unit's own span.
+    pub(super) parent: u64,
+    pub(super) in_unit: UnitOfSpan,
+}
+
+impl Observer {
+    pub(crate) fn new(instance: Arc<Instance>) -> Self {
+        Observer { instance }
+    }
+
+    pub(crate) fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// A span that we did not ask for exists because another layer did: if it is inside a unit, so
+    /// is what happens in it.
+    pub(crate) fn follow(&self, attributes: &Attributes<'_>, id: &Id) {
+        if let Some(place) = self.inside_of_parent(attributes)
+            && !silence::is_silent()
+        {
+            let site = self.instance.callsites.id(attributes.metadata().into());
+            self.add(site, attributes, id, place);
+        }
+    }
+
+    /// The place of a span whose parent is in a unit.
+    ///
+    /// PERF: inlined, as what else runs for every span: the answers need not go through memory.
+    #[inline(always)]
+    fn inside_of_parent(&self, attributes: &Attributes<'_>) -> Option<SpanPlace> {
+        let (parent, in_unit) = match attributes.parent() {
+            Some(parent) => {
+                // The subscriber may have been told another one.
+                let parent = parent_of_new(&self.instance).unwrap_or(parent.into_u64());
+                let parent = self.instance.spans.get(parent)?;
+                (parent.detail, parent.in_unit.of_child())
+            }
+            None if attributes.is_contextual() => thread::current_in(&self.instance)?,
+            None => return None,
+        };
+        Some(SpanPlace { parent, in_unit })
+    }
+
+    /// A span whose parent is in no unit: it may be a unit itself.
+    fn outside_of_units<S>(
+        &self,
+        site: SiteId,
+        attributes: &Attributes<'_>,
+        id: &Id,
+        cx: &Context<'_, S>,
+    ) -> Option<SpanPlace>
+    where
+        S: Subscriber + for<'span> LookupSpan<'span>,
+    {
+        let instance = &self.instance;
+        let kind = instance.kinds.of(site, attributes.metadata().into())?;
+        // PERF: most units have no parent at all, which the registry tells sooner than who it is.
+        if attributes.parent().is_none() && (attributes.is_root() || cx.lookup_current().is_none())
+        {
+            return self.begin(kind);
+        }
+        // The registry knows ancestors that we do not: spans of other layers, and roots of units
+        // that were dropped. What is inside a dropped unit is dropped with it.
+        let parent = cx.span(id).and_then(|span| span.parent());
+        for ancestor in parent.iter().flat_map(|parent| parent.scope()) {
+            if let Some(parent) = instance.spans.get(ancestor.id().into_u64()) {
+                return Some(SpanPlace {
+                    parent: parent.detail,
+                    in_unit: parent.in_unit.of_child(),
+                });
+            }
+            let metadata = ancestor.metadata();
+            if instance
+                .kinds
+                .of(instance.callsites.id(metadata.into()), metadata.into())
+                .is_some()
+            {
+                return None;
+            }
+        }
+        self.begin(kind)
+    }
+
+    /// Starts a unit.
+    pub(super) fn begin(&self, kind: KindId) -> Option<SpanPlace> {
+        let instance = &self.instance;
+        if instance.background.is_stopping() {
+            instance.drop_unit(UnitDrop::ShutDown);
+            return None;
+        }
+        let now = instance.clock.now();
+        let Some(in_unit) = thread::begin(instance, kind, now) else {
+            instance.drop_unit(UnitDrop::TooManyUnits);
+            return None;
+        };
+        self.time(in_unit, in_unit.timed().then_some(now));
+        Some(SpanPlace { parent: 0, in_unit })
+    }
+
+    /// Remembers whose unit a span belongs to.
+    #[inline(always)]
+    fn add(&self, site: SiteId, attributes: &Attributes<'_>, id: &Id, place: SpanPlace) {
+        let instance = &self.instance;
+        let in_unit = place.in_unit;
+        if !instance.spans.insert(id.into_u64(), in_unit) {
+            // A child without a place is no loss but for its own threads; a root is its unit.
+            if in_unit.is_root() {
+                instance.drop_unit(UnitDrop::TooManySpans);
+                let (mut unit, now) = (Finished::empty(), || instance.clock.now());
+                if let Some(ended) = instance.live_units.finish(in_unit.unit(), now, &mut unit) {
+                    thread::ended(instance, unit.kind, ended.place);
+                }
+            }
+            return;
+        }
+        self.describe(site, attributes, id.into_u64(), place);
+    }
+
+    /// What a span that was made says of itself. `detail`: what the details call it.
+    #[inline(always)]
+    pub(super) fn describe(
+        &self,
+        site: SiteId,
+        attributes: &Attributes<'_>,
+        detail: u64,
+        place: SpanPlace,
+    ) {
+        let (instance, in_unit) = (&self.instance, place.in_unit);
+        if instance.keeps_details() {
+            self.detail_begin(site, attributes, detail, place);
+        }
+        if in_unit.is_root() && instance.incidents.ask_for_fields() {
+            self.look_at_fields(attributes, in_unit);
+        }
+        if instance
+            .callsites
+            .tells_errors(site, attributes.metadata().into())
+            && ErrorField::in_attributes(attributes)
+            && let Some(live) = instance.live_units.get(in_unit.unit())
+        {
+            live.mark_error();
+        }
+    }
+
+    /// A unit begins while an incident is about units with certain fields.
+    #[cold]
+    fn look_at_fields(&self, attributes: &Attributes<'_>, in_unit: UnitOfSpan) {
+        let Some(live) = self.instance.live_units.get(in_unit.unit()) else {
+            return;
+        };
+        if self.instance.clock.now() >= self.instance.incidents.end() {
+            return;
+        }
+        alloc_tracker::raw::for_a_tool(|| {
+            let fields = FieldBytes::of(|visit| attributes.record(visit));
+            let mut read = Fields::default();
+            read.read(attributes.metadata().into(), fields.as_bytes());
+            let value_of = |name: &str| match read.others.get(name)? {
+                serde_json::Value::String(text) => Some(text.clone()),
+                other => Some(other.to_string()),
+            };
+            if self.instance.incident_has_fields(live.kind(), value_of) {
+                live.mark_incident();
+            }
+        });
+    }
+
+    pub(super) fn detail_begin(
+        &self,
+        site: SiteId,
+        attributes: &Attributes<'_>,
+        detail: u64,
+        place: SpanPlace,
+    ) {
+        let instance = &self.instance;
+        let SpanPlace { parent, in_unit } = place;
+        let has_fields = !attributes.metadata().fields().is_empty();
+        let fields = has_fields.then(|| FieldBytes::of(|visit| attributes.record(visit)));
+        let fields = fields.as_ref().map_or(&[][..], FieldBytes::as_bytes);
+        // PERF: a thread inside the unit has looked at the clock when it entered.
+        let now = attributes.parent().map(|_| instance.clock.now());
+        thread::detail(instance, now, |details, at| {
+            let ids = (detail, parent);
+            details.begin(at, in_unit.unit(), ids, site, fields);
+        });
+    }
+
+    /// `is_there`: whether the subscriber still has a span.
+    #[inline]
+    pub(crate) fn enter(&self, id: &Id, is_there: impl Fn(u64) -> bool) {
+        let span = id.into_u64();
+        let passed = match self.instance.spans.get(span) {
+            Some(known) => thread::enter(&self.instance, span, known),
+            None => thread::enter_other(&self.instance, span),
+        };
+        if let Some(passed) = passed {
+            self.entered(passed, is_there);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn exit(&self, id: &Id) {
+        if let Some(passed) = thread::exit(&self.instance, id.into_u64(), SpanOwner::Subscriber) {
+            self.left(passed);
+        }
+    }
+
+    #[inline]
+    pub(super) fn entered(&self, passed: EntryOrExit, is_there: impl Fn(u64) -> bool) {
+        if passed.wants_tidying {
+            thread::tidy(&self.instance, is_there);
+        }
+        self.time(passed.in_unit, passed.timed_from);
+    }
+
+    #[inline]
+    pub(super) fn left(&self, passed: EntryOrExit) {
+        if passed.unwinds
+            && let Some(live) = self.instance.live_units.get(passed.in_unit.unit())
+        {
+            live.mark_error();
+        }
+        self.time(passed.in_unit, passed.timed_from);
+    }
+
+    /// Fields of a span are recorded later.
+    pub(crate) fn record(
+        &self,
+        id: &Id,
+        values: &Record<'_>,
+        metadata: impl FnOnce() -> Option<&'static Metadata<'static>>,
+    ) {
+        let instance = &self.instance;
+        let Some(known) = instance.spans.get(id.into_u64()) else {
+            return;
+        };
+        let unit = known.in_unit.unit();
+        if ErrorField::in_record(values)
+            && let Some(live) = instance.live_units.get(unit)
+        {
+            live.mark_error();
+        }
+        if instance.keeps_details()
+            && let Some(metadata) = metadata()
+        {
+            let site = instance.callsites.id(metadata.into());
+            let fields = FieldBytes::of(|visit| values.record(visit));
+            thread::detail(instance, Some(instance.clock.now()), |details, at| {
+                details.record(at, unit, known.detail, site, fields.as_bytes());
+            });
+        }
+    }
+
+    #[inline]
+    pub(crate) fn close(&self, id: &Id) {
+        if let Some(in_unit) = self.instance.spans.remove(id.into_u64())
+            && in_unit.is_root()
+        {
+            self.end(in_unit);
+        }
+    }
+
+    /// A unit's own span has ended.
+    pub(super) fn end(&self, in_unit: UnitOfSpan) {
+        let instance = &self.instance;
+        let start = in_unit.timed().then(|| instance.clock.now());
+        thread::ends(instance, in_unit);
+        let mut unit = Finished::empty();
+        let Some(ended) =
+            (instance.live_units).finish(in_unit.unit(), || instance.clock.now(), &mut unit)
+        else {
+            return;
+        };
+        if instance.background.is_stopping() {
+            thread::ended(instance, unit.kind, ended.place);
+            instance.drop_unit(UnitDrop::ShutDown);
+            return;
+        }
+        unit.exemplar = self.keep(&unit, &ended);
+        if let (Some(ns), Some(start)) = (&mut unit.telemetry_ns, start) {
+            *ns += instance.clock.now().saturating_sub(start);
+        }
+        thread::hand_on(instance, &unit, ended.place);
+    }
+
+    /// Keeps an ended unit in detail, if there is a reason to.
+    #[inline]
+    fn keep(&self, unit: &Finished, ended: &Ended) -> Outcome {
+        let instance = &self.instance;
+        if !instance.has_exporters {
+            return Outcome::NotChosen;
+        }
+        let kind = instance.kinds.get(unit.kind);
+        let now = || (instance.clock.now(), instance.incidents.end());
+        let sample = instance.head_sample;
+        match (kind.chooser).choose(
+            unit,
+            kind.limits(),
+            sample,
+            (ended.is_drawn, ended.is_in_incident),
+            now,
+        ) {
+            Choice::No => Outcome::NotChosen,
+            Choice::RateLimited => Outcome::RateLimited,
+            Choice::Keep(kept) => self.capture(unit, ended, kept),
+        }
+    }
+
+    #[cold]
+    fn capture(&self, unit: &Finished, ended: &Ended, kept: Kept) -> Outcome {
+        let instance = &self.instance;
+        if instance.background.is_forked() {
+            // Nobody is there to write it, and the locks may be held by threads that are not.
+            return Outcome::NotChosen;
+        }
+        alloc_tracker::raw::for_a_tool(|| {
+            let captured = instance.capture(unit, ended, kept);
+            match instance.queue.push(Item::Exemplar(Box::new(captured))) {
+                Ok(()) => Outcome::Queued,
+                Err(_) => {
+                    instance.kinds.get(unit.kind).chooser.lose(&kept);
+                    Outcome::QueueFull
+                }
+            }
+        })
+    }
+
+    /// Adds what telemetry itself took since `start`, if there is one.
+    #[inline]
+    pub(super) fn time(&self, in_unit: UnitOfSpan, start: Option<u64>) {
+        if let Some(start) = start
+            && let Some(live) = self.instance.live_units.get(in_unit.unit())
+        {
+            live.add_telemetry_ns(self.instance.clock.now().saturating_sub(start));
+        }
+    }
+}

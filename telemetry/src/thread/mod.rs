@@ -1,0 +1,138 @@
+//! What each thread is working on, in thread-locals: for each instance a [`state`], with a [`stack`] of the
+//! spans that the thread has entered. They are [`entered`] and left; those that only telemetry has are made
+//! in [`lean`].
+
+mod entered;
+mod stack;
+mod state;
+
+pub(crate) use entered::{EntryOrExit, SpanOwner, ends, enter, enter_other, exit, tidy};
+pub(crate) use state::{begin, detail, ended, hand_on, outbox, suppress};
+
+use crate::instance::Instance;
+use crate::live::{UnitOfSpan, UnitRef};
+use crate::os::RANDOM_BITS;
+use alloc_tracker::raw::Own;
+pub(crate) use stack::Innermost;
+use state::ThreadState;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+#[derive(Default)]
+pub(crate) struct ThisThread {
+    states: Vec<ThreadState>,
+    /// The thread's number, which no other has or had; 0 until it is asked for.
+    thread: u64,
+    /// The state of [`ThisThread::random`]; 0 until it is asked for.
+    random: u64,
+}
+
+thread_local! {
+    static THIS_THREAD: RefCell<Own<ThisThread>> = const {
+        RefCell::new(Own::new(ThisThread {
+            states: Vec::new(),
+            thread: 0,
+            random: 0,
+        }))
+    };
+}
+
+/// `None` while the thread is ending, and in a callback inside a callback: nothing is counted
+/// then, and nothing breaks.
+#[inline]
+pub(crate) fn with<T>(f: impl FnOnce(&mut ThisThread) -> T) -> Option<T> {
+    THIS_THREAD
+        .try_with(|frames| {
+            frames
+                .try_borrow_mut()
+                .ok()
+                .map(|mut frames| f(&mut frames))
+        })
+        .ok()
+        .flatten()
+}
+
+/// The innermost span that this thread has entered, if it belongs to a unit of `instance`, as the details call
+/// it, and what a child of it belongs to. `None`: the subscriber knows which it is, if any.
+#[inline]
+pub(crate) fn current_in(instance: &Instance) -> Option<(u64, UnitOfSpan)> {
+    // PERF: one `None` in all, for which there is a membership.
+    let (detail, in_unit) = with(|all| match all.known_state(instance) {
+        Some(state) => match state.innermost(instance) {
+            Innermost::OfUnit(known) => (known.detail, known.in_unit.of_child()),
+            Innermost::Nothing | Innermost::Other | Innermost::Over => (0, UnitOfSpan::NONE),
+        },
+        None => (0, UnitOfSpan::NONE),
+    })?;
+    (!in_unit.is_none()).then_some((detail, in_unit))
+}
+
+/// Whether the span that the thread has entered last is over, so that it is in none. A subscriber to which
+/// it was lean cannot say so.
+pub(crate) fn is_in_nothing(instance: &Instance) -> bool {
+    let is_over = with(|all| {
+        let innermost = all.known_state(instance)?.innermost(instance);
+        Some(matches!(innermost, Innermost::Over))
+    });
+    is_over.flatten().unwrap_or(false)
+}
+
+/// The unit that this thread works for in each instance: the innermost that is not over.
+#[inline]
+pub(crate) fn current_units(mut each: impl FnMut(Arc<Instance>, UnitRef)) {
+    with(|all| {
+        for state in &mut all.states {
+            if state.stack.is_empty() {
+                continue;
+            }
+            let Some(instance) = state.instance.upgrade() else {
+                continue;
+            };
+            let unit = match state.innermost(&instance) {
+                Innermost::OfUnit(known) => Some(known),
+                // Inside of what is over, or of what others know, there may be one.
+                _ => state.stack.living(&instance.spans),
+            };
+            if let Some(known) = unit {
+                each(instance, known.in_unit.unit());
+            }
+        }
+    });
+}
+
+/// [`RANDOM_BITS`] of a random number.
+pub(crate) fn random() -> u64 {
+    with(ThisThread::random).unwrap_or(0)
+}
+
+impl ThisThread {
+    /// [`RANDOM_BITS`] of xorshift, seeded by the thread's number, which differs.
+    #[inline]
+    fn random(&mut self) -> u64 {
+        if self.random == 0 {
+            self.random = self.thread().wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        }
+        let mut random = self.random;
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        self.random = random;
+        // Its low bits are the weaker ones.
+        random >> (u64::BITS - RANDOM_BITS)
+    }
+
+    #[inline]
+    fn thread(&mut self) -> u64 {
+        if self.thread == 0 {
+            self.thread = next_thread();
+        }
+        self.thread
+    }
+}
+
+#[cold]
+fn next_thread() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Relaxed) + 1
+}

@@ -1,0 +1,355 @@
+//! What a thread has entered, as the subscriber's own stack has it.
+//!
+//! A guard may be dropped on another thread than the one that entered, be forgotten, or be held over an
+//! await: its entry then stays, on a thread that has long been doing something else. The registry keeps it
+//! as well, and says of a thread whose innermost entry is of a span that is over that it is in no span. So
+//! does this, and with it every layer beside telemetry; what is entered anew on top of it counts again.
+//!
+//! An entry is of one of three sorts:
+//!
+//! ```text
+//!   of a unit   a span that belongs to a unit; found to be over when it is the innermost: buried
+//!   other       a span that only the subscriber knows, inside of one of a unit
+//!   grave       where spans were that are over: the thread is in no span while it is the innermost
+//! ```
+//!
+//! Neighbouring graves are one. So there are at most twice as many entries as spans that the thread has
+//! entered and that are not over, but for those that came since the stack last had to grow, which buries all
+//! that are.
+
+use super::entered::Work;
+use crate::live::{KnownSpan, Spans, UnitOfSpan};
+
+/// An entered span.
+///
+/// PERF: plain words, and few: they are written at every entry and read at every exit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    /// 0: a grave.
+    span: u64,
+    /// Of a unit, unless its membership is none.
+    pub(super) known: KnownSpan,
+    times: Times,
+    pub(super) work: Work,
+}
+
+/// How often a span is entered, and how it was the first time; the others say nothing about what is
+/// innermost.
+#[derive(Clone, Copy, Debug)]
+struct Times(u64);
+
+/// The thread was unwinding: a destructor entered.
+const IN_UNWINDING: u64 = 1;
+const ONCE: u64 = 2;
+
+impl Entry {
+    #[inline]
+    fn of_unit(span: u64, known: KnownSpan) -> Self {
+        Entry {
+            span,
+            known,
+            times: Times(ONCE),
+            work: Work::NONE,
+        }
+    }
+
+    fn other(span: u64) -> Self {
+        Entry::of_unit(span, KnownSpan::NOTHING)
+    }
+
+    fn grave() -> Self {
+        Entry::other(0)
+    }
+
+    #[inline]
+    fn is_of_unit(&self) -> bool {
+        !self.known.in_unit.is_none()
+    }
+
+    fn is_grave(&self) -> bool {
+        self.span == 0
+    }
+
+    fn is_other(&self) -> bool {
+        !self.is_of_unit() && !self.is_grave()
+    }
+
+    #[inline(always)]
+    fn lives(&self, spans: &Spans) -> bool {
+        self.is_of_unit() && spans.lives(self.span, &self.known)
+    }
+
+    /// Whether this is what a span that has this id leaves, which is `lean` or not.
+    #[inline]
+    fn is_left_by(&self, spans: &Spans, lean: bool) -> bool {
+        // A lean one may be over, and the id now be that of another, which was not entered here.
+        self.known.lean().is_some() == lean && (!lean || self.lives(spans))
+    }
+
+    /// Once, and whether it was the last time.
+    #[inline(always)]
+    fn leave(&mut self) -> (Left, bool) {
+        let is_last = self.times.0 < 2 * ONCE;
+        let left = Left {
+            in_unit: self.known.in_unit,
+            detail: self.known.detail,
+            entered_in_unwinding: self.times.0 & IN_UNWINDING != 0,
+            work: if is_last { self.work } else { Work::NONE },
+        };
+        self.times.0 -= ONCE;
+        (left, is_last)
+    }
+}
+
+/// What is left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    pub(super) in_unit: UnitOfSpan,
+    pub(super) detail: u64,
+    /// A destructor entered, while the thread was unwinding.
+    pub(super) entered_in_unwinding: bool,
+    /// The thread's work for the unit that this ends; none if it does not.
+    pub(super) work: Work,
+}
+
+/// What a thread had entered of a span's unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Nothing,
+    /// Another span of it.
+    SameUnit,
+    /// The span itself.
+    Same,
+}
+
+/// The innermost span that a thread has entered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Innermost {
+    /// Nothing that telemetry knows of.
+    Nothing,
+    /// One of a unit.
+    OfUnit(KnownSpan),
+    /// One that only the subscriber knows.
+    Other,
+    /// One that is over, for which the thread is in no span.
+    Over,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Stack {
+    entries: Vec<Entry>,
+}
+
+/// Places of a stack that first needs some.
+const FIRST_CAPACITY: usize = 64;
+
+impl Stack {
+    /// With room for some entries.
+    pub(super) fn new() -> Self {
+        Stack {
+            entries: Vec::with_capacity(FIRST_CAPACITY),
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The innermost span. One that is over is to be buried.
+    #[inline(always)]
+    pub(super) fn innermost(&self, spans: &Spans) -> Innermost {
+        match self.entries.last() {
+            None => Innermost::Nothing,
+            Some(last) if last.lives(spans) => Innermost::OfUnit(last.known),
+            Some(last) if last.is_other() => Innermost::Other,
+            Some(_) => Innermost::Over,
+        }
+    }
+
+    /// Takes the innermost entry of a span of a unit that is over and leaves a grave there; `None`: there is
+    /// none, but for entries that lie beneath others.
+    #[cold]
+    pub(super) fn bury(&mut self, spans: &Spans) -> Option<Entry> {
+        let is_grave = self.entries.last().is_some_and(Entry::is_grave);
+        let at = (self.entries.len() - usize::from(is_grave)).checked_sub(1)?;
+        let entry = self.entries[at];
+        if entry.is_other() || entry.lives(spans) {
+            return None;
+        }
+        self.entries.truncate(at);
+        self.dig();
+        Some(entry)
+    }
+
+    /// Adds a grave, if the innermost is none.
+    fn dig(&mut self) {
+        if !self.entries.last().is_some_and(Entry::is_grave) {
+            self.entries.push(Entry::grave());
+        }
+    }
+
+    /// The innermost span of a unit that is not over, whatever was entered after it.
+    pub(super) fn living(&self, spans: &Spans) -> Option<KnownSpan> {
+        let mut entries = self.entries.iter().rev();
+        let entry = entries.find(|entry| entry.lives(spans))?;
+        Some(entry.known)
+    }
+
+    /// A span of a unit is entered: once more, if it was entered before.
+    #[inline]
+    pub(super) fn enter(&mut self, span: u64, known: &KnownSpan) -> Found {
+        let mut found = Found::Nothing;
+        // PERF: one walk for both, the innermost first.
+        for entry in self.entries.iter_mut().rev() {
+            if entry.span == span && entry.known.detail == known.detail {
+                entry.times.0 += ONCE;
+                return Found::Same;
+            }
+            if entry.known.in_unit.unit() == known.in_unit.unit() {
+                found = Found::SameUnit;
+            }
+        }
+        found
+    }
+
+    /// Adds a span of a unit as the innermost one. True: the stack had to grow, and is to be
+    /// [tidied](Stack::tidy) soon.
+    #[inline]
+    pub(super) fn push(
+        &mut self,
+        span: u64,
+        known: KnownSpan,
+        in_unwinding: bool,
+        work: Work,
+    ) -> bool {
+        self.entries.push(Entry {
+            times: Times(ONCE | u64::from(in_unwinding)),
+            work,
+            ..Entry::of_unit(span, known)
+        });
+        self.grow_if_full()
+    }
+
+    /// Makes room for the next entry.
+    #[inline]
+    fn grow_if_full(&mut self) -> bool {
+        let is_full = self.entries.len() == self.entries.capacity();
+        if is_full {
+            self.grow();
+        }
+        is_full
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let more = self.entries.len().max(FIRST_CAPACITY);
+        alloc_tracker::raw::for_a_tool(|| self.entries.reserve(more));
+    }
+
+    /// A span that only the subscriber knows is entered. There is one of a unit around it.
+    pub(super) fn enter_other(&mut self, span: u64) -> bool {
+        let mut entries = self.entries.iter_mut();
+        match entries.find(|entry| entry.span == span && !entry.is_of_unit()) {
+            Some(again) => again.times.0 += ONCE,
+            None => self.entries.push(Entry::other(span)),
+        }
+        self.grow_if_full()
+    }
+
+    /// As most that are left.
+    #[inline]
+    pub(super) fn is_innermost(&self, span: u64) -> bool {
+        self.entries.last().is_some_and(|last| last.span == span)
+    }
+
+    /// The innermost span is left. `None`: it is not `lean`, or is.
+    #[inline(always)]
+    pub(super) fn leave(&mut self, spans: &Spans, lean: bool) -> Option<Left> {
+        let last = self.entries.last_mut()?;
+        if !last.is_left_by(spans, lean) {
+            return None;
+        }
+        let (left, is_gone) = last.leave();
+        if is_gone {
+            self.entries.pop();
+        }
+        Some(left)
+    }
+
+    /// Any span is left. `None`: the thread has not entered it, or it is not `lean`, or is.
+    pub(super) fn leave_further_out(
+        &mut self,
+        spans: &Spans,
+        span: u64,
+        lean: bool,
+    ) -> Option<Left> {
+        let at = self.entries.iter().rposition(|entry| entry.span == span)?;
+        let entry = self.entries.get_mut(at)?;
+        if !entry.is_left_by(spans, lean) {
+            return None;
+        }
+        let (mut left, is_gone) = entry.leave();
+        // A destructor entered after it, and leaves what it found entered: that is no panic of the span's own.
+        let after = self.entries.get(at + 1..).unwrap_or_default();
+        left.entered_in_unwinding |= after.iter().any(|e| e.times.0 & IN_UNWINDING != 0);
+        if is_gone {
+            self.remove(at);
+        }
+        Some(left)
+    }
+
+    fn remove(&mut self, at: usize) {
+        self.entries.remove(at);
+        let is_grave = |at: usize| self.entries.get(at).is_some_and(Entry::is_grave);
+        if at > 0 && is_grave(at - 1) && is_grave(at) {
+            self.entries.remove(at);
+        }
+    }
+
+    /// Another entry of the unit, whose span lives: what the thread does for the unit goes on there.
+    #[inline]
+    pub(super) fn heir(&mut self, spans: &Spans, in_unit: UnitOfSpan) -> Option<&mut Entry> {
+        // PERF: few are left when the last of a unit goes.
+        let mut entries = self.entries.iter_mut();
+        entries.find(|entry| entry.known.in_unit.unit() == in_unit.unit() && entry.lives(spans))
+    }
+
+    /// The open work for a unit, which its entry then no longer has.
+    #[inline]
+    pub(super) fn take_work(&mut self, in_unit: UnitOfSpan) -> Option<Work> {
+        let mut entries = self.entries.iter_mut();
+        let entry = entries
+            .find(|entry| entry.known.in_unit.unit() == in_unit.unit() && !entry.work.is_none())?;
+        Some(std::mem::replace(&mut entry.work, Work::NONE))
+    }
+
+    /// Buries all that is over. `is_there`: whether the subscriber still has a span that only it knows.
+    #[cold]
+    pub(super) fn tidy(
+        &mut self,
+        spans: &Spans,
+        is_there: impl Fn(u64) -> bool,
+        mut abandon: impl FnMut(Entry),
+    ) {
+        let entries = std::mem::take(&mut self.entries);
+        for entry in entries {
+            let is_over = match entry.is_of_unit() {
+                true => !entry.lives(spans),
+                false => entry.is_grave() || !is_there(entry.span),
+            };
+            match is_over {
+                false => self.entries.push(entry),
+                true => {
+                    self.dig();
+                    abandon(entry);
+                }
+            }
+        }
+        // So that as many come before this is done again, however few are left.
+        self.entries.reserve(self.entries.len().max(FIRST_CAPACITY));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,325 @@
+//! A thread's connection to an instance: through it go the units that the thread begins and ends, the
+//! details of what it does, and the events that it keeps back.
+
+use super::stack::{Innermost, Stack};
+use super::{ThisThread, with};
+use crate::callsites::SiteId;
+use crate::cost::{Finished, KindId};
+use crate::details::{DetailRing, FieldBytes};
+use crate::instance::Instance;
+use crate::ledger::UnitDrop;
+use crate::live::{Start, UnitOfSpan, UnitRef};
+use crate::os::{Sampled, Started};
+use crate::outbox::Outbox;
+use crate::tool::pool::{Allowed, PoolItem};
+use std::sync::{Arc, Weak};
+
+/// The thread's connection to one telemetry instance, which it does not keep alive.
+pub(crate) struct ThreadState {
+    pub(super) id: usize,
+    /// The thread's number.
+    pub(super) thread: u64,
+    pub(super) instance: Weak<Instance>,
+    pub(crate) outbox: Arc<Outbox>,
+    /// When the thread last looked at the instance's clock.
+    pub(super) looked_at: u64,
+    /// Units begun on this thread, to time every so many.
+    begun: u32,
+    /// Places of units that this thread ended, for the next ones that it begins.
+    places: Vec<PoolItem>,
+    places_allowed: Allowed,
+    /// Records of lean spans that this thread ended, for the next ones.
+    pub(crate) lean: Vec<PoolItem>,
+    pub(crate) lean_allowed: Allowed,
+    /// The spans that the thread has entered.
+    pub(super) stack: Stack,
+    /// What the system knew of the thread when it began to work for a unit that it is asked about.
+    pub(super) samples: Vec<(UnitRef, Started)>,
+}
+
+impl Drop for ThreadState {
+    fn drop(&mut self) {
+        if let Some(instance) = self.instance.upgrade() {
+            for place in self.places.drain(..) {
+                instance.live_units.give_back(place);
+            }
+            instance
+                .live_units
+                .give_up(std::mem::take(&mut self.places_allowed));
+            for record in self.lean.drain(..) {
+                instance.spans.give_back(record);
+            }
+            instance
+                .spans
+                .give_up(std::mem::take(&mut self.lean_allowed));
+            instance.retire(&self.outbox);
+        }
+    }
+}
+
+/// Begins a unit at `now`. `None` if too many are in progress.
+#[inline]
+pub(crate) fn begin(instance: &Arc<Instance>, kind: KindId, now: u64) -> Option<UnitOfSpan> {
+    // The thread is ending: it has no number, and nothing at hand.
+    with(|all| all.begin(instance, kind, now)).unwrap_or_else(|| {
+        let start = Start {
+            kind,
+            timed: false,
+            drawn: false,
+            sampled: Sampled::No,
+            now,
+            thread: NO_THREAD,
+            name: instance.kinds.get(kind).unit_name(),
+        };
+        let unit = instance
+            .live_units
+            .begin(start, None, || instance.is_full(now))?;
+        instance.kinds.get(kind).add_elsewhere(1);
+        Some(UnitOfSpan::of_root(unit, false))
+    })
+}
+
+/// No thread has this number.
+const NO_THREAD: u64 = u64::MAX;
+
+/// A unit of this kind was ended: it is in progress no more, and its place is free.
+pub(crate) fn ended(instance: &Arc<Instance>, kind: KindId, place: PoolItem) {
+    let mut place = Some(place);
+    if with(|all| all.state(instance).ended(kind, &mut place)).is_none() {
+        instance.kinds.get(kind).add_elsewhere(-1);
+    }
+    if let Some(place) = place {
+        instance.live_units.give_back(place);
+    }
+}
+
+/// A unit has ended: puts it into the thread's ring, and drains the ring in time.
+#[inline]
+pub(crate) fn hand_on(instance: &Arc<Instance>, unit: &Finished, place: PoolItem) {
+    let mut place = Some(place);
+    let handed_on = with(|all| {
+        let state = all.state(instance);
+        state.ended(unit.kind, &mut place);
+        let outbox = &state.outbox;
+        if outbox.units.is_half_full() {
+            instance.drain_if_free(outbox);
+        }
+        while !outbox.units.push(unit) {
+            // Full, and others were at the histograms all the while. No unit is lost for
+            // that: the thread waits for them, some microseconds mostly.
+            if !instance.drain(outbox) {
+                instance.drop_unit(UnitDrop::Forked);
+                break;
+            }
+        }
+    });
+    if handed_on.is_none() {
+        // The thread is ending: straight into the histograms.
+        instance.take_in(unit);
+        instance.kinds.get(unit.kind).add_elsewhere(-1);
+    }
+    if let Some(place) = place {
+        instance.live_units.give_back(place);
+    }
+    instance.background.something_happened();
+}
+
+impl ThreadState {
+    /// The innermost span that the thread has entered.
+    #[inline(always)]
+    pub(crate) fn innermost(&mut self, instance: &Instance) -> Innermost {
+        let innermost = self.stack.innermost(&instance.spans);
+        if let Innermost::Over = innermost {
+            self.bury(instance);
+        }
+        innermost
+    }
+
+    /// What is innermost and over, if anything is, goes.
+    #[cold]
+    pub(super) fn bury(&mut self, instance: &Instance) {
+        while let Some(entry) = self.stack.bury(&instance.spans) {
+            self.abandon(instance, &entry);
+        }
+    }
+
+    /// A unit of this kind was ended. Its place is kept at hand, if there is room.
+    #[inline]
+    fn ended(&mut self, kind: KindId, place: &mut Option<PoolItem>) {
+        self.outbox.in_flight_changes(kind, -1);
+        if self.places_allowed.one_more(self.places.len())
+            && let Some(place) = place.take()
+        {
+            self.places.push(place);
+        }
+    }
+}
+
+/// Lets `write` leave an entry in the thread's ring of details, at a time: `now`, or when the thread
+/// last looked at the clock. A ring's times never go back.
+#[inline]
+pub(crate) fn detail(
+    instance: &Arc<Instance>,
+    now: Option<u64>,
+    write: impl FnOnce(&DetailRing, u64),
+) {
+    with(|all| {
+        let state = all.state(instance);
+        state.looked_at = state.looked_at.max(now.unwrap_or(0));
+        write(&state.outbox.details, state.looked_at);
+    });
+}
+
+/// What the thread hands to an instance, if it ever did.
+pub(crate) fn outbox(instance: &Instance) -> Option<Arc<Outbox>> {
+    with(|all| {
+        let state = all.states.iter().find(|state| state.id == instance.id)?;
+        Some(Arc::clone(&state.outbox))
+    })?
+}
+
+/// The thread keeps back an event of this call site, which happened in its innermost span or, if it
+/// is not `contextual`, elsewhere. In a unit of the sample it leaves its `fields` in the detail all
+/// the same; in another one a mark.
+#[inline]
+pub(crate) fn suppress(
+    instance: &Arc<Instance>,
+    site: SiteId,
+    now: u64,
+    contextual: bool,
+    fields: impl FnOnce() -> FieldBytes,
+) {
+    let drawn = with(|all| {
+        let state = all.state(instance);
+        state.outbox.suppress(site, now);
+        if !instance.keeps_details() || !contextual {
+            return None;
+        }
+        let Innermost::OfUnit(known) = state.innermost(instance) else {
+            return None;
+        };
+        let (unit, span) = (known.in_unit.unit(), known.detail);
+        if !instance.live_units.get(unit)?.is_drawn() {
+            (state.outbox.details).event(state.looked_at, unit, span, site, &[]);
+            return None;
+        }
+        Some((unit, span))
+    });
+    instance.background.something_happened();
+    match drawn {
+        None => instance.events.retire(site, 1, now),
+        Some(None) => {}
+        Some(Some((unit, span))) => {
+            // Visited outside: it is the user's code, which may have spans and events of its own.
+            let fields = fields();
+            detail(instance, Some(instance.clock.now()), |details, at| {
+                details.event(at, unit, span, site, fields.as_bytes());
+            });
+        }
+    }
+}
+
+impl ThisThread {
+    /// Begins a unit at `now`. `None` if too many are in progress.
+    #[inline]
+    pub(crate) fn begin(
+        &mut self,
+        instance: &Arc<Instance>,
+        kind: KindId,
+        now: u64,
+    ) -> Option<UnitOfSpan> {
+        let drawn = instance.has_exporters && instance.head_sample.draws(self.random());
+        let sampled = instance.sampling.decide(self.random());
+        let state = self.state(instance);
+        state.looked_at = now;
+        state.begun = state.begun.wrapping_add(1);
+        // Every 64th of the thread has its own telemetry cost timed; not its first, which sets
+        // things up.
+        let timed = state.begun.is_multiple_of(64);
+        let start = Start {
+            kind,
+            timed,
+            drawn,
+            sampled,
+            now,
+            thread: state.thread,
+            name: instance.kinds.get(kind).unit_name(),
+        };
+        let unit = instance
+            .live_units
+            .begin(start, state.places.pop(), || instance.is_full(now))?;
+        if state.outbox.in_flight_changes(kind, 1) {
+            instance.look_at_in_flight(kind);
+        }
+        Some(UnitOfSpan::of_root(unit, timed))
+    }
+
+    /// The thread's connection to an instance, if it has one.
+    #[inline]
+    pub(crate) fn known_state(&mut self, instance: &Instance) -> Option<&mut ThreadState> {
+        if !self.is_first(instance) && !self.bring_forward(instance) {
+            return None;
+        }
+        self.states.first_mut()
+    }
+
+    /// PERF: there is one instance mostly, and of more the last one is asked for several times in a row.
+    #[inline]
+    fn is_first(&self, instance: &Instance) -> bool {
+        self.states
+            .first()
+            .is_some_and(|first| first.id == instance.id)
+    }
+
+    /// Has the connection to an instance be the first one, if there is one.
+    #[cold]
+    fn bring_forward(&mut self, instance: &Instance) -> bool {
+        let at = self.states.iter().position(|state| state.id == instance.id);
+        if let Some(at) = at {
+            self.states.swap(0, at);
+        }
+        at.is_some()
+    }
+
+    /// The thread's connection to an instance.
+    #[inline]
+    pub(crate) fn state(&mut self, instance: &Arc<Instance>) -> &mut ThreadState {
+        if !self.is_first(instance) {
+            self.connect(instance);
+        }
+        match self.states.first_mut() {
+            Some(first) => first,
+            None => unreachable!("it is connected"),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn connect(&mut self, instance: &Arc<Instance>) {
+        if self.bring_forward(instance) {
+            return;
+        }
+        let thread = self.thread();
+        alloc_tracker::raw::for_a_tool(|| {
+            self.states
+                .retain(|state| state.instance.strong_count() > 0);
+            let (places_allowed, lean_allowed) =
+                (instance.live_units.allow(), instance.spans.allow());
+            self.states.push(ThreadState {
+                id: instance.id,
+                thread,
+                instance: Arc::downgrade(instance),
+                outbox: instance.new_outbox(),
+                looked_at: 0,
+                begun: 0,
+                places: Vec::with_capacity(places_allowed.most()),
+                places_allowed,
+                lean: Vec::with_capacity(lean_allowed.most()),
+                lean_allowed,
+                stack: Stack::new(),
+                samples: Vec::new(),
+            });
+        });
+        self.bring_forward(instance);
+    }
+}

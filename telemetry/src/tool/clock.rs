@@ -1,0 +1,162 @@
+//! The one clock: nanoseconds since the instance was built.
+//!
+//! Where the kernel itself trusts the processor's time-stamp counter, that is read directly: a third
+//! of the cost of asking the kernel. It is calibrated once per process, which takes a millisecond,
+//! on a very busy machine up to 200. Elsewhere the standard library's clock is used. Counters of
+//! different cores may differ by a little, so every difference of two readings must saturate.
+
+use crate::os;
+use std::time::Instant;
+
+#[derive(Debug)]
+pub(crate) struct Clock {
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Counter {
+        clock: quanta::Clock,
+        start: u64,
+        /// A tick is so many nanoseconds, times 2^32.
+        nanos_of_tick: u64,
+    },
+    System {
+        start: Instant,
+    },
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        if kernel_trusts_the_counter() {
+            let clock = quanta::Clock::new();
+            let start = clock.raw();
+            return Clock {
+                source: Source::Counter {
+                    // Exact to a billionth: three seconds in a hundred years.
+                    nanos_of_tick: clock.delta_as_nanos(0, 1 << 40) >> 8,
+                    clock,
+                    start,
+                },
+            };
+        }
+        Clock::system()
+    }
+
+    fn system() -> Self {
+        Clock {
+            source: Source::System {
+                start: Instant::now(),
+            },
+        }
+    }
+
+    /// Never 0, so that 0 can stand for "never".
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        let elapsed = match &self.source {
+            // PERF: half of the instructions of `delta_as_nanos`, which divides by any power of two.
+            Source::Counter {
+                clock,
+                start,
+                nanos_of_tick,
+            } => {
+                let ticks = clock.raw().saturating_sub(*start);
+                ((u128::from(ticks) * u128::from(*nanos_of_tick)) >> 32) as u64
+            }
+            Source::System { start } => {
+                // PERF: `as_nanos` computes in 128 bits; 64 last for 584 years.
+                let elapsed = start.elapsed();
+                let seconds = elapsed.as_secs().wrapping_mul(1_000_000_000);
+                seconds.wrapping_add(u64::from(elapsed.subsec_nanos()))
+            }
+        };
+        elapsed.max(1)
+    }
+}
+
+/// A clock for rate limits: cheaper to read than [`Clock`], and as coarse as the limits allow. Its
+/// readings compare with each other, not with those of the other.
+#[derive(Debug)]
+pub(crate) struct CoarseClock {
+    /// Of the kernel's coarse clock; `None`: the other clock is fine enough, and this one is not.
+    start: Option<u64>,
+}
+
+impl CoarseClock {
+    /// For limits that let one pass in so many nanoseconds.
+    pub(crate) fn new(interval: u64) -> Self {
+        // A tick is a millisecond to ten.
+        let is_fine_enough = os::tick().is_some_and(|tick| interval / 8 >= tick);
+        CoarseClock {
+            start: is_fine_enough.then(os::ticks).flatten(),
+        }
+    }
+
+    /// Nanoseconds, never 0.
+    #[inline]
+    pub(crate) fn now(&self, clock: &Clock) -> u64 {
+        let Some(start) = self.start else {
+            return clock.now();
+        };
+        // PERF: half the time of the time-stamp counter.
+        match os::ticks() {
+            Some(now) => now.saturating_sub(start).max(1),
+            None => 1,
+        }
+    }
+}
+
+/// Whether the kernel keeps its own time by the counter. It stops doing so when it finds that the
+/// counters of the cores disagree or change their pace, of which CPUID says nothing.
+fn kernel_trusts_the_counter() -> bool {
+    const SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    cfg!(target_arch = "x86_64")
+        && std::fs::read_to_string(SOURCE).is_ok_and(|source| source.trim() == "tsc")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn both_clocks_agree_with_the_systems() {
+        for clock in [Clock::new(), Clock::system()] {
+            let (start, before) = (Instant::now(), clock.now());
+            std::thread::sleep(Duration::from_millis(50));
+            let measured = clock.now().saturating_sub(before);
+            let elapsed = start.elapsed().as_nanos() as u64;
+            // The system's readings are outside of the clock's, by as long as the thread waited
+            // for a core in between.
+            assert!(
+                measured <= elapsed + elapsed / 100,
+                "{measured} of {elapsed}"
+            );
+            assert!(measured >= 49_500_000, "{measured} of {elapsed}");
+        }
+    }
+
+    #[test]
+    fn the_coarse_clock_follows() {
+        let clock = Clock::new();
+        for coarse in [CoarseClock::new(1), CoarseClock::new(1_000_000_000)] {
+            let before = coarse.now(&clock);
+            std::thread::sleep(Duration::from_millis(100));
+            let measured = coarse.now(&clock).saturating_sub(before);
+            assert!(measured >= 80_000_000, "{measured} {coarse:?}");
+        }
+    }
+
+    #[test]
+    fn time_passes_and_is_never_zero() {
+        for clock in [Clock::new(), Clock::system()] {
+            let mut last = 0;
+            for _ in 0..100_000 {
+                let now = clock.now();
+                assert!(now > 0 && now >= last);
+                last = now;
+            }
+        }
+    }
+}

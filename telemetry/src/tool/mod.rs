@@ -1,0 +1,12 @@
+//! What knows no word of telemetry: time, rates, memory that is taken and given back, text.
+
+pub(crate) mod calendar;
+pub(crate) mod clock;
+pub(crate) mod human;
+pub(crate) mod names;
+pub(crate) mod panics;
+pub(crate) mod pool;
+pub(crate) mod rate;
+pub(crate) mod sync;
+pub(crate) mod word_ring;
+pub(crate) mod words;

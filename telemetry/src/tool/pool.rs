@@ -1,0 +1,259 @@
+//! Things that are taken, given back and taken again: they lie in chunks that are made as they are
+//! needed, up to a fixed number, and are never given up.
+
+use alloc_tracker::raw::is_child;
+use std::sync::OnceLock;
+use std::sync::atomic::{
+    AtomicU32, AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+pub(crate) const CHUNK: usize = 64;
+
+/// What lies in a pool.
+pub(crate) trait Pooled {
+    fn new() -> Self;
+
+    /// While it is free: the index of the next free one plus one.
+    fn next_free(&self) -> &AtomicU32;
+}
+
+/// One that the caller took, or may keep at hand: taking one from the pool, and giving it back, are
+/// locked instructions on a cache line that all threads share.
+#[derive(Debug)]
+pub(crate) struct PoolItem(pub(crate) u32);
+
+/// How many a thread may keep at hand, given up with [`Pool::give_up`].
+#[derive(Debug, Default)]
+pub(crate) struct Allowed(usize);
+
+impl Allowed {
+    /// Whether a thread that has so many may keep one more.
+    #[inline]
+    pub(crate) fn one_more(&self, than: usize) -> bool {
+        than < self.0
+    }
+
+    pub(crate) fn most(&self) -> usize {
+        self.0
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Pool<T> {
+    /// How many may be in use at once.
+    most: usize,
+    /// How many may be kept at hand by threads that do not use them.
+    at_hand: AtomicUsize,
+    /// PERF: of a length that the compiler knows.
+    chunks: Box<[OnceLock<Box<[T; CHUNK]>>]>,
+    /// How many were made so far.
+    len: AtomicU32,
+    /// The index of the first free one plus one in the lower half; a tag in the upper that changes
+    /// with every push and pop, so that one which left and came back is not mistaken.
+    free: AtomicU64,
+}
+
+impl<T: Pooled> Pool<T> {
+    /// For `most` in use at once, rounded up to whole chunks, of which a third is made only while threads
+    /// that do nothing keep some at hand.
+    pub(crate) fn new(most: usize) -> Self {
+        let most = most.div_ceil(CHUNK).max(1) * CHUNK;
+        Pool {
+            most,
+            at_hand: AtomicUsize::new(0),
+            chunks: (0..(most + most / 2).div_ceil(CHUNK))
+                .map(|_| OnceLock::new())
+                .collect(),
+            len: AtomicU32::new(0),
+            free: AtomicU64::new(0),
+        }
+    }
+
+    /// How many free ones one more thread may keep at hand, so that it can take and leave them in turns.
+    /// All threads together may keep half of the most; past that, a thread may keep none.
+    pub(crate) fn allow(&self) -> Allowed {
+        let wanted = (self.most / 1024).clamp(1, 16);
+        let room = |kept: usize| (kept + wanted <= self.most / 2).then_some(kept + wanted);
+        // Relaxed: a count that stands for itself.
+        let allowed = self.at_hand.fetch_update(Relaxed, Relaxed, room).is_ok();
+        Allowed(if allowed { wanted } else { 0 })
+    }
+
+    /// A thread that ends keeps none any more.
+    pub(crate) fn give_up(&self, allowed: Allowed) {
+        self.at_hand.fetch_sub(allowed.0, Relaxed);
+    }
+
+    /// How many may be in use at once.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// One that was given back; `None` if there is none.
+    pub(crate) fn take_again(&self) -> Option<PoolItem> {
+        let mut head = self.free.load(Acquire);
+        loop {
+            let index = (head as u32).checked_sub(1)?;
+            // Stale if another thread pops it now; the tag then fails the exchange.
+            let next = self.at(index)?.next_free().load(Relaxed);
+            let new = next_tag(head) | u64::from(next);
+            match self.free.compare_exchange_weak(head, new, Acquire, Acquire) {
+                Ok(_) => return Some(PoolItem(index)),
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Whether not all were made.
+    pub(crate) fn has_fresh(&self) -> bool {
+        (self.len.load(Relaxed) as usize) < self.most
+    }
+
+    /// A fresh one; `None` if all were made that may be. It makes the chunk that it lies in if it is the first.
+    ///
+    /// `is_full`: whether the most are in use. Asked once so many were made: threads may keep some of them at
+    /// hand, for which as many more may be.
+    #[cold]
+    pub(crate) fn take_fresh(&self, is_full: impl FnOnce() -> bool) -> Option<PoolItem> {
+        let kept = self.at_hand.load(Relaxed).min(self.most / 2);
+        let len = self.len.load(Relaxed) as usize;
+        if len >= self.most + kept || len >= self.most && is_full() {
+            return None;
+        }
+        let most = self.most + kept;
+        let index = self
+            .len
+            .fetch_update(Relaxed, Relaxed, |len| {
+                ((len as usize) < most).then_some(len + 1)
+            })
+            .ok()?;
+        let chunk = &self.chunks[index as usize / CHUNK];
+        if !(index as usize).is_multiple_of(CHUNK) && chunk.get().is_none() && is_child() {
+            // Whoever took the first of the chunk was to make it, and may not have been forked.
+            return None;
+        }
+        chunk.get_or_init(|| {
+            let things = || (0..CHUNK).map(|_| T::new()).collect::<Box<[T]>>();
+            match alloc_tracker::raw::for_a_tool(things).try_into() {
+                Ok(chunk) => chunk,
+                Err(_) => unreachable!("there are as many"),
+            }
+        });
+        Some(PoolItem(index))
+    }
+
+    pub(crate) fn give_back(&self, taken: PoolItem) {
+        let Some(entry) = self.at(taken.0) else {
+            return;
+        };
+        let mut head = self.free.load(Relaxed);
+        loop {
+            entry.next_free().store(head as u32, Relaxed);
+            let new = next_tag(head) | u64::from(taken.0 + 1);
+            // Release `next_free` and the state of the thing to whoever pops it.
+            match self.free.compare_exchange_weak(head, new, Release, Relaxed) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Those that were made so far, taken or not, and where they lie.
+    pub(crate) fn made(&self) -> impl Iterator<Item = (u32, &T)> {
+        let made = self.len.load(Relaxed);
+        (0..made).filter_map(|index| Some((index, self.at(index)?)))
+    }
+
+    #[inline]
+    pub(crate) fn at(&self, index: u32) -> Option<&T> {
+        let index = index as usize;
+        Some(&self.chunks.get(index / CHUNK)?.get()?[index % CHUNK])
+    }
+}
+
+fn next_tag(head: u64) -> u64 {
+    (head & !u64::from(u32::MAX)).wrapping_add(1 << 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Thing {
+        next_free: AtomicU32,
+        /// Who has it; 0: nobody.
+        owner: AtomicU64,
+    }
+
+    impl Pooled for Thing {
+        fn new() -> Self {
+            Thing {
+                next_free: AtomicU32::new(0),
+                owner: AtomicU64::new(0),
+            }
+        }
+
+        fn next_free(&self) -> &AtomicU32 {
+            &self.next_free
+        }
+    }
+
+    #[test]
+    fn none_is_had_twice() {
+        let pool = Pool::<Thing>::new(128);
+        std::thread::scope(|threads| {
+            for thread in 1..=4 {
+                let pool = &pool;
+                threads.spawn(move || {
+                    let mut mine = Vec::new();
+                    for round in 0..20_000usize {
+                        let taken = pool.take_again().or_else(|| pool.take_fresh(|| true));
+                        let taken = taken.expect("four threads have twenty at the most");
+                        let owner = &pool.at(taken.0).unwrap().owner;
+                        assert_eq!(owner.swap(thread, Relaxed), 0);
+                        mine.push(taken);
+                        while mine.len() > round % 20 {
+                            let taken = mine.swap_remove(round % mine.len());
+                            let owner = &pool.at(taken.0).unwrap().owner;
+                            assert_eq!(owner.swap(0, Relaxed), thread);
+                            pool.give_back(taken);
+                        }
+                    }
+                    mine.into_iter().for_each(|taken| {
+                        pool.at(taken.0).unwrap().owner.store(0, Relaxed);
+                        pool.give_back(taken);
+                    });
+                });
+            }
+        });
+        let mut taken = 0;
+        while (pool.take_again().or_else(|| pool.take_fresh(|| true))).is_some() {
+            taken += 1;
+        }
+        assert_eq!(taken, pool.most);
+    }
+
+    #[test]
+    fn what_idle_threads_keep_is_missing_to_nobody() {
+        let pool = Pool::<Thing>::new(64);
+        let take = |in_use| {
+            pool.take_again()
+                .or_else(|| pool.take_fresh(|| in_use >= pool.most))
+        };
+        let threads: Vec<Allowed> = (0..100).map(|_| pool.allow()).collect();
+        let kept: usize = threads.iter().map(Allowed::most).sum();
+        assert_eq!(kept, 32, "half of them");
+        let idle: Vec<PoolItem> = (0..kept).map(|n| take(n).expect("there is room")).collect();
+        let used: Vec<PoolItem> = (0..64).map(|n| take(n).expect("none is in use")).collect();
+        assert!(take(64).is_none(), "as many are in use as may be");
+        for thread in threads {
+            pool.give_up(thread);
+        }
+        idle.into_iter()
+            .chain(used)
+            .for_each(|taken| pool.give_back(taken));
+        assert!(take(0).is_some());
+    }
+}
