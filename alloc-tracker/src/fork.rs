@@ -16,6 +16,7 @@
 //! Forks are seen by `pthread_atfork`. Of one that goes round it (`_Fork`, a bare `clone`) nothing is
 //! known here; a child of that kind may call what a signal handler may, and no more.
 
+use crate::engine::Excluded;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, TryLockError};
@@ -162,7 +163,8 @@ impl<T: Default> Place<T> {
         self.holder.store(generation, Relaxed);
         if guard.is_none() {
             // Not at the expense of who happens to come first.
-            *guard = Some(crate::raw::for_a_tool(T::default));
+            let _own = Excluded::start_a_tools();
+            *guard = Some(T::default());
         }
         Held {
             _says_so: SaysSo(&self.holder),
@@ -205,7 +207,10 @@ impl<'a, T: Default> Guard<'a, T> {
     fn new(held: Option<Held<'a, T>>, is_first: bool) -> Self {
         Guard {
             value: held.map_or_else(
-                || Value::Alone(crate::raw::for_a_tool(Box::default)),
+                || {
+                    let _own = Excluded::start_a_tools();
+                    Value::Alone(Box::default())
+                },
                 Value::Shared,
             ),
             is_first,

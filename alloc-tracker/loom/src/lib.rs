@@ -7,16 +7,16 @@
 
 #[path = "../../src/engine/block_table.rs"]
 mod block_table;
-#[path = "../../src/engine/counts.rs"]
+#[path = "../../src/engine/counter/counts.rs"]
 mod counts;
 #[path = "../../src/engine/free_stack.rs"]
 mod free_stack;
-#[path = "../../src/engine/published.rs"]
+#[path = "../../src/engine/counter/published.rs"]
 mod published;
-#[path = "../../src/engine/slot.rs"]
+#[path = "../../src/engine/counter/slot.rs"]
 mod slot;
 mod sync;
-#[path = "../../src/engine/unit_cell.rs"]
+#[path = "../../src/engine/measure/unit_cell.rs"]
 mod unit_cell;
 #[path = "../../src/usage.rs"]
 mod usage;

@@ -3,30 +3,12 @@
 //! The common paths ask whether there is anything to look up, and count. The others hand the call to
 //! [`profile`], which hands it to the inner allocator, and count and look.
 
-use super::block::{Block, take_left, with};
-use super::{follow, meanwhile, profile, sizes};
+use super::counter::block::{Block, take_left, with};
+use super::fill::Fill;
+use super::measure::meanwhile;
+use super::profile;
+use super::watch::{follow, sizes};
 use std::alloc::{GlobalAlloc, Layout};
-
-/// What a new block is filled with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fill {
-    None,
-    Zero,
-}
-
-impl Fill {
-    /// # Safety
-    ///
-    /// As for `inner.alloc`.
-    pub(super) unsafe fn alloc<A: GlobalAlloc>(self, layout: Layout, inner: &A) -> *mut u8 {
-        match self {
-            // SAFETY: the caller's contract.
-            Fill::None => unsafe { inner.alloc(layout) },
-            // SAFETY: the caller's contract.
-            Fill::Zero => unsafe { inner.alloc_zeroed(layout) },
-        }
-    }
-}
 
 /// Whether an allocation must go by [`alloc_and_look`]. Asked once for each.
 #[inline(always)]

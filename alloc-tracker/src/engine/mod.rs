@@ -25,48 +25,40 @@
 //! `alloc-tracker/loom` holds [`slot`], [`published`], [`unit_cell`], [`block_table`] and [`free_stack`] against
 //! every order in which threads can meet in them.
 
-mod block;
+mod attend;
 mod block_table;
-mod counts;
-mod follow;
+mod counter;
+mod fill;
 mod free_stack;
 mod hooks;
-mod meanwhile;
-mod peaks;
+mod measure;
 #[cfg(feature = "profile")]
 pub(crate) mod profile;
 #[cfg(not(feature = "profile"))]
 #[path = "profile_off.rs"]
 mod profile;
-mod published;
-mod registry;
-mod segments;
-mod sites;
-mod sizes;
-mod slot;
 mod sync;
-mod thread_exit;
-mod tools;
-mod unit_cell;
-mod unit_pool;
 mod unwind;
 mod watch;
-mod work;
 
+pub(crate) use fill::Fill;
 pub(crate) use hooks::{
-    Fill, alloc_and_look, handed_out, is_due, is_realloc_due, look_and_dealloc, look_and_realloc,
+    alloc_and_look, handed_out, is_due, is_realloc_due, look_and_dealloc, look_and_realloc,
     on_alloc, on_dealloc, on_realloc,
 };
-pub(crate) use meanwhile::{Here, Meanwhile};
-pub(crate) use registry::process_usage;
-pub(crate) use segments::{Excluded, Segment, close, open, read};
-pub(crate) use sites::{ActiveSites, Sites};
-pub(crate) use sizes::{SizeRecorder, class_end};
-pub(crate) use unit_pool::UnitHandle;
-pub(crate) use work::{UnitSegment, abandon_for_unit, close_for_unit};
+pub(crate) use measure::active_sites::ActiveSites;
+pub(crate) use measure::installed::is_installed;
+pub(crate) use measure::meanwhile::{Here, Meanwhile};
+pub(crate) use measure::segments::{Excluded, Segment, close, open, read};
+pub(crate) use measure::unit_pool::UnitHandle;
+pub(crate) use measure::work::{UnitSegment, abandon_for_unit, close_for_unit};
+pub(crate) use watch::sites::Sites;
+pub(crate) use watch::sizes::{SizeRecorder, class_end};
 
-use std::alloc::Layout;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use counter::counts::Counts;
+use counter::{registry, tools};
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use watch::sites;
 
 /// See [`crate::raw::be_a_tools_own`].
 pub(crate) fn be_a_tools_own() {
@@ -103,36 +95,21 @@ pub(crate) fn unit_name(_name: &'static str) -> u32 {
     number
 }
 
-/// Whether the hooks run when this process allocates.
-#[inline]
-pub(crate) fn is_installed() -> bool {
-    match INSTALLED.load(Relaxed) {
-        UNKNOWN => probe(),
-        answer => answer == YES,
+/// What all threads have counted for the program, those that ended, too.
+pub(crate) fn process_usage() -> crate::Usage {
+    static HIGHEST_SEEN: AtomicI64 = AtomicI64::new(0);
+    if !is_installed() {
+        return crate::Usage::untracked();
     }
-}
-
-// Relaxed: every thread that races for the answer finds the same one by itself.
-static INSTALLED: AtomicU8 = AtomicU8::new(UNKNOWN);
-
-const UNKNOWN: u8 = 0;
-const NO: u8 = 1;
-const YES: u8 = 2;
-
-/// Finds out by trying.
-#[cold]
-fn probe() -> bool {
-    let _excluded = Excluded::start();
-    let allocs = || block::with(|block| block.counts().allocs);
-    let before = allocs();
-    let layout = Layout::new::<u64>();
-    // SAFETY: the layout's size is not zero.
-    let probe = std::hint::black_box(unsafe { std::alloc::alloc(layout) });
-    let counted = allocs() != before;
-    if !probe.is_null() {
-        // SAFETY: just allocated by the same allocator with the same layout.
-        unsafe { std::alloc::dealloc(probe, layout) };
-        INSTALLED.store(if counted { YES } else { NO }, Relaxed);
-    }
-    counted
+    // Allocations first, frees after that: a block that is handed from thread to thread meanwhile
+    // may be missed, but never counted as live twice.
+    let (allocated, freed) = (registry::totals(), registry::totals());
+    let counts = Counts {
+        frees: freed.frees,
+        freed_bytes: freed.freed_bytes,
+        ..allocated
+    };
+    let live = counts.live();
+    let peak = HIGHEST_SEEN.fetch_max(live, Relaxed).max(live);
+    counts.usage(peak, true)
 }

@@ -1,6 +1,6 @@
 //! What the profiler does to the hooks without the feature `profile`: nothing.
 
-use super::hooks::Fill;
+use super::fill::Fill;
 use std::alloc::{GlobalAlloc, Layout};
 
 /// # Safety

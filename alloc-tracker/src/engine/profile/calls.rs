@@ -1,16 +1,17 @@
 //! The allocator's calls that have to look, as the profiler sees them: which are samples, where those
 //! lie, and what is noted of them.
 
-use super::super::block::with;
-use super::super::hooks::Fill;
-use super::super::published::may_be_placed;
-use super::super::{sites, work};
 use super::countdown::{Draw, mean};
 use super::live::{self, Held};
 use super::place::{self, Place};
 use super::walk::End;
 use super::{BROKEN, Busy, NANOSECONDS, NOT_KEPT_LIVE, SAMPLES, TOO_DEEP, WITHOUT_STACK};
 use super::{names, stacks, walk};
+use crate::engine::counter::block::with;
+use crate::engine::counter::published::may_be_placed;
+use crate::engine::fill::Fill;
+use crate::engine::measure::work;
+use crate::engine::watch::sites;
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;

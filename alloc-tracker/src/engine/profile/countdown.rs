@@ -1,8 +1,8 @@
 //! Which allocations of a thread are samples.
 
-use super::super::block::Block;
-use super::super::sites;
-use std::cell::Cell;
+use crate::engine::counter::block::Block;
+use crate::engine::counter::countdown::{Countdown, NEVER};
+use crate::engine::watch::sites;
 use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
@@ -54,57 +54,13 @@ pub(super) fn set_seed(seed: u64) {
     SEED.store(seed, Relaxed);
 }
 
-/// A thread's countdown to its next sample, in bytes that it asks for.
-///
-/// The bytes between two samples are exponentially distributed, so whether one block is a sample
-/// says nothing of any other, and a block of `size` bytes is one with probability
-/// 1 − e^(−size/mean). A sample keeps the mean under which it was drawn. The distribution has no
-/// memory: the rest of a countdown can be drawn anew at any time, as when the mean changes.
-///
-/// A reallocation counts as a new block of the new size, so more is counted down than `alloc_bytes`
-/// grows by.
-#[derive(Debug)]
-pub(in super::super) struct Countdown {
-    /// What was counted down besides `alloc_bytes`.
-    skipped: Cell<u64>,
-    /// The value of `alloc_bytes` and `skipped` together that ends it.
-    ends_at: Cell<u64>,
-    /// The mean under which it was drawn; 0: none.
-    mean: Cell<u64>,
-    change: Cell<u32>,
-    /// 0: not seeded.
-    random: Cell<u64>,
-    /// The profiler is at work on this thread: what it allocates is no sample.
-    busy: Cell<bool>,
-}
-
 /// A block is to be a sample, drawn under this mean.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Draw {
     pub(super) mean: u64,
 }
 
-const NEVER: u64 = u64::MAX;
-
 impl Countdown {
-    pub(in super::super) const fn new() -> Self {
-        Countdown {
-            skipped: Cell::new(0),
-            ends_at: Cell::new(NEVER),
-            mean: Cell::new(0),
-            change: Cell::new(0),
-            random: Cell::new(0),
-            busy: Cell::new(false),
-        }
-    }
-
-    /// How many bytes may be allocated before it ends, when `bytes` have been.
-    #[inline(always)]
-    pub(in super::super) fn left(&self, bytes: u64) -> u64 {
-        let counted = bytes.wrapping_add(self.skipped.get());
-        self.ends_at.get().saturating_sub(counted).saturating_sub(1)
-    }
-
     /// Whether the block that is about to be allocated or resized, of `size` bytes then, is a sample.
     #[inline]
     pub(super) fn draw(&self, block: &Block, size: u64) -> Option<Draw> {
@@ -180,12 +136,6 @@ impl Countdown {
         let bytes = -self.uniform(block).ln() * mean as f64;
         // Rounded up: whole bytes reach it where real ones would.
         bytes.ceil().max(1.0) as u64
-    }
-
-    /// `bytes` are counted down that `alloc_bytes` does not grow by.
-    #[inline(always)]
-    pub(in super::super) fn skip(&self, bytes: u64) {
-        self.skipped.set(self.skipped.get().wrapping_add(bytes));
     }
 
     /// Above 0, at most 1.

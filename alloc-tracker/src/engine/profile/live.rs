@@ -1,8 +1,8 @@
 //! The samples that are in use, by address.
 
-use super::super::block_table::{Table, Words};
-use super::super::published::may_be_placed;
 use super::place::Place;
+use crate::engine::block_table::{Table, Words};
+use crate::engine::counter::published::may_be_placed;
 use std::sync::atomic::{
     AtomicU16, AtomicU64, AtomicUsize,
     Ordering::{Relaxed, SeqCst},

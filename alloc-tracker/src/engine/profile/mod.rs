@@ -22,11 +22,10 @@ pub(crate) mod stacks;
 pub(crate) mod walk;
 
 pub(super) use calls::{alloc, dealloc, handed_out, realloc, refused};
-pub(super) use countdown::Countdown;
 pub(crate) use countdown::{mean, probability};
 pub(crate) use live::{Held, for_each_live};
 
-use super::block::with;
+use super::counter::block::with;
 use super::watch;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

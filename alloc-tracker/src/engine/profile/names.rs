@@ -1,5 +1,6 @@
 //! The names of units, as numbers that a hook can read.
 
+use crate::engine::measure::segments::Excluded;
 use crate::fork::Lock;
 use std::collections::HashMap;
 
@@ -20,22 +21,21 @@ static KNOWN: Lock<Names> = Lock::new();
 
 /// The number of a name. Locks: not for hooks.
 pub(crate) fn number(name: &'static str) -> u32 {
-    crate::raw::for_a_tool(|| {
-        let mut guard = KNOWN.lock();
-        if !guard.is_first() {
-            // In the child of a fork that came while a name was entered: numbers are not given anew.
-            return NONE;
-        }
-        // Once, for two fields of it are borrowed at a time.
-        let names = &mut *guard;
-        let name = match names.by_number.len() {
-            len if len < NAMES || names.numbers.contains_key(name) => name,
-            _ => OTHER,
-        };
-        *names.numbers.entry(name).or_insert_with(|| {
-            names.by_number.push(name);
-            names.by_number.len() as u32
-        })
+    let _own = Excluded::start_a_tools();
+    let mut guard = KNOWN.lock();
+    if !guard.is_first() {
+        // In the child of a fork that came while a name was entered: numbers are not given anew.
+        return NONE;
+    }
+    // Once, for two fields of it are borrowed at a time.
+    let names = &mut *guard;
+    let name = match names.by_number.len() {
+        len if len < NAMES || names.numbers.contains_key(name) => name,
+        _ => OTHER,
+    };
+    *names.numbers.entry(name).or_insert_with(|| {
+        names.by_number.push(name);
+        names.by_number.len() as u32
     })
 }
 

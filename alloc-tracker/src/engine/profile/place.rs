@@ -11,9 +11,9 @@
 //! one of the [`slots`], and larger ones a block with room to spare, in which the data begins at the first
 //! multiple of [`ALIGN`].
 
-use super::super::hooks::Fill;
-use super::super::published::{PLACED_ALIGN as ALIGN, may_be_placed};
 use super::slots::{self, SLOT};
+use crate::engine::counter::published::{PLACED_ALIGN as ALIGN, may_be_placed};
+use crate::engine::fill::Fill;
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -4,8 +4,8 @@
 //! PERF: for one over-aligned block each the inner allocator splits a larger one, which it merges again
 //! when it is freed.
 
-use super::super::free_stack::FreeStack;
-use super::super::published::PLACED_ALIGN;
+use crate::engine::counter::published::PLACED_ALIGN;
+use crate::engine::free_stack::FreeStack;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 use std::sync::atomic::{

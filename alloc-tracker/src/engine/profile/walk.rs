@@ -3,7 +3,7 @@
 //! By frame pointers where a test at the profiler's start showed that the program has them: a load
 //! or two a frame. Otherwise by the unwinder, which reads the program's unwind tables.
 
-use super::super::unwind;
+use crate::engine::unwind;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// Frames that are kept of a stack, the innermost first.

@@ -5,11 +5,12 @@
 //! whether it is still the same unit. Neither a new unit nor its end allocates, once the pool
 //! has grown to the number of units alive at once.
 
-use super::counts::Counts;
-use super::free_stack::FreeStack;
+use super::installed::is_installed;
 use super::unit_cell::{NO_UNIT, UnitCell};
-use super::work::{self, UnitSegment};
-use super::{block, follow};
+use crate::engine::counter::block;
+use crate::engine::counter::counts::Counts;
+use crate::engine::free_stack::FreeStack;
+use crate::engine::watch::followers;
 use crate::{Retained, Usage};
 use std::alloc::{GlobalAlloc, Layout, System, handle_alloc_error};
 use std::ptr;
@@ -20,8 +21,8 @@ use std::sync::atomic::{
 
 /// A unit, without keeping it alive.
 #[derive(Clone, Copy)]
-pub(super) struct UnitRef {
-    cell: &'static UnitCell,
+pub(crate) struct UnitRef {
+    pub(crate) cell: &'static UnitCell,
     generation: u32,
 }
 
@@ -34,7 +35,7 @@ impl PartialEq for UnitRef {
 
 impl UnitRef {
     /// The unit with this number, or a later one's cell.
-    pub(super) fn of(id: u64) -> Option<Self> {
+    pub(crate) fn of(id: u64) -> Option<Self> {
         if id == NO_UNIT {
             return None;
         }
@@ -44,35 +45,35 @@ impl UnitRef {
         })
     }
 
-    pub(super) fn id(self) -> u64 {
+    pub(crate) fn id(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.cell.index.load(Relaxed))
     }
 
     #[inline]
-    pub(super) fn live(self) -> i64 {
+    pub(crate) fn live(self) -> i64 {
         self.cell.live()
     }
 
     #[inline]
-    pub(super) fn follows(self) -> bool {
+    pub(crate) fn follows(self) -> bool {
         self.cell.follows() && self.cell.is(self.generation)
     }
 
     /// The number of its name; 0: it has none.
     #[cfg(feature = "profile")]
-    pub(super) fn name(self) -> u32 {
+    pub(crate) fn name(self) -> u32 {
         match self.cell.is(self.generation) {
             true => self.cell.name.load(Relaxed),
             false => 0,
         }
     }
 
-    pub(super) fn is_alive(self) -> bool {
+    pub(crate) fn is_alive(self) -> bool {
         self.cell.is_alive(self.generation)
     }
 
     /// Whether this is `other`, or its books are part of that one's.
-    pub(super) fn is_inside(self, other: UnitRef) -> bool {
+    pub(crate) fn is_inside(self, other: UnitRef) -> bool {
         let mut unit = Some(self);
         while let Some(inner) = unit {
             if inner == other {
@@ -86,7 +87,7 @@ impl UnitRef {
 
     /// Adds an ended segment of the calling thread; see [`UnitCell::add`].
     #[inline]
-    pub(super) fn add(self, counts: Counts, base: i64, peak: i64) {
+    pub(crate) fn add(self, counts: Counts, base: i64, peak: i64) {
         // A guard keeps its unit alive. Whoever works without one (see `raw`) may come too late:
         // the cell may be another unit's.
         if self.cell.is(self.generation) {
@@ -96,14 +97,14 @@ impl UnitRef {
     }
 
     /// A handle, if the unit still exists.
-    fn upgrade(self) -> Option<UnitHandle> {
+    pub(crate) fn upgrade(self) -> Option<UnitHandle> {
         let upgraded = self.cell.upgrade(self.generation);
         // Not `then_some`: a handle that is made is dropped, and dropping gives up a reference.
         upgraded.then(|| UnitHandle { unit: self })
     }
 
     /// Puts blocks into the unit's books, and into those of the units around it.
-    pub(super) fn retain(self, blocks: i64, bytes: i64) {
+    pub(crate) fn retain(self, blocks: i64, bytes: i64) {
         let mut unit = Some(self);
         // A handle, so that the books cannot become another unit's meanwhile.
         while let Some(handle) = unit.and_then(UnitRef::upgrade) {
@@ -112,7 +113,7 @@ impl UnitRef {
     }
 
     /// Admits that a block was not noted, here and in the units around this one.
-    pub(super) fn lose_track(self) {
+    pub(crate) fn lose_track(self) {
         let mut unit = Some(self);
         while let Some(handle) = unit.and_then(UnitRef::upgrade) {
             handle.unit.cell.lose_track();
@@ -121,7 +122,7 @@ impl UnitRef {
     }
 
     /// Admits it of this unit, whose parents did note the block.
-    pub(super) fn lose_track_alone(self) {
+    pub(crate) fn lose_track_alone(self) {
         if let Some(handle) = self.upgrade() {
             handle.unit.cell.lose_track();
         }
@@ -130,7 +131,7 @@ impl UnitRef {
 
 /// A counted reference to a unit.
 pub(crate) struct UnitHandle {
-    unit: UnitRef,
+    pub(crate) unit: UnitRef,
 }
 
 impl UnitHandle {
@@ -138,18 +139,7 @@ impl UnitHandle {
         Self::begin(None)
     }
 
-    /// A unit that follows its blocks.
-    pub(crate) fn following() -> Self {
-        follow::begin();
-        // The parent stays as long as its child may have something to give back to it: the child
-        // owns a handle, which `drop` takes back.
-        let parent = work::followed().and_then(UnitRef::upgrade);
-        let id = parent.as_ref().map_or(NO_UNIT, UnitHandle::id);
-        std::mem::forget(parent);
-        Self::begin(Some(id))
-    }
-
-    fn begin(follow: Option<u64>) -> Self {
+    pub(crate) fn begin(follow: Option<u64>) -> Self {
         let cell = free_list::pop().unwrap_or_else(cells::grow);
         let generation = cell.begin(follow, 0);
         UnitHandle {
@@ -157,51 +147,8 @@ impl UnitHandle {
         }
     }
 
-    pub(crate) fn current() -> Option<Self> {
-        work::current(UnitRef::upgrade)
-    }
-
-    #[inline]
-    pub(crate) fn open(&self) -> UnitSegment {
-        work::open_for(self.unit)
-    }
-
-    /// As [`UnitHandle::open`], but [`UnitHandle::current`] does not see it.
-    pub(crate) fn open_for_budget(&self) -> UnitSegment {
-        work::open_for_budget(self.unit)
-    }
-
-    /// Those that this thread has opened so.
-    pub(crate) fn of_budgets<T>(wrap: impl Fn(Self) -> T) -> Option<Box<[T]>> {
-        work::of_budgets(|unit| unit.upgrade().map(&wrap))
-    }
-
-    pub(crate) fn usage(&self) -> Usage {
-        if !super::is_installed() {
-            return Usage::untracked();
-        }
-        let cell = self.unit.cell;
-        let counts = cell.counts();
-        let ended = counts.usage(cell.peak(), true);
-        match work::open_usage(self.unit) {
-            None => ended,
-            Some((open, base)) => {
-                let mut usage = ended + open;
-                let top = base
-                    .max(counts.live())
-                    .saturating_add(open.peak_bytes as i64);
-                if open.peak_bytes > 0 {
-                    usage.peak_bytes = ended.peak_bytes.max(top.max(0) as u64);
-                } else {
-                    usage.peak_bytes = ended.peak_bytes;
-                }
-                usage
-            }
-        }
-    }
-
     pub(crate) fn retained(&self) -> Option<Retained> {
-        if !super::is_installed() {
+        if !is_installed() {
             return None;
         }
         let (blocks, bytes) = self.unit.cell.retained()?;
@@ -240,7 +187,7 @@ impl UnitHandle {
 
     /// What every ended segment of the unit with this id cost; `None` if it is gone, or nobody counts.
     pub(crate) fn ended_usage_of(id: u64) -> Option<Usage> {
-        let unit = UnitRef::of(id).filter(|_| super::is_installed())?;
+        let unit = UnitRef::of(id).filter(|_| is_installed())?;
         let usage = unit.cell.counts().usage(unit.cell.peak(), true);
         // Afterwards: another unit may have its place by now.
         unit.is_alive().then_some(usage)
@@ -253,7 +200,7 @@ impl UnitHandle {
             return (Usage::untracked(), Self::leak(Self::new()));
         };
         let UnitRef { cell, generation } = handle.unit;
-        let tracked = super::is_installed();
+        let tracked = is_installed();
         let usage = cell.counts().usage(cell.peak(), tracked);
         let thread = block::with(|block| block.thread());
         match cell.restart(generation, thread) {
@@ -268,11 +215,6 @@ impl UnitHandle {
 
     fn leak(self) -> u64 {
         std::mem::ManuallyDrop::new(self).id()
-    }
-
-    #[inline]
-    pub(crate) fn open_id(id: u64) -> UnitSegment {
-        UnitRef::of(id).map_or(UnitSegment::NONE, work::open_for)
     }
 }
 
@@ -293,7 +235,7 @@ impl Drop for UnitHandle {
             let parent = last.cell.end(last.generation);
             free_list::push(last.cell);
             let Some(parent) = parent else { return };
-            follow::end();
+            followers::end();
             // The child's handle on it, which was leaked.
             let Some(parent) = UnitRef::of(parent) else {
                 return;
@@ -316,7 +258,7 @@ mod cells {
     static CHUNK: [AtomicPtr<UnitCell>; CHUNKS] =
         [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS];
 
-    pub(super) fn get(index: u32) -> Option<&'static UnitCell> {
+    pub(crate) fn get(index: u32) -> Option<&'static UnitCell> {
         let (chunk, offset) = locate(index);
         let cells = CHUNK.get(chunk)?.load(Acquire);
         if cells.is_null() {
@@ -337,7 +279,7 @@ mod cells {
     ///
     /// Two threads may add one each at the same time; both are used.
     #[cold]
-    pub(super) fn grow() -> &'static UnitCell {
+    pub(crate) fn grow() -> &'static UnitCell {
         loop {
             // Another thread may have grown the pool just now.
             if let Some(cell) = free_list::pop() {
@@ -388,11 +330,11 @@ mod free_list {
 
     static FREE: FreeStack = FreeStack::new();
 
-    pub(super) fn push(cell: &'static UnitCell) {
+    pub(crate) fn push(cell: &'static UnitCell) {
         FREE.push(cell.index.load(Relaxed), &cell.next_free);
     }
 
-    pub(super) fn pop() -> Option<&'static UnitCell> {
+    pub(crate) fn pop() -> Option<&'static UnitCell> {
         cells::get(FREE.pop(|index| Some(&cells::get(index)?.next_free))?)
     }
 }

@@ -5,11 +5,11 @@
 //! microsecond or so, which is why nothing but an open budget does it. Addresses become names only
 //! if the budget breaks.
 
-use super::counts::Counts;
-use super::{block, unwind, work};
+use crate::engine::counter::block;
+use crate::engine::counter::counts::Counts;
+use crate::engine::unwind;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
 /// Different stacks that a table keeps apart, a power of two.
@@ -91,8 +91,8 @@ impl Sites {
         }
     }
 
-    /// Notes the calling thread's allocations until the guard is dropped.
-    pub(crate) fn activate(self) -> ActiveSites {
+    /// Notes the calling thread's allocations from here on.
+    pub(crate) fn link(&self) {
         if let Some(table) = self.table {
             let _ = ACTIVE.try_with(|active| {
                 let outer = active.innermost.replace(table.as_ptr());
@@ -105,9 +105,32 @@ impl Sites {
                 });
             });
         }
-        ActiveSites {
-            sites: self,
-            _not_send: PhantomData,
+    }
+
+    /// Notes them no more.
+    pub(crate) fn unlink(&self) {
+        let Some(table) = self.table else {
+            return;
+        };
+        let _ = ACTIVE.try_with(|active| {
+            // Guards may be dropped in any order: take the table out wherever it is.
+            let mut link = &active.innermost;
+            // SAFETY: a table in the chain is valid, as it is taken out before it is freed, and
+            // no exclusive reference to it exists outside of a hook.
+            while let Some(next) = unsafe { link.get().as_ref() } {
+                if ptr::eq(next, table.as_ptr()) {
+                    link.set(next.outer.get());
+                    break;
+                }
+                link = &next.outer;
+            }
+        });
+    }
+
+    /// Itself, and in its place one without a table.
+    pub(crate) fn take(&mut self) -> Self {
+        Sites {
+            table: self.table.take(),
         }
     }
 
@@ -139,81 +162,34 @@ impl Drop for Sites {
     }
 }
 
-/// A table that notes the thread's allocations. If it is forgotten, it is never freed and goes on
-/// noting.
-#[derive(Debug)]
-pub(crate) struct ActiveSites {
-    sites: Sites,
-    /// It is in the chain of its thread.
-    _not_send: PhantomData<*mut ()>,
-}
-
-impl ActiveSites {
-    /// Ends the noting and returns what was noted.
-    pub(crate) fn stop(mut self) -> Sites {
-        self.unlink();
-        Sites {
-            // Ours no more: there is nothing left to unlink or free when we are dropped.
-            table: self.sites.table.take(),
-        }
-    }
-
-    fn unlink(&self) {
-        let Some(table) = self.sites.table else {
-            return;
-        };
-        let _ = ACTIVE.try_with(|active| {
-            // Guards may be dropped in any order: take the table out wherever it is.
-            let mut link = &active.innermost;
-            // SAFETY: a table in the chain is valid, as it is taken out before it is freed, and
-            // no exclusive reference to it exists outside of a hook.
-            while let Some(next) = unsafe { link.get().as_ref() } {
-                if ptr::eq(next, table.as_ptr()) {
-                    link.set(next.outer.get());
-                    break;
-                }
-                link = &next.outer;
-            }
-        });
-        work::see_own_calls_or_not();
-    }
-}
-
-impl Drop for ActiveSites {
-    fn drop(&mut self) {
-        // Before the field is dropped, which frees the table.
-        self.unlink();
-    }
-}
-
-pub(super) fn any_open() -> bool {
+pub(crate) fn any_open() -> bool {
     ACTIVE
         .try_with(|active| !active.innermost.get().is_null())
         .unwrap_or(false)
 }
 
-pub(super) fn suspend() {
+pub(crate) fn suspend() {
     let _ = ACTIVE.try_with(|active| active.suspended.set(active.suspended.get() + 1));
 }
 
-pub(super) fn resume() {
+pub(crate) fn resume() {
     let _ = ACTIVE.try_with(|active| active.suspended.set(active.suspended.get() - 1));
 }
 
 /// How often the thread's allocations are suspended now.
-pub(super) fn suspended() -> u32 {
+pub(crate) fn suspended() -> u32 {
     ACTIVE
         .try_with(|active| active.suspended.get())
         .unwrap_or(0)
 }
 
 /// What was allocated up to here is at no call site.
-pub(super) fn skip_to(counts: Counts) {
+pub(crate) fn skip_to(counts: Counts) {
     let _ = ACTIVE.try_with(|active| active.noted.set(counts));
 }
 
 /// Notes what was allocated since the last call, as allocated here. Runs inside a hook.
-pub(super) fn note(counts: Counts) {
+pub(crate) fn note(counts: Counts) {
     let _ = ACTIVE.try_with(|active| {
         let innermost = active.innermost.get();
         let fresh = counts.minus(active.noted.get());

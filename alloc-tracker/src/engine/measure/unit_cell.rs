@@ -11,7 +11,7 @@ use super::sync::{
 /// A cell is only ever reused as a cell. A generation number tells whether it is still the same
 /// unit's; who works with a stale one does nothing.
 #[repr(C, align(128))]
-pub(super) struct UnitCell {
+pub(crate) struct UnitCell {
     /// The generation in the upper half, the number of handles in the lower.
     life: AtomicU64,
     /// The thread whose segments go to `owned`: the first that ended one. 0: none yet.
@@ -21,11 +21,11 @@ pub(super) struct UnitCell {
     owned: SharedCounts,
     peak: AtomicI64,
     /// In the free list: the next free cell's index plus one.
-    pub(super) next_free: AtomicU32,
-    pub(super) index: AtomicU32,
+    pub(crate) next_free: AtomicU32,
+    pub(crate) index: AtomicU32,
     following: AtomicU8,
     /// The number of its name, if it has one; else 0.
-    pub(super) name: AtomicU32,
+    pub(crate) name: AtomicU32,
     /// What only some units need is on the second pair of cache lines.
     shared: SharedCounts,
     retained_blocks: AtomicI64,
@@ -35,7 +35,7 @@ pub(super) struct UnitCell {
 }
 
 /// No unit has this number.
-pub(super) const NO_UNIT: u64 = u64::MAX;
+pub(crate) const NO_UNIT: u64 = u64::MAX;
 
 const ONE_GENERATION: u64 = 1 << 32;
 const HANDLES: u64 = ONE_GENERATION - 1;
@@ -47,7 +47,7 @@ const LOST_TRACK: u8 = 2;
 
 impl UnitCell {
     constructor! {
-        pub(super) fn new(index: u32) -> Self {
+        pub(crate) fn new(index: u32) -> Self {
             UnitCell {
                 life: AtomicU64::new(0),
                 owner: AtomicU64::new(0),
@@ -67,7 +67,7 @@ impl UnitCell {
 
     /// Makes a free cell a new unit's with one handle, and returns the generation. The caller has
     /// the cell to itself. `owner`: the thread that is expected to work for it; 0 if none is.
-    pub(super) fn begin(&self, follow: Option<u64>, owner: u64) -> u32 {
+    pub(crate) fn begin(&self, follow: Option<u64>, owner: u64) -> u32 {
         let generation = self.life.load(Relaxed) >> 32;
         self.owner.store(owner, Relaxed);
         self.owned.store(Counts::ZERO);
@@ -90,7 +90,7 @@ impl UnitCell {
     ///
     /// PERF: the thread that ends a unit begins the next one as a rule, and then need not ask whether
     /// another one owns it.
-    pub(super) fn restart(&self, generation: u32, owner: u64) -> Option<u32> {
+    pub(crate) fn restart(&self, generation: u32, owner: u64) -> Option<u32> {
         if self.follows() {
             return None;
         }
@@ -106,7 +106,7 @@ impl UnitCell {
     }
 
     /// Adds a handle, if the unit has one.
-    pub(super) fn upgrade(&self, generation: u32) -> bool {
+    pub(crate) fn upgrade(&self, generation: u32) -> bool {
         let mut seen = self.life.load(Relaxed);
         loop {
             if seen >> 32 != u64::from(generation) || seen & HANDLES == 0 {
@@ -124,7 +124,7 @@ impl UnitCell {
     }
 
     /// Adds a handle to one that the caller has.
-    pub(super) fn duplicate(&self) {
+    pub(crate) fn duplicate(&self) {
         // Relaxed: whoever clones has a handle, and passes the new one on by something that
         // orders memory, if at all.
         let before = self.life.fetch_add(1, Relaxed);
@@ -135,7 +135,7 @@ impl UnitCell {
     }
 
     /// Gives a handle up. After the last one the cell is the caller's alone, for `end`.
-    pub(super) fn release(&self) -> bool {
+    pub(crate) fn release(&self) -> bool {
         // Release what this handle's owner did to the unit; the last one acquires it all.
         if self.life.fetch_sub(1, Release) & HANDLES != 1 {
             return false;
@@ -146,39 +146,39 @@ impl UnitCell {
 
     /// Ends the unit: its generation is over. Returns whether it followed its blocks, and with
     /// which parent.
-    pub(super) fn end(&self, generation: u32) -> Option<u64> {
+    pub(crate) fn end(&self, generation: u32) -> Option<u64> {
         let next = generation.wrapping_add(1);
         self.life.store(u64::from(next) << 32, Relaxed);
         self.follows().then(|| self.parent.load(Relaxed))
     }
 
     #[inline]
-    pub(super) fn is(&self, generation: u32) -> bool {
+    pub(crate) fn is(&self, generation: u32) -> bool {
         self.life.load(Relaxed) >> 32 == u64::from(generation)
     }
 
     /// Whether the unit is `generation`'s and still has a handle.
-    pub(super) fn is_alive(&self, generation: u32) -> bool {
+    pub(crate) fn is_alive(&self, generation: u32) -> bool {
         self.is(generation) && self.life.load(Relaxed) & HANDLES > 0
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         self.owned.load().plus(self.shared.load())
     }
 
     #[inline]
-    pub(super) fn live(&self) -> i64 {
+    pub(crate) fn live(&self) -> i64 {
         self.owned.live().wrapping_add(self.shared.live())
     }
 
-    pub(super) fn peak(&self) -> i64 {
+    pub(crate) fn peak(&self) -> i64 {
         self.peak.load(Relaxed)
     }
 
     /// Adds an ended segment of the thread with the number `thread`. It was opened when the unit
     /// had `base` live bytes, and rose `peak` above its own start.
     #[inline]
-    pub(super) fn add(&self, counts: Counts, base: i64, peak: i64, thread: u64) {
+    pub(crate) fn add(&self, counts: Counts, base: i64, peak: i64, thread: u64) {
         // PERF: most segments reach no new peak, and a load is not a locked instruction.
         if peak > 0 {
             // The two differ only if segments overlapped; which one held at the moment of the
@@ -208,29 +208,29 @@ impl UnitCell {
     }
 
     #[inline]
-    pub(super) fn follows(&self) -> bool {
+    pub(crate) fn follows(&self) -> bool {
         self.following.load(Relaxed) != NOT
     }
 
     /// Only of a unit that follows its blocks.
-    pub(super) fn lose_track(&self) {
+    pub(crate) fn lose_track(&self) {
         let (from, to) = (FOLLOWS, LOST_TRACK);
         // Not of one that does not: whether it follows says what its end has to undo.
         let _ = self.following.compare_exchange(from, to, Relaxed, Relaxed);
     }
 
-    pub(super) fn parent(&self) -> u64 {
+    pub(crate) fn parent(&self) -> u64 {
         self.parent.load(Relaxed)
     }
 
     /// Whether blocks are in the books that nobody has freed.
-    pub(super) fn holds_blocks(&self) -> bool {
+    pub(crate) fn holds_blocks(&self) -> bool {
         let blocks = self.retained_blocks.load(Relaxed);
         self.follows() && (blocks != 0 || self.retained_bytes.load(Relaxed) != 0)
     }
 
     /// The caller holds a handle. Returns the parent, whose books have it too.
-    pub(super) fn retain(&self, blocks: i64, bytes: i64) -> u64 {
+    pub(crate) fn retain(&self, blocks: i64, bytes: i64) -> u64 {
         // AcqRel: who sees a block given back sees what led to it.
         self.retained_blocks.fetch_add(blocks, AcqRel);
         self.retained_bytes.fetch_add(bytes, AcqRel);
@@ -238,7 +238,7 @@ impl UnitCell {
     }
 
     /// Blocks and bytes, if all of them were followed.
-    pub(super) fn retained(&self) -> Option<(i64, i64)> {
+    pub(crate) fn retained(&self) -> Option<(i64, i64)> {
         let figures = (
             self.retained_blocks.load(Acquire),
             self.retained_bytes.load(Acquire),

@@ -7,11 +7,10 @@
 use super::counts::{Counts, SharedCounts};
 use super::published::Published;
 use super::slot::Slot;
-use crate::Usage;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 use std::sync::atomic::{
-    AtomicI64, AtomicPtr, AtomicU64,
+    AtomicPtr, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed},
 };
 
@@ -81,7 +80,7 @@ fn slots() -> impl Iterator<Item = &'static Slot> {
 }
 
 /// A free slot, now the caller's. `None` only where the system has no memory for a chunk.
-pub(super) fn claim() -> Option<&'static Slot> {
+pub(crate) fn claim() -> Option<&'static Slot> {
     let mut chunk = &FIRST;
     loop {
         let mut used = chunk.used.load(Relaxed);
@@ -104,7 +103,7 @@ pub(super) fn claim() -> Option<&'static Slot> {
 }
 
 /// The slot is for another thread to claim.
-pub(super) fn give_back(slot: &'static Slot) {
+pub(crate) fn give_back(slot: &'static Slot) {
     for chunk in chunks() {
         if let Some(index) = chunk.index_of(slot) {
             // Release `total` to the thread that claims the slot next.
@@ -115,54 +114,36 @@ pub(super) fn give_back(slot: &'static Slot) {
 }
 
 /// Calls `f` with the block of every thread that has published one.
-pub(super) fn for_each_block(f: impl Fn(&Published)) {
+pub(crate) fn for_each_block(f: impl Fn(&Published)) {
     for slot in slots() {
         slot.with_block(&f);
     }
 }
 
 /// A number for a thread, never given twice.
-pub(super) fn next_thread() -> u64 {
+pub(crate) fn next_thread() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
     LAST.fetch_add(1, Relaxed) + 1
 }
 
 /// Books counts that belong to no running thread.
-pub(super) fn overflow(counts: Counts) {
+pub(crate) fn overflow(counts: Counts) {
     OVERFLOW.add(counts);
 }
 
 /// What all threads have counted for the program, those that ended, too.
-pub(super) fn totals() -> Counts {
+pub(crate) fn totals() -> Counts {
     slots().fold(OVERFLOW.load(), |sum, slot| sum.plus(slot.read()))
 }
 
 /// What tools have counted in the slots.
-pub(super) fn tools_totals() -> Counts {
+pub(crate) fn tools_totals() -> Counts {
     slots().fold(Counts::ZERO, |sum, slot| sum.plus(slot.read_tools()))
-}
-
-pub(crate) fn process_usage() -> Usage {
-    static HIGHEST_SEEN: AtomicI64 = AtomicI64::new(0);
-    if !super::is_installed() {
-        return Usage::untracked();
-    }
-    // Allocations first, frees after that: a block that is handed from thread to thread meanwhile
-    // may be missed, but never counted as live twice.
-    let (allocated, freed) = (totals(), totals());
-    let counts = Counts {
-        frees: freed.frees,
-        freed_bytes: freed.freed_bytes,
-        ..allocated
-    };
-    let live = counts.live();
-    let peak = HIGHEST_SEEN.fetch_max(live, Relaxed).max(live);
-    counts.usage(peak, true)
 }
 
 /// In the child of a fork only the forking thread lives on, and holds `own`. Books what the
 /// others had counted and frees their slots, before their memory is reused for new threads.
-pub(super) fn forget_other_threads(own: Option<&'static Slot>) {
+pub(crate) fn forget_other_threads(own: Option<&'static Slot>) {
     for chunk in chunks() {
         for (index, slot) in chunk.slots.iter().enumerate() {
             if own.is_some_and(|own| ptr::eq(own, slot)) {

@@ -1,9 +1,12 @@
 //! A thread's stack of work: its memory, and how entries come, go and are found in it.
 
+use super::super::installed::is_installed;
 use super::super::segments::{self, Segment};
 use super::super::unit_pool::UnitRef;
-use super::super::{block, is_installed, sites};
 use super::{UnitSegment, see_own_calls_or_not};
+use crate::engine::attend;
+use crate::engine::counter::block;
+use crate::engine::watch::sites;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -228,7 +231,7 @@ impl Stack {
             return false;
         }
         // So that `release_stack` is called, even if this thread never allocates.
-        block::with(|block| block.attach_if_new());
+        attend::when_the_thread_ends(super::release_stack);
         let full = self.len();
         let len = self.bury();
         if len < full / 2 {

@@ -3,7 +3,9 @@
 //! Every thread then looks at each of its calls, and adds up what it does for units and for the tracker;
 //! whatever else the process allocated, and the budget's own work did not, is outside.
 
-use super::{block, registry, sites, tools, watch, work};
+use super::work;
+use crate::engine::counter::{block, registry, tools};
+use crate::engine::watch::{self, sites};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -30,7 +32,7 @@ impl Sum {
 }
 
 /// The calling thread has allocated a block, or enlarged one by so many bytes.
-pub(super) fn allocated(bytes: usize) {
+pub(crate) fn allocated(bytes: usize) {
     if OPEN.load(Relaxed) == 0 {
         return;
     }

@@ -1,14 +1,14 @@
 //! What runs when a thread ends, and in the child of a fork.
 
 #[cfg(unix)]
-pub(super) use unix::register;
+pub(crate) use unix::register;
 
 #[cfg(not(unix))]
-pub(super) use portable::register;
+pub(crate) use portable::register;
 
 #[cfg(unix)]
 mod unix {
-    use crate::engine::{block, registry, slot::Slot};
+    use crate::engine::counter::{block, registry, slot::Slot};
     use std::ffi::c_void;
     use std::ptr;
     use std::sync::atomic::{
@@ -30,7 +30,7 @@ mod unix {
     /// made by foreign code and whose very first use of Rust's allocator is in a destructor of the
     /// last round would stay attached after its end. Threads made by Rust allocate or free before
     /// they run anything, so they cannot.
-    pub(in crate::engine) fn register(slot: &'static Slot) -> bool {
+    pub(crate) fn register(slot: &'static Slot) -> bool {
         let Some(key) = key() else { return false };
         // SAFETY: `key` came from `pthread_key_create` and is never deleted. The value is an
         // address that stays valid forever.
@@ -83,7 +83,7 @@ mod unix {
 
 #[cfg(not(unix))]
 mod portable {
-    use crate::engine::{block, slot::Slot};
+    use crate::engine::counter::{block, slot::Slot};
     use std::cell::Cell;
 
     struct AtExit(Cell<Option<&'static Slot>>);
@@ -102,7 +102,7 @@ mod portable {
         static AT_EXIT: AtExit = const { AtExit(Cell::new(None)) };
     }
 
-    pub(in crate::engine) fn register(slot: &'static Slot) -> bool {
+    pub(crate) fn register(slot: &'static Slot) -> bool {
         AT_EXIT
             .try_with(|at_exit| at_exit.0.set(Some(slot)))
             .is_ok()

@@ -11,27 +11,27 @@ use super::sync::{
 /// PERF: reads and stores are relaxed, so `add` compiles to one `add` to memory. A `fetch_add` would be a locked
 /// instruction, some 5 ns each.
 #[derive(Debug)]
-pub(super) struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     constructor! {
-        pub(super) fn new(value: u64) -> Self {
+        pub(crate) fn new(value: u64) -> Self {
             Counter(AtomicU64::new(value))
         }
     }
 
     #[inline(always)]
-    pub(super) fn load(&self) -> u64 {
+    pub(crate) fn load(&self) -> u64 {
         self.0.load(Relaxed)
     }
 
     #[inline(always)]
-    pub(super) fn set(&self, value: u64) {
+    pub(crate) fn set(&self, value: u64) {
         self.0.store(value, Relaxed);
     }
 
     #[inline(always)]
-    pub(super) fn add(&self, n: u64) {
+    pub(crate) fn add(&self, n: u64) {
         self.set(self.load().wrapping_add(n));
     }
 }
@@ -40,14 +40,14 @@ impl Counter {
 /// up: see [`super::block`].
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct Published {
-    pub(super) allocs: Counter,
-    pub(super) alloc_bytes: Counter,
-    pub(super) frees: Counter,
-    pub(super) freed_bytes: Counter,
+pub(crate) struct Published {
+    pub(crate) allocs: Counter,
+    pub(crate) alloc_bytes: Counter,
+    pub(crate) frees: Counter,
+    pub(crate) freed_bytes: Counter,
     /// Which frees look up: see [`Published::looks_up`].
     alert: AtomicU16,
-    pub(super) reallocs: Counter,
+    pub(crate) reallocs: Counter,
 }
 
 // The word `alert` is a limit: a free looks up if where its block begins in a page, times 16, is below.
@@ -56,11 +56,11 @@ pub(super) struct Published {
 // their own).
 
 /// The thread is not, or not any more, read by others.
-pub(super) const UNPUBLISHED: u16 = 1;
+pub(crate) const UNPUBLISHED: u16 = 1;
 /// This thread wants to see each of its own calls.
-pub(super) const OWN: u16 = 2;
+pub(crate) const OWN: u16 = 2;
 /// The process wants to see each call of every thread: see [`super::watch`].
-pub(super) const PROCESS: u16 = 4;
+pub(crate) const PROCESS: u16 = 4;
 
 const BITS: u16 = UNPUBLISHED | OWN | PROCESS;
 const EVERY: u16 = !BITS;
@@ -68,7 +68,7 @@ const PLACED: u16 = 16 * (LAST_PLACED as u16 + 1);
 
 /// The size of a page, or a part of it.
 #[cfg_attr(not(feature = "profile"), allow(dead_code))] // nothing is placed without it
-pub(super) const PLACED_ALIGN: usize = 1 << 12;
+pub(crate) const PLACED_ALIGN: usize = 1 << 12;
 
 /// Placed blocks begin at a page, or up to so many bytes after: where the C library maps a large block, it
 /// keeps 16 bytes for itself.
@@ -76,7 +76,7 @@ const LAST_PLACED: usize = 16;
 
 /// Whether a block at this address may be one whose free has to look up.
 #[cfg_attr(not(feature = "profile"), allow(dead_code))] // nothing is placed without it
-pub(super) fn may_be_placed(address: usize) -> bool {
+pub(crate) fn may_be_placed(address: usize) -> bool {
     address % PLACED_ALIGN <= LAST_PLACED
 }
 
@@ -107,7 +107,7 @@ fn in_page(address: usize) -> u16 {
 
 impl Published {
     constructor! {
-        pub(super) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             Published {
                 allocs: Counter::new(0),
                 alloc_bytes: Counter::new(0),
@@ -121,7 +121,7 @@ impl Published {
 
     /// On the owning thread exact, on others a few operations old.
     #[inline(always)]
-    pub(super) fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         Counts {
             allocs: self.allocs.load(),
             reallocs: self.reallocs.load(),
@@ -132,20 +132,20 @@ impl Published {
     }
 
     #[inline(always)]
-    pub(super) fn alerts(&self) -> u16 {
+    pub(crate) fn alerts(&self) -> u16 {
         self.alert.load(Relaxed) & BITS
     }
 
     /// Whether every call looks up.
     #[inline(always)]
-    pub(super) fn is_alert(&self) -> bool {
+    pub(crate) fn is_alert(&self) -> bool {
         self.alerts() != 0
     }
 
     /// Whether the free of the block at `address` does: if every one does, or if the block may be
     /// a placed one.
     #[inline(always)]
-    pub(super) fn looks_up(&self, address: usize) -> bool {
+    pub(crate) fn looks_up(&self, address: usize) -> bool {
         if cfg!(feature = "profile") {
             in_page(address) < self.alert.load(Relaxed)
         } else {
@@ -154,12 +154,12 @@ impl Published {
     }
 
     /// Any thread may say so, and it stays said until the owner clears it.
-    pub(super) fn raise(&self, bit: u16) {
+    pub(crate) fn raise(&self, bit: u16) {
         self.alert.fetch_or(EVERY | bit, AcqRel);
     }
 
     /// The owner's alone.
-    pub(super) fn clear(&self, bit: u16, placing: &Placing) {
+    pub(crate) fn clear(&self, bit: u16, placing: &Placing) {
         let lower = |alert: u16| match alert & BITS & !bit {
             0 => placing.limit(),
             others => EVERY | others,
@@ -175,7 +175,7 @@ impl Published {
     }
 
     /// The frees of placed blocks look up, if there are any.
-    pub(super) fn heed(&self, placing: &Placing) {
+    pub(crate) fn heed(&self, placing: &Placing) {
         if placing.limit() != 0 {
             // An error says that every free looks up, or those do already.
             let _ = self.alert.compare_exchange(0, PLACED, AcqRel, Relaxed);
@@ -186,18 +186,18 @@ impl Published {
 /// Whether some blocks of the process were given a place by which their frees are recognised. Once
 /// said it stays: blocks live long.
 #[derive(Debug)]
-pub(super) struct Placing(AtomicBool);
+pub(crate) struct Placing(AtomicBool);
 
 impl Placing {
     constructor! {
-        pub(super) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             Placing(AtomicBool::new(false))
         }
     }
 
     /// Before the first block is placed. The caller now has every published block heed it.
     #[cfg(feature = "profile")]
-    pub(super) fn start(&self) {
+    pub(crate) fn start(&self) {
         self.0.store(true, Relaxed);
         // See `Published::clear`.
         fence(SeqCst);
@@ -214,19 +214,19 @@ impl Placing {
 /// block that is published later is raised by its owner, which looks at the number. Nobody lowers
 /// another's alert: an owner that finds no watcher left lowers its own.
 #[derive(Debug)]
-pub(super) struct Watchers {
+pub(crate) struct Watchers {
     number: AtomicUsize,
 }
 
 impl Watchers {
     constructor! {
-        pub(super) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             Watchers { number: AtomicUsize::new(0) }
         }
     }
 
     /// One more. The caller now raises every published block.
-    pub(super) fn add(&self) {
+    pub(crate) fn add(&self) {
         self.number.fetch_add(1, AcqRel);
         // Handshakes. With `join`: we add and then look for the block, the owner publishes it and
         // then looks at the number. With `stand_down`: we add and then raise, the owner lowers
@@ -234,12 +234,12 @@ impl Watchers {
         fence(SeqCst);
     }
 
-    pub(super) fn remove(&self) {
+    pub(crate) fn remove(&self) {
         self.number.fetch_sub(1, AcqRel);
     }
 
     /// The owner has published its block.
-    pub(super) fn join(&self, block: &Published) {
+    pub(crate) fn join(&self, block: &Published) {
         fence(SeqCst);
         if self.number.load(Acquire) > 0 {
             block.raise(PROCESS);
@@ -248,7 +248,7 @@ impl Watchers {
 
     /// The owner has seen a call of its own: no more, if nobody watches any more.
     #[inline]
-    pub(super) fn stand_down(&self, block: &Published, placing: &Placing) {
+    pub(crate) fn stand_down(&self, block: &Published, placing: &Placing) {
         if block.alerts() & PROCESS != 0 && self.number.load(Acquire) == 0 {
             block.clear(PROCESS, placing);
             self.join(block);

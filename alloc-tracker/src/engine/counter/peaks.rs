@@ -24,7 +24,7 @@ const LEVELS: usize = 64;
 const NOBODYS: i64 = i64::MAX;
 
 #[derive(Debug)]
-pub(super) struct Peaks {
+pub(crate) struct Peaks {
     top: Cell<i64>,
     /// The number of levels, and flags above it.
     ///
@@ -47,17 +47,17 @@ const UNKNOWN: u32 = 1 << 10;
 
 /// An open measurement's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Level(u32);
+pub(crate) struct Level(u32);
 
 impl Level {
     /// Of a measurement whose peak is not kept apart.
     const DEEP: Level = Level(LEVELS as u32);
     /// Of a measurement where nothing is tracked.
-    pub(super) const UNTRACKED: Level = Level(LEVELS as u32 + 1);
+    pub(crate) const UNTRACKED: Level = Level(LEVELS as u32 + 1);
 }
 
 impl Peaks {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Peaks {
             top: Cell::new(NOBODYS),
             shape: Cell::new(UNKNOWN),
@@ -73,19 +73,19 @@ impl Peaks {
 
     /// No flag is set.
     #[inline(always)]
-    pub(super) fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         self.shape.get() <= DEPTH
     }
 
-    pub(super) fn none_open(&self) -> bool {
+    pub(crate) fn none_open(&self) -> bool {
         self.depth() == 0
     }
 
-    pub(super) fn set_tracked(&self) {
+    pub(crate) fn set_tracked(&self) {
         self.shape.set(self.shape.get() & !UNKNOWN);
     }
 
-    pub(super) fn set_excluding(&self) {
+    pub(crate) fn set_excluding(&self) {
         self.shape.set(self.shape.get() | EXCLUDING);
     }
 
@@ -94,7 +94,7 @@ impl Peaks {
     ///
     /// PERF: measurements are plain again. Otherwise a thread that ever excluded something would
     /// take 12 ns longer for every entry of a unit.
-    pub(super) fn may_forget_excluded(&self) -> bool {
+    pub(crate) fn may_forget_excluded(&self) -> bool {
         let shape = self.shape.get();
         let may = shape & EXCLUDING != 0 && shape & DEPTH == 0 && self.deep.get() == 0;
         if may {
@@ -105,7 +105,7 @@ impl Peaks {
 
     /// The thread has grown to `live` bytes. Returns the peak.
     #[inline(always)]
-    pub(super) fn reached(&self, live: i64) -> i64 {
+    pub(crate) fn reached(&self, live: i64) -> i64 {
         let top = self.top.get().max(live);
         self.top.set(top);
         top
@@ -113,7 +113,7 @@ impl Peaks {
 
     /// `None`: not a plain measurement, use [`Peaks::open_any`].
     #[inline(always)]
-    pub(super) fn open(&self, live: i64) -> Option<Level> {
+    pub(crate) fn open(&self, live: i64) -> Option<Level> {
         let shape = self.shape.get();
         let outer = self.outer.get(shape as usize)?;
         outer.set(self.top.get());
@@ -122,7 +122,7 @@ impl Peaks {
         Some(Level(shape))
     }
 
-    pub(super) fn open_any(&self, live: i64) -> Level {
+    pub(crate) fn open_any(&self, live: i64) -> Level {
         let depth = self.depth();
         let Some(outer) = self.outer.get(depth) else {
             self.deep.set(self.deep.get() + 1);
@@ -136,7 +136,7 @@ impl Peaks {
 
     /// The highest live level since `level` was opened; `live` is the present one.
     #[inline]
-    pub(super) fn highest(&self, level: Level, live: i64) -> i64 {
+    pub(crate) fn highest(&self, level: Level, live: i64) -> i64 {
         let above = level.0 as usize + 1..self.depth();
         let above = self.outer.get(above).unwrap_or_default();
         above.iter().map(Cell::get).fold(self.top(live), i64::max)
@@ -153,7 +153,7 @@ impl Peaks {
     /// Closes `level`: the highest live level since it was opened. `None`: not a plain measurement,
     /// use [`Peaks::close_any`].
     #[inline(always)]
-    pub(super) fn close(&self, level: Level) -> Option<i64> {
+    pub(crate) fn close(&self, level: Level) -> Option<i64> {
         if self.shape.get() != level.0 + 1 {
             return None;
         }
@@ -166,7 +166,7 @@ impl Peaks {
         Some(top)
     }
 
-    pub(super) fn close_any(&self, level: Level, live: i64) -> i64 {
+    pub(crate) fn close_any(&self, level: Level, live: i64) -> i64 {
         if (level.0 as usize) < LEVELS {
             return self.close_out_of_order(level, live);
         }
@@ -200,13 +200,13 @@ impl Peaks {
     }
 
     /// What `top` is, to be set back with [`Peaks::rewind`].
-    pub(super) fn mark(&self) -> i64 {
+    pub(crate) fn mark(&self) -> i64 {
         self.top.get()
     }
 
     /// Forgets what was reached since the mark, but for the `kept` live bytes that are still there
     /// and that are nobody's: all levels move up by them.
-    pub(super) fn rewind(&self, mark: i64, kept: i64) {
+    pub(crate) fn rewind(&self, mark: i64, kept: i64) {
         self.top.set(mark);
         let open = self.outer.iter().take(self.depth());
         for level in open.chain([&self.top]) {

@@ -4,16 +4,16 @@
 //! there is such a unit, every thread's frees are looked up there, and the unit has its block back
 //! in its books. The hooks insert and remove without a lock; see [`Table`].
 
-use super::block_table::{Table, Words};
-use super::unit_pool::UnitRef;
-use super::{watch, work};
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use super::followers::is_idle;
+use crate::engine::block_table::{Table, Words};
+use crate::engine::measure::unit_pool::UnitRef;
+use crate::engine::measure::work;
 
 static TABLE: Table = Table::new();
 
 /// Who holds a block, and how much of it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     unit: u64,
     blocks: i64,
     bytes: i64,
@@ -38,27 +38,8 @@ fn take(address: usize) -> Option<Entry> {
     TABLE.remove(address).map(Entry::of)
 }
 
-/// Units that follow their blocks.
-static FOLLOWERS: AtomicUsize = AtomicUsize::new(0);
-
-/// A unit follows its blocks from here on: frees are looked up.
-pub(super) fn begin() {
-    FOLLOWERS.fetch_add(1, SeqCst);
-    watch::start();
-}
-
-/// It does no more.
-pub(super) fn end() {
-    watch::stop();
-    FOLLOWERS.fetch_sub(1, SeqCst);
-}
-
-fn is_idle() -> bool {
-    FOLLOWERS.load(SeqCst) == 0
-}
-
 /// The calling thread has allocated a block.
-pub(super) fn allocated(address: usize, size: usize) {
+pub(crate) fn allocated(address: usize, size: usize) {
     if !is_idle() {
         note(address, 1, size as i64);
     }
@@ -102,7 +83,7 @@ fn place(address: usize, entry: Entry) -> bool {
 }
 
 /// The calling thread is about to free a block.
-pub(super) fn freed(address: usize) {
+pub(crate) fn freed(address: usize) {
     if is_idle() {
         return;
     }
@@ -118,7 +99,7 @@ fn give_back(entry: Entry) {
 }
 
 /// A block is about to be reallocated: its entry, which goes with it.
-pub(super) fn lift(address: usize) -> Option<Entry> {
+pub(crate) fn lift(address: usize) -> Option<Entry> {
     if is_idle() {
         return None;
     }
@@ -127,7 +108,7 @@ pub(super) fn lift(address: usize) -> Option<Entry> {
 }
 
 /// It was not, after all.
-pub(super) fn put_back(entry: Option<Entry>, address: usize) {
+pub(crate) fn put_back(entry: Option<Entry>, address: usize) {
     let Some(entry) = entry else { return };
     if !place(address, entry)
         && let Some(unit) = UnitRef::of(entry.unit)
@@ -138,7 +119,7 @@ pub(super) fn put_back(entry: Option<Entry>, address: usize) {
 
 /// It has grown by `grown` bytes, and is at `address`. A followed block stays its unit's, whoever
 /// resizes it; of another's block, the growth is the resizing unit's.
-pub(super) fn put_down(entry: Option<Entry>, address: usize, grown: i64) {
+pub(crate) fn put_down(entry: Option<Entry>, address: usize, grown: i64) {
     let Some(mut entry) = entry else {
         if grown > 0 && !is_idle() {
             note(address, 0, grown);

@@ -3,9 +3,12 @@
 
 mod stack;
 
+use super::installed::is_installed;
+use super::segments;
 use super::unit_pool::UnitRef;
-use super::{block, segments, sites};
 use crate::Usage;
+use crate::engine::counter::block;
+use crate::engine::watch::sites;
 use stack::{Stack, Work, stack};
 use std::alloc::{Layout, handle_alloc_error};
 
@@ -23,15 +26,15 @@ impl UnitSegment {
 
 /// The thread starts to work for `unit`.
 #[inline]
-pub(super) fn open_for(unit: UnitRef) -> UnitSegment {
+pub(crate) fn open_for(unit: UnitRef) -> UnitSegment {
     push::<false>(unit)
 }
 
 /// The same for that of a budget, which leaves the thread's current unit what it is.
 #[cold]
-pub(super) fn open_for_budget(unit: UnitRef) -> UnitSegment {
+pub(crate) fn open_for_budget(unit: UnitRef) -> UnitSegment {
     let segment = push::<true>(unit);
-    if segment.id == UnitSegment::NONE.id && super::is_installed() {
+    if segment.id == UnitSegment::NONE.id && is_installed() {
         // Work that is not counted would keep within any budget.
         handle_alloc_error(Layout::new::<Work>());
     }
@@ -87,7 +90,7 @@ pub(crate) fn abandon_for_unit(segment: UnitSegment) {
 }
 
 /// The innermost unit that this thread works for and that `accept` takes.
-pub(super) fn current<T>(mut accept: impl FnMut(UnitRef) -> Option<T>) -> Option<T> {
+pub(crate) fn current<T>(mut accept: impl FnMut(UnitRef) -> Option<T>) -> Option<T> {
     with_stack(|stack| {
         let work = stack.all().rev();
         let mut seen = work.filter(|work| !work.is_a_budgets);
@@ -96,7 +99,7 @@ pub(super) fn current<T>(mut accept: impl FnMut(UnitRef) -> Option<T>) -> Option
 }
 
 /// The units of the budgets that this thread works for, the outermost first.
-pub(super) fn of_budgets<T>(accept: impl Fn(UnitRef) -> Option<T>) -> Option<Box<[T]>> {
+pub(crate) fn of_budgets<T>(accept: impl Fn(UnitRef) -> Option<T>) -> Option<Box<[T]>> {
     with_stack(|stack| {
         let budgets = || stack.all().filter(|work| work.is_a_budgets);
         // Nobody but tests has any.
@@ -108,7 +111,7 @@ pub(super) fn of_budgets<T>(accept: impl Fn(UnitRef) -> Option<T>) -> Option<Box
 
 /// The number of the name of the innermost unit that has one; 0: none has.
 #[cfg(feature = "profile")]
-pub(super) fn unit_name() -> u32 {
+pub(crate) fn unit_name() -> u32 {
     let named = with_stack(|stack| {
         let mut names = stack.all().rev().map(|work| work.unit.name());
         names.find(|&name| name != 0)
@@ -117,12 +120,12 @@ pub(super) fn unit_name() -> u32 {
 }
 
 /// Whether the thread works for a unit.
-pub(super) fn any() -> bool {
+pub(crate) fn any() -> bool {
     with_stack(|stack| Some(stack.len() > 0)).unwrap_or(false)
 }
 
 /// The innermost unit that follows its blocks and that this thread's allocations are for.
-pub(super) fn followed() -> Option<UnitRef> {
+pub(crate) fn followed() -> Option<UnitRef> {
     let mut innermost = None;
     each_followed(|unit| {
         innermost.get_or_insert(unit);
@@ -131,7 +134,7 @@ pub(super) fn followed() -> Option<UnitRef> {
 }
 
 /// Calls `each` with every such unit, the innermost first.
-pub(super) fn each_followed(mut each: impl FnMut(UnitRef)) {
+pub(crate) fn each_followed(mut each: impl FnMut(UnitRef)) {
     let now = sites::suspended();
     with_stack(|stack| {
         let work = stack.all().rev();
@@ -144,7 +147,7 @@ pub(super) fn each_followed(mut each: impl FnMut(UnitRef)) {
 /// Has the thread look at each of its calls if there is anything to see: a budget that notes call
 /// sites, a unit that follows its blocks.
 #[cold]
-pub(super) fn see_own_calls_or_not() {
+pub(crate) fn see_own_calls_or_not() {
     let follows = with_stack(|stack| {
         let mut work = stack.all();
         Some(work.any(|work| work.unit.follows()))
@@ -155,7 +158,7 @@ pub(super) fn see_own_calls_or_not() {
 
 /// The calling thread's open work for `unit`: its figures, and the unit's live bytes when it
 /// began.
-pub(super) fn open_usage(unit: UnitRef) -> Option<(Usage, i64)> {
+pub(crate) fn open_usage(unit: UnitRef) -> Option<(Usage, i64)> {
     with_stack(|stack| {
         let work = stack.counting(unit)?;
         Some((segments::so_far(work.segment), work.base))
@@ -163,7 +166,7 @@ pub(super) fn open_usage(unit: UnitRef) -> Option<(Usage, i64)> {
 }
 
 /// Gives the stack's memory back when the thread ends.
-pub(super) fn release_stack() {
+pub(crate) fn release_stack() {
     with_stack(|stack| {
         stack.free();
         Some(())

@@ -1,6 +1,5 @@
 //! How often each size of block is asked for, while somebody wants to know.
 
-use super::watch;
 use std::sync::atomic::{
     AtomicU64, AtomicUsize,
     Ordering::{Relaxed, SeqCst},
@@ -43,7 +42,7 @@ impl SizeRecorder {
         // Before the sums are read: what a recorder before this one missed is not ours.
         RECORDERS.fetch_add(1, SeqCst);
         let before = sums();
-        watch::start();
+        super::start();
         SizeRecorder { before }
     }
 
@@ -59,7 +58,7 @@ impl SizeRecorder {
 
 impl Drop for SizeRecorder {
     fn drop(&mut self) {
-        watch::stop();
+        super::stop();
         RECORDERS.fetch_sub(1, SeqCst);
     }
 }
@@ -74,7 +73,7 @@ fn sums() -> Classes {
 }
 
 /// A block of `size` bytes was asked for, by the thread with this number.
-pub(super) fn record(size: usize, thread: u64) {
+pub(crate) fn record(size: usize, thread: u64) {
     if RECORDERS.load(Relaxed) == 0 {
         return;
     }

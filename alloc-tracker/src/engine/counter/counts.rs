@@ -5,16 +5,16 @@ use crate::Usage;
 
 /// The sums at one moment. They only ever grow (and wrap), so a measurement is a difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) allocs: u64,
-    pub(super) reallocs: u64,
-    pub(super) frees: u64,
-    pub(super) alloc_bytes: u64,
-    pub(super) freed_bytes: u64,
+pub(crate) struct Counts {
+    pub(crate) allocs: u64,
+    pub(crate) reallocs: u64,
+    pub(crate) frees: u64,
+    pub(crate) alloc_bytes: u64,
+    pub(crate) freed_bytes: u64,
 }
 
 impl Counts {
-    pub(super) const ZERO: Counts = Counts {
+    pub(crate) const ZERO: Counts = Counts {
         allocs: 0,
         reallocs: 0,
         frees: 0,
@@ -23,12 +23,12 @@ impl Counts {
     };
 
     #[inline]
-    pub(super) fn live(&self) -> i64 {
+    pub(crate) fn live(&self) -> i64 {
         self.alloc_bytes.wrapping_sub(self.freed_bytes) as i64
     }
 
     #[inline]
-    pub(super) fn zip(self, other: Counts, f: impl Fn(u64, u64) -> u64) -> Counts {
+    pub(crate) fn zip(self, other: Counts, f: impl Fn(u64, u64) -> u64) -> Counts {
         Counts {
             allocs: f(self.allocs, other.allocs),
             reallocs: f(self.reallocs, other.reallocs),
@@ -39,17 +39,17 @@ impl Counts {
     }
 
     #[inline]
-    pub(super) fn plus(self, other: Counts) -> Counts {
+    pub(crate) fn plus(self, other: Counts) -> Counts {
         self.zip(other, u64::wrapping_add)
     }
 
     #[inline]
-    pub(super) fn minus(self, other: Counts) -> Counts {
+    pub(crate) fn minus(self, other: Counts) -> Counts {
         self.zip(other, u64::wrapping_sub)
     }
 
     #[inline]
-    pub(super) fn usage(self, peak: i64, tracked: bool) -> Usage {
+    pub(crate) fn usage(self, peak: i64, tracked: bool) -> Usage {
         Usage::of(
             [self.allocs, self.reallocs, self.frees],
             [self.alloc_bytes, self.freed_bytes, peak.max(0) as u64],
@@ -64,7 +64,7 @@ impl Counts {
 /// Where one thread must see what another counted, something else orders the two (a join, a
 /// channel, the slot's publication in the registry).
 #[derive(Debug)]
-pub(super) struct SharedCounts {
+pub(crate) struct SharedCounts {
     allocs: AtomicU64,
     reallocs: AtomicU64,
     frees: AtomicU64,
@@ -74,7 +74,7 @@ pub(super) struct SharedCounts {
 
 impl SharedCounts {
     constructor! {
-        pub(super) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             SharedCounts {
                 allocs: AtomicU64::new(0),
                 reallocs: AtomicU64::new(0),
@@ -86,7 +86,7 @@ impl SharedCounts {
     }
 
     #[inline]
-    pub(super) fn load(&self) -> Counts {
+    pub(crate) fn load(&self) -> Counts {
         Counts {
             allocs: self.allocs.load(Relaxed),
             reallocs: self.reallocs.load(Relaxed),
@@ -101,13 +101,13 @@ impl SharedCounts {
     ///
     /// PERF: not `load().live()`, for which all five figures would be loaded.
     #[inline]
-    pub(super) fn live(&self) -> i64 {
+    pub(crate) fn live(&self) -> i64 {
         let allocated = self.alloc_bytes.load(Acquire);
         allocated.wrapping_sub(self.freed_bytes.load(Relaxed)) as i64
     }
 
     /// Overwrites; the caller is the only writer.
-    pub(super) fn store(&self, counts: Counts) {
+    pub(crate) fn store(&self, counts: Counts) {
         self.allocs.store(counts.allocs, Relaxed);
         self.reallocs.store(counts.reallocs, Relaxed);
         self.frees.store(counts.frees, Relaxed);
@@ -117,7 +117,7 @@ impl SharedCounts {
 
     /// Adds; the caller is the only writer, so it takes no locked instruction.
     #[inline]
-    pub(super) fn add_alone(&self, counts: Counts) {
+    pub(crate) fn add_alone(&self, counts: Counts) {
         for (word, n) in [
             (&self.allocs, counts.allocs),
             (&self.reallocs, counts.reallocs),
@@ -132,7 +132,7 @@ impl SharedCounts {
 
     /// Adds; any number of threads may. A figure that did not move costs no locked instruction.
     #[inline]
-    pub(super) fn add(&self, counts: Counts) {
+    pub(crate) fn add(&self, counts: Counts) {
         for (shared, n) in [
             (&self.allocs, counts.allocs),
             (&self.reallocs, counts.reallocs),

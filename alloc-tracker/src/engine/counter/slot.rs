@@ -28,7 +28,7 @@ use super::sync::{
 use std::ptr;
 
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     block: AtomicPtr<Published>,
     /// Readers that may be looking at `block` now.
     readers: AtomicU32,
@@ -41,7 +41,7 @@ pub(super) struct Slot {
 
 impl Slot {
     constructor! {
-        pub(super) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             Slot {
                 block: AtomicPtr::new(ptr::null_mut()),
                 readers: AtomicU32::new(0),
@@ -56,7 +56,7 @@ impl Slot {
 
     /// From here on readers see `block`, of which `drained` is in the totals already, and what is above
     /// `set_aside` is a tool's.
-    pub(super) fn publish(&self, block: &Published, drained: Counts, set_aside: Option<Counts>) {
+    pub(crate) fn publish(&self, block: &Published, drained: Counts, set_aside: Option<Counts>) {
         self.carry.store(self.total.load().minus(drained));
         if let Some(counts) = set_aside {
             self.set_aside(counts);
@@ -66,7 +66,7 @@ impl Slot {
     }
 
     /// From here on readers see `total`. Returns when nobody looks at the block any more.
-    pub(super) fn retract(&self, counts: Counts) {
+    pub(crate) fn retract(&self, counts: Counts) {
         // Release the block's counts and address to who sees the new total, to be acquired by the
         // fence of the next read: it must not see an older figure there.
         fence(Release);
@@ -86,14 +86,14 @@ impl Slot {
     }
 
     /// What the thread here counts above `counts` is a tool's. The thread's alone, as is the next.
-    pub(super) fn set_aside(&self, counts: Counts) {
+    pub(crate) fn set_aside(&self, counts: Counts) {
         let all = self.carry.load().plus(counts);
         self.program.store(all.minus(self.tools.load()));
         self.turn();
     }
 
     /// What it counts above `counts` is the program's again.
-    pub(super) fn take_back(&self, counts: Counts) {
+    pub(crate) fn take_back(&self, counts: Counts) {
         let all = self.carry.load().plus(counts);
         self.tools.store(all.minus(self.program.load()));
         self.turn();
@@ -129,7 +129,7 @@ impl Slot {
     }
 
     /// What was counted here for the program.
-    pub(super) fn read(&self) -> Counts {
+    pub(crate) fn read(&self) -> Counts {
         self.at_one_turn(|is_a_tools| match is_a_tools {
             true => self.program.load(),
             false => self.all().minus(self.tools.load()),
@@ -137,7 +137,7 @@ impl Slot {
     }
 
     /// What was counted here for tools.
-    pub(super) fn read_tools(&self) -> Counts {
+    pub(crate) fn read_tools(&self) -> Counts {
         self.at_one_turn(|is_a_tools| match is_a_tools {
             true => self.all().minus(self.program.load()),
             false => self.tools.load(),
@@ -150,7 +150,7 @@ impl Slot {
     }
 
     /// Calls `f` with the block of the thread that is here now.
-    pub(super) fn with_block<T>(&self, f: impl FnOnce(&Published) -> T) -> Option<T> {
+    pub(crate) fn with_block<T>(&self, f: impl FnOnce(&Published) -> T) -> Option<T> {
         self.readers.fetch_add(1, Relaxed);
         // See `retract`.
         fence(SeqCst);
@@ -165,7 +165,7 @@ impl Slot {
     }
 
     /// In the child of a fork, for the slot of a thread that does not exist here.
-    pub(super) fn abandon(&self) {
+    pub(crate) fn abandon(&self) {
         self.forget_readers();
         let block = self.block.load(Relaxed);
         // SAFETY: the child has a copy of the parent's memory, in it the blocks of the threads
@@ -180,7 +180,7 @@ impl Slot {
     }
 
     /// In the child of a fork: a reader that was preempted by it does not exist here.
-    pub(super) fn forget_readers(&self) {
+    pub(crate) fn forget_readers(&self) {
         self.readers.store(0, Relaxed);
     }
 }

@@ -1,0 +1,166 @@
+//! One thread's counters.
+
+#[cfg(feature = "profile")]
+use super::countdown::Countdown;
+use super::counts::Counts;
+use super::peaks::Peaks;
+use super::published::Published;
+use super::registry;
+use super::slot::Slot;
+use std::cell::Cell;
+
+/// The counters of one thread, which alone touches it, but for [`Published`]: the address of that
+/// part is in a slot of the registry from the thread's first allocator call until it ends.
+///
+/// ```text
+///   NEW ──attach──► ATTACHED ──detach──► DETACHED
+///    └───────attach, no slot to be had───────▲
+/// ```
+///
+/// The hooks count, and *look up* where there may be more to do. An allocation takes its bytes from
+/// those that are [`LEFT`], and looks up if they are not enough, be it for a new peak, for a sample,
+/// because somebody wants to see each call, or because the thread is not ATTACHED. A free compares one
+/// word ([`Published::looks_up`]): every free looks up while somebody wants to see each call or the
+/// thread is not ATTACHED, and that of a block which may be a sample ever after the profiler was
+/// started. A DETACHED block keeps counting, and drains what it counts into the registry's overflow
+/// counts after each call.
+///
+/// PERF: a peak is `alloc_bytes` − `freed_bytes` above `top`. What is left leaves out what is freed
+/// after it was set, so it is used up too early, and looking then sets it anew: one subtraction per
+/// allocation for all there is to watch, and none per free. An allocation finds no new peak but
+/// looks up in vain once per as many bytes as lie between the live bytes and the peak.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Block {
+    pub(crate) published: Published,
+    #[cfg(feature = "profile")]
+    pub(crate) countdown: Countdown,
+    pub(crate) state: Cell<State>,
+    pub(crate) peaks: Peaks,
+    /// What the process's totals already have from elsewhere: see [`super::super::attend`].
+    pub(crate) drained: Cell<Counts>,
+    /// The counts when they began to be a tool's, while they are.
+    pub(crate) set_aside: Cell<Counts>,
+    /// The part of the counts that is charged to nobody's measurement: see [`super::super::measure`].
+    pub(crate) excluded: Cell<Counts>,
+    /// A number that no other thread of the process has or had; 0: not yet asked for.
+    thread: Cell<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum State {
+    New,
+    Attached(&'static Slot),
+    Detached,
+}
+
+/// Allocated bytes after which a thread that never frees looks up, to notice an alert of others.
+pub(crate) const LOOK_EVERY: u64 = 64 << 10;
+
+thread_local! {
+    // Const-initialised and without a destructor: reading it can neither allocate nor fail, not
+    // even while the thread's other locals are being destroyed.
+    static BLOCK: Block = const { Block::new() };
+}
+
+thread_local! {
+    /// Bytes that the thread may allocate before an allocation looks up.
+    ///
+    /// PERF: not in the block. Asked for before the inner allocator is called, and the block after it,
+    /// one address for both would be kept in a register over the call, which takes four instructions.
+    static LEFT: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Takes `size` from the bytes that are left. True: they are not enough, and the allocation must look
+/// up, which sets them anew.
+#[inline(always)]
+pub(crate) fn take_left(size: u64) -> bool {
+    LEFT.try_with(|left| {
+        let (rest, is_due) = left.get().overflowing_sub(size);
+        left.set(rest);
+        is_due
+    })
+    .unwrap_or_default()
+}
+
+#[inline(always)]
+pub(crate) fn set_left(bytes: u64) {
+    let _ = LEFT.try_with(|left| left.set(bytes));
+}
+
+/// Calls `f` with the calling thread's block.
+#[inline(always)]
+pub(crate) fn with<T: Default>(f: impl FnOnce(&Block) -> T) -> T {
+    // `try_with` cannot fail here (no destructor); it has no panic branch, that is its use.
+    BLOCK.try_with(f).unwrap_or_default()
+}
+
+impl Block {
+    const fn new() -> Self {
+        Block {
+            published: Published::new(),
+            #[cfg(feature = "profile")]
+            countdown: Countdown::new(),
+            state: Cell::new(State::New),
+            peaks: Peaks::new(),
+            drained: Cell::new(Counts::ZERO),
+            set_aside: Cell::new(Counts::ZERO),
+            excluded: Cell::new(Counts::ZERO),
+            thread: Cell::new(0),
+        }
+    }
+
+    /// Raises the peak, and says when to look again.
+    #[inline(always)]
+    pub(crate) fn look(&self) {
+        let bytes = self.published.alloc_bytes.load();
+        let freed = self.published.freed_bytes.load();
+        let top = self.peaks.reached(bytes.wrapping_sub(freed) as i64);
+        // How far `alloc_bytes` may grow before `bytes - freed > top`. With no measurement open, `top`
+        // is so high that this is never.
+        let to_next_peak = freed.wrapping_add(top as u64).wrapping_sub(bytes);
+        let left = to_next_peak.min(LOOK_EVERY);
+        #[cfg(feature = "profile")]
+        let left = left.min(self.countdown.left(bytes));
+        set_left(left);
+    }
+
+    /// The next allocation looks up.
+    pub(crate) fn look_at_next(&self) {
+        set_left(0);
+    }
+
+    pub(crate) fn is_detached(&self) -> bool {
+        matches!(self.state.get(), State::Detached)
+    }
+
+    /// What measurements on this thread are made of: all that it counted, but for what is excluded.
+    #[inline(always)]
+    pub(crate) fn counts(&self) -> Counts {
+        if self.peaks.is_plain() {
+            return self.published.counts();
+        }
+        self.without_excluded()
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn without_excluded(&self) -> Counts {
+        self.published.counts().minus(self.excluded.get())
+    }
+
+    /// A number for the calling thread, never used for another.
+    #[inline]
+    pub(crate) fn thread(&self) -> u64 {
+        match self.thread.get() {
+            0 => self.number(),
+            known => known,
+        }
+    }
+
+    #[cold]
+    fn number(&self) -> u64 {
+        self.thread.set(registry::next_thread());
+        self.thread.get()
+    }
+}

@@ -1,0 +1,231 @@
+//! Measurements of a thread: a segment is the time from one moment to a later one, and its figures
+//! are the difference of the thread's counters between the two.
+//!
+//! A scope's segment lies in its guard, those of units in [`work`](super::work).
+
+use super::installed::is_installed;
+use crate::Usage;
+use crate::engine::counter::block::{self, Block, set_left};
+use crate::engine::counter::counts::Counts;
+use crate::engine::counter::peaks::Level;
+use crate::engine::counter::tools;
+use crate::engine::watch::sites;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+
+/// An open segment of the thread that opened it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment {
+    pub(crate) start: Counts,
+    pub(crate) level: Level,
+}
+
+/// Opens a segment.
+///
+/// PERF: always inlined, as is `close`: handed over in memory, a segment written by words and read
+/// by vectors waits for its own stores, some 15 ns.
+#[inline(always)]
+pub(crate) fn open() -> Segment {
+    let mut place = MaybeUninit::uninit();
+    open_in(&mut place);
+    // SAFETY: `open_in` has written it, one way or the other.
+    unsafe { place.assume_init() }
+}
+
+#[inline(always)]
+pub(crate) fn open_in(place: &mut MaybeUninit<Segment>) {
+    let written = block::with(|block| {
+        block.open(place);
+        true
+    });
+    if !written {
+        place.write(Segment::NEVER);
+    }
+}
+
+/// The figures of an open segment so far.
+#[inline]
+pub(crate) fn read(segment: Segment) -> Usage {
+    so_far(segment)
+}
+
+/// Ends a segment: its figures.
+#[inline(always)]
+pub(crate) fn close(segment: Segment) -> Usage {
+    let (counts, peak) = end(segment);
+    segment.usage(counts, peak)
+}
+
+impl Segment {
+    pub(crate) const NEVER: Segment = Segment {
+        start: Counts::ZERO,
+        level: Level::UNTRACKED,
+    };
+
+    #[inline(always)]
+    fn usage(self, counts: Counts, peak: i64) -> Usage {
+        counts.usage(peak, self.level != Level::UNTRACKED)
+    }
+}
+
+pub(crate) fn so_far(segment: Segment) -> Usage {
+    block::with(|block| {
+        let highest = block.highest(segment.level);
+        let counts = block.counts().minus(segment.start);
+        segment.usage(counts, highest.wrapping_sub(segment.start.live()))
+    })
+}
+
+/// Counts of the segment, and its peak above its start.
+#[inline(always)]
+pub(crate) fn end(segment: Segment) -> (Counts, i64) {
+    block::with(|block| {
+        let (counts, highest) = block.close(segment.level);
+        let peak = highest.wrapping_sub(segment.start.live());
+        (counts.minus(segment.start), peak)
+    })
+}
+
+/// Charges to nobody what the thread allocates while this guard lives.
+pub(crate) struct Excluded {
+    start: Option<Mark>,
+    is_a_tools: bool,
+    _not_send: PhantomData<*mut ()>,
+}
+
+impl Excluded {
+    #[inline]
+    pub(crate) fn start() -> Self {
+        sites::suspend();
+        Excluded {
+            start: block::with(|block| Some(block.mark())),
+            is_a_tools: false,
+            _not_send: PhantomData,
+        }
+    }
+
+    /// The same of a tool's work, which is in no figure of the process either.
+    #[inline]
+    pub(crate) fn start_a_tools() -> Self {
+        tools::begin();
+        let mut excluded = Excluded::start();
+        excluded.is_a_tools = true;
+        excluded
+    }
+}
+
+impl Drop for Excluded {
+    fn drop(&mut self) {
+        if let Some(start) = self.start {
+            block::with(|block| block.exclude_since(start));
+        }
+        sites::resume();
+        if self.is_a_tools {
+            tools::end();
+        }
+    }
+}
+
+impl Block {
+    /// Starts a measurement in `place`.
+    ///
+    /// PERF: in the place where it stays, so that neither path moves it there from registers or
+    /// from the stack.
+    #[inline(always)]
+    fn open(&self, place: &mut MaybeUninit<Segment>) {
+        let counts = self.published.counts();
+        let Some(level) = self.peaks.open(counts.live()) else {
+            return self.open_otherwise(place);
+        };
+        // The peak that counts from here on is the present level. If every call has to look
+        // anyway, the next one sees to the ones after it.
+        set_left(0);
+        place.write(Segment {
+            start: counts,
+            level,
+        });
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn open_otherwise(&self, place: &mut MaybeUninit<Segment>) {
+        if !is_installed() {
+            place.write(Segment::NEVER);
+            return;
+        }
+        self.peaks.set_tracked();
+        self.look_at_next();
+        let live = self.published.counts().live();
+        place.write(Segment {
+            start: self.without_excluded(),
+            level: self.peaks.open_any(live),
+        });
+    }
+
+    /// The highest live bytes since `level` was opened, in terms of [`Block::counts`].
+    #[inline(always)]
+    fn highest(&self, level: Level) -> i64 {
+        let live = self.published.counts().live();
+        self.peaks
+            .highest(level, live)
+            .wrapping_sub(self.excluded.get().live())
+    }
+
+    /// Ends a measurement: what was counted by its end, and the highest live bytes since it was
+    /// opened.
+    #[inline(always)]
+    fn close(&self, level: Level) -> (Counts, i64) {
+        match self.peaks.close(level) {
+            Some(peak) => (self.published.counts(), peak),
+            None => self.close_otherwise(level),
+        }
+    }
+
+    /// PERF: reads the counts again rather than being handed them, which would put them into
+    /// memory on the common path too.
+    #[cold]
+    #[inline(never)]
+    fn close_otherwise(&self, level: Level) -> (Counts, i64) {
+        let live = self.published.counts().live();
+        let peak = self.peaks.close_any(level, live);
+        let peak = peak.wrapping_sub(self.excluded.get().live());
+        let counts = self.without_excluded();
+        // Not while something is being excluded: its mark is in terms of what was before.
+        if sites::suspended() == 0 && self.peaks.may_forget_excluded() {
+            self.excluded.set(Counts::ZERO);
+            sites::skip_to(self.counts());
+        }
+        (counts, peak)
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            counts: self.without_excluded(),
+            peak: self.peaks.mark(),
+        }
+    }
+
+    /// Excludes from the open measurements what was counted since `mark`. The published counters go
+    /// on growing; that the process's totals do not have it is seen to by [`Block::set_aside`].
+    fn exclude_since(&self, mark: Mark) {
+        if self.peaks.none_open() {
+            sites::skip_to(self.counts());
+            return;
+        }
+        let fresh = self.without_excluded().minus(mark.counts);
+        if fresh == Counts::ZERO {
+            return;
+        }
+        self.peaks.set_excluding();
+        self.excluded.set(self.excluded.get().plus(fresh));
+        self.peaks.rewind(mark.peak, fresh.live());
+        self.look_at_next();
+    }
+}
+
+/// A moment on a thread, from which on something is to be excluded.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    counts: Counts,
+    peak: i64,
+}
