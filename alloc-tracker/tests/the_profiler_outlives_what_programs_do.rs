@@ -154,13 +154,9 @@ fn threads_start_and_die_while_profiles_are_taken_and_the_rate_changes() {
     });
     drop(session);
     // The last of the threads may still be ending.
-    for _ in 0..1000 {
-        if live("short") == 0 {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
+    while live("short") > 0 {
+        std::thread::yield_now();
     }
-    panic!("{} blocks of threads that are gone", live("short"));
 }
 
 #[test]
@@ -219,10 +215,12 @@ fn threads_that_were_there_before_the_start_are_sampled_at_once() {
     let _alone = alone();
     let (begin, begun) = mpsc::channel::<()>();
     let (done, ended) = mpsc::channel();
+    let (come, came) = mpsc::channel();
     let thread = std::thread::spawn(move || {
         let unit = Unit::named("was there");
         let kept = unit.run(|| {
             drop(block(100));
+            come.send(()).unwrap();
             begun.recv().unwrap();
             drop(block(100));
             block(200)
@@ -230,7 +228,7 @@ fn threads_that_were_there_before_the_start_are_sampled_at_once() {
         done.send(()).unwrap();
         kept
     });
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    came.recv().unwrap();
     let session = everything();
     begin.send(()).unwrap();
     ended.recv().unwrap();
@@ -383,10 +381,12 @@ fn a_forked_child_profiles_on() {
 fn sampling_ends_by_itself() {
     let _alone = alone();
     let config = Config::default().mean_bytes(1);
-    let session = profiler::start(config.stop_after(std::time::Duration::from_millis(50))).unwrap();
+    let an_hour = std::time::Duration::from_secs(3600);
+    let session = profiler::start(config.stop_after(an_hour)).unwrap();
     drop(block(100));
     assert!(profiler::is_running());
-    std::thread::sleep(std::time::Duration::from_millis(60));
+    profiler::set_stop_after(Some(std::time::Duration::ZERO));
+    // Time is told to the nanosecond, and the next look comes later.
     let samples = profiler::info().samples;
     // Of all threads: those of the test harness too.
     (0..100).for_each(|_| drop(block(100)));

@@ -16,6 +16,7 @@ use crate::subscriber::filter::{EventFilter, Interest, ParseFilterError, UnitFil
 use crate::telemetry::Telemetry;
 use crate::thread;
 use crate::tool::calendar::Calendar;
+use crate::tool::clock::Clock;
 use crate::tool::names;
 use crate::tool::rate::Rate;
 use alloc_tracker::raw::escaped;
@@ -31,6 +32,8 @@ use std::time::{Duration, SystemTime};
 pub struct Builder {
     resource: Resource,
     calendar: Calendar,
+    #[cfg(feature = "settable-clock")]
+    clock: Option<crate::SettableClock>,
     units: Result<UnitFilter, ParseFilterError>,
     budgets: Budgets,
     events: Result<EventFilter, ParseFilterError>,
@@ -60,6 +63,8 @@ impl Builder {
         Builder {
             resource: Resource::new("service"),
             calendar: Calendar::default(),
+            #[cfg(feature = "settable-clock")]
+            clock: None,
             units: Ok(UnitFilter::default()),
             budgets: Budgets::default(),
             events: Ok(EventFilter::default()),
@@ -111,6 +116,14 @@ impl Builder {
     /// must be quick. If it panics there, the system's time is taken.
     pub fn calendar(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.calendar = Calendar::of(now);
+        self
+    }
+
+    /// For tests: how long things take, when they happen and when they are over goes by this clock.
+    #[cfg(feature = "settable-clock")]
+    #[doc(hidden)]
+    pub fn clock(mut self, clock: &crate::SettableClock) -> Self {
+        self.clock = Some(clock.clone());
         self
     }
 
@@ -359,6 +372,10 @@ impl Builder {
         let watches = triggers.map(|(trigger, incident)| Watch::new(trigger, incident));
         let has_exporters = !exporters.is_empty();
         let events = self.events.clone().map_err(BuildError::Events)?;
+        #[cfg(feature = "settable-clock")]
+        let clock = self.clock.as_ref().map_or_else(Clock::new, Clock::set_by);
+        #[cfg(not(feature = "settable-clock"))]
+        let clock = Clock::new();
         let interest = Interest::new(units.clone(), has_exporters.then_some(events));
         let instance = Arc::new(Instance::new(Setup {
             resource: self.resource.clone(),
@@ -366,7 +383,8 @@ impl Builder {
             units,
             budgets: self.budgets.clone(),
             watched,
-            events: Events::new(interest.clone(), event_rate, error_rate),
+            events: Events::new(interest.clone(), event_rate, error_rate, &clock),
+            clock,
             sampling,
             head_sample,
             exporters,

@@ -112,6 +112,9 @@ pub use record::{
 pub use subscriber::filter::{EventFilter, ParseFilterError, UnitFilter};
 pub use subscriber::{Lean, TelemetryLayer};
 pub use telemetry::{Handle, ShutdownError, Telemetry};
+#[cfg(feature = "settable-clock")]
+#[doc(hidden)]
+pub use tool::clock::SettableClock;
 
 /// The README's programs compile.
 #[cfg(doctest)]

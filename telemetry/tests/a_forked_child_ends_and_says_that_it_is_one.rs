@@ -34,7 +34,7 @@ impl Exporter for Holds {
         for record in flush.records() {
             serde_json::to_writer(&mut *held, record)?;
         }
-        std::thread::sleep(Duration::from_millis(5));
+        (0..500_000).for_each(|_| std::hint::spin_loop());
         Ok(held.len() as u64)
     }
 }
@@ -199,7 +199,7 @@ fn whichever_function_it_calls() {
                 wrong.push((number % ACTIONS, end));
             }
             // So that forks meet the threads in other places each time.
-            std::thread::sleep(Duration::from_micros(50 * (number as u64 % 17)));
+            (0..5_000 * (number % 17)).for_each(|_| std::hint::spin_loop());
         }
         stop.store(true, Relaxed);
         assert_eq!(wrong, []);

@@ -6,6 +6,7 @@ mod written;
 
 use std::hint::black_box;
 use std::time::Duration;
+use telemetry::SettableClock;
 use tracing::dispatcher::{get_default, with_default};
 use tracing::{info, info_span};
 use tracing_subscriber::prelude::*;
@@ -43,7 +44,7 @@ const KINDS: [[Kind; 10]; 10] = [
 ];
 
 /// What the requests of a service do: some allocate much, some take long, all call and log.
-fn request(n: usize) {
+fn request(n: usize, clock: &SettableClock) {
     let bytes = if n % 50 == 7 { 16 << 20 } else { 1 << (n % 18) };
     black_box(vec![1u8; bytes]);
     let call = telemetry::call!("db.query");
@@ -51,14 +52,15 @@ fn request(n: usize) {
     call.received(1 << (n % 20));
     info_span!("step", n).in_scope(|| info!(n, "half way"));
     if n % 50 == 13 {
-        std::thread::sleep(Duration::from_millis(4));
+        clock.advance(Duration::from_millis(4));
     }
 }
 
 #[test]
 fn a_hundred_kinds_on_eight_threads_fit_into_24_mib() {
     let (builder, written) = builder();
-    let (layer, telemetry) = builder.system_sample(0.1).build().unwrap();
+    let clock = SettableClock::new();
+    let (layer, telemetry) = builder.clock(&clock).system_sample(0.1).build().unwrap();
     let subscriber = tracing_subscriber::registry().with(layer);
     let mut highest = 0;
     tracing::subscriber::with_default(subscriber, || {
@@ -66,12 +68,12 @@ fn a_hundred_kinds_on_eight_threads_fit_into_24_mib() {
         for round in 0..3 {
             std::thread::scope(|threads| {
                 for thread in 0..8 {
-                    let dispatch = &dispatch;
+                    let (dispatch, clock) = (&dispatch, &clock);
                     threads.spawn(move || {
                         with_default(dispatch, || {
                             for n in 0..25 {
                                 for (k, kind) in KINDS.as_flattened().iter().enumerate() {
-                                    kind(&|| request(round + thread + n * 7 + k));
+                                    kind(&|| request(round + thread + n * 7 + k, clock));
                                 }
                             }
                         });

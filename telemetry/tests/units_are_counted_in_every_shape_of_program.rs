@@ -2,11 +2,11 @@
 
 mod counted;
 
-use counted::{allocate, counted, sum, tracked};
+use counted::{allocate, counted, counted_by, sum, tracked};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
-use telemetry::Telemetry;
+use telemetry::{SettableClock, Telemetry};
 use tracing::{Span, debug_span, error, info_span, trace_span};
 use tracing_subscriber::prelude::*;
 
@@ -139,24 +139,23 @@ fn to_follow_from_a_unit_is_not_to_belong_to_it() {
 
 #[test]
 fn wall_ends_at_the_last_exit_and_busy_leaves_out_the_waiting() {
-    let snapshot = counted(|_| {
+    let clock = SettableClock::new();
+    let passes = |millis| clock.advance(Duration::from_millis(millis));
+    let snapshot = counted_by(&clock, |_| {
         let root = info_span!("root");
-        root.in_scope(|| std::thread::sleep(Duration::from_millis(20)));
-        std::thread::sleep(Duration::from_millis(60));
-        root.in_scope(|| std::thread::sleep(Duration::from_millis(20)));
-        std::thread::sleep(Duration::from_millis(200)); // a handle kept: not the unit's time
+        root.in_scope(|| passes(20));
+        passes(60);
+        root.in_scope(|| passes(20));
+        passes(200); // a handle kept: not the unit's time
         drop(root);
         let never_entered = info_span!("never entered");
-        std::thread::sleep(Duration::from_millis(30));
+        passes(30);
         drop(never_entered);
     });
     let ms = |unit, metric| sum(&snapshot, unit, metric).unwrap() / 1_000_000;
-    assert!((100..200).contains(&ms("root", "wall")), "{snapshot}");
-    assert!((40..100).contains(&ms("root", "busy")), "{snapshot}");
-    assert!(
-        (30..200).contains(&ms("never entered", "wall")),
-        "{snapshot}"
-    );
+    assert_eq!(ms("root", "wall"), 100);
+    assert_eq!(ms("root", "busy"), 40);
+    assert_eq!(ms("never entered", "wall"), 30);
     assert_eq!(sum(&snapshot, "never entered", "wakeups"), Some(0));
 }
 

@@ -76,10 +76,10 @@ pub(crate) enum Verdict {
 }
 
 impl Events {
-    pub(crate) fn new(interest: Interest, rate: Rate, error_rate: Rate) -> Self {
+    pub(crate) fn new(interest: Interest, rate: Rate, error_rate: Rate, clock: &Clock) -> Self {
         Events {
             interest,
-            clock: CoarseClock::new(rate.interval().min(error_rate.interval())),
+            clock: CoarseClock::new(rate.interval().min(error_rate.interval()), clock),
             rate,
             error_rate,
             sites: (0..SiteId::COUNT).map(|_| EventSite::default()).collect(),

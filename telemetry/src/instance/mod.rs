@@ -78,6 +78,7 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) resource: Resource,
+    pub(crate) clock: Clock,
     pub(crate) calendar: Calendar,
     pub(crate) units: UnitFilter,
     pub(crate) budgets: Budgets,
@@ -120,7 +121,7 @@ impl Instance {
         Instance(Own::new(State {
             id: NEXT_ID.fetch_add(1, Relaxed),
             resource: setup.resource,
-            clock: Clock::new(),
+            clock: setup.clock,
             calendar: setup.calendar,
             sampling: setup.sampling,
             callsites: CallSites::new(),

@@ -19,7 +19,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// No store stays in a core's buffer for anywhere near this long.
 const STORES_ARE_VISIBLE: Duration = Duration::from_micros(50);
@@ -92,12 +92,13 @@ impl Worker {
                 self.sleep(None);
             }
             // An interval past the end of time is none.
-            let deadline = Instant::now().checked_add(self.flush_every);
+            let every = u64::try_from(self.flush_every.as_nanos()).ok();
+            let deadline = every.and_then(|every| self.instance.clock.now().checked_add(every));
             while !self.is_called(flushed) {
-                match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
-                    Some(Duration::ZERO) => break,
-                    left => self.sleep(left),
+                if deadline.is_some_and(|at| at <= self.instance.clock.now()) {
+                    break;
                 }
+                self.sleep(deadline);
             }
             // In this order: whoever asks or adds something from here on is in the next round.
             let background = &self.instance.background;
@@ -128,17 +129,13 @@ impl Worker {
         }
     }
 
-    /// Sleeps so long, or until woken or until an incident wants to be looked at.
-    fn sleep(&mut self, left: Option<Duration>) {
+    /// Sleeps until then, or until woken or until an incident wants to be looked at.
+    fn sleep(&mut self, deadline: Option<u64>) {
         // Before, too: what wakes the thread may have been taken by an exporter that parks.
         self.answer_signals();
-        let instance = &self.instance;
-        let due = (instance.incidents.due())
-            .map(|due| Duration::from_nanos(due.saturating_sub(instance.clock.now())));
-        match left.into_iter().chain(due).min() {
-            None => thread::park(),
-            Some(left) => thread::park_timeout(left),
-        }
+        let due = self.instance.incidents.due();
+        let until = deadline.into_iter().chain(due).min();
+        self.instance.clock.park_until(until);
         self.answer_signals();
         if self.attend(false) {
             self.instance.background.flush_soon();

@@ -3,10 +3,15 @@
 //! Where the kernel itself trusts the processor's time-stamp counter, that is read directly: a third
 //! of the cost of asking the kernel. It is calibrated once per process, which takes a millisecond,
 //! on a very busy machine up to 200. Elsewhere the standard library's clock is used. Counters of
-//! different cores may differ by a little, so every difference of two readings must saturate.
+//! different cores may differ by a little, so every difference of two readings must saturate. A test may bring
+//! a clock of its own.
 
 use crate::os;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[cfg(feature = "settable-clock")]
+pub use settable::SettableClock;
 
 #[derive(Debug)]
 pub(crate) struct Clock {
@@ -21,9 +26,33 @@ enum Source {
         /// A tick is so many nanoseconds, times 2^32.
         nanos_of_tick: u64,
     },
+    Other(Other),
+}
+
+/// PERF: apart, so that the first source is told by one comparison, however many others there are.
+#[derive(Debug)]
+enum Other {
     System {
         start: Instant,
     },
+    #[cfg(feature = "settable-clock")]
+    Set(SettableClock),
+}
+
+impl Other {
+    #[inline]
+    fn elapsed(&self) -> u64 {
+        match self {
+            Other::System { start } => {
+                // PERF: `as_nanos` computes in 128 bits; 64 last for 584 years.
+                let elapsed = start.elapsed();
+                let seconds = elapsed.as_secs().wrapping_mul(1_000_000_000);
+                seconds.wrapping_add(u64::from(elapsed.subsec_nanos()))
+            }
+            #[cfg(feature = "settable-clock")]
+            Other::Set(clock) => clock.elapsed(),
+        }
+    }
 }
 
 impl Clock {
@@ -45,9 +74,41 @@ impl Clock {
 
     fn system() -> Self {
         Clock {
-            source: Source::System {
+            source: Source::Other(Other::System {
                 start: Instant::now(),
-            },
+            }),
+        }
+    }
+
+    /// One that a test sets.
+    #[cfg(feature = "settable-clock")]
+    pub(crate) fn set_by(clock: &SettableClock) -> Self {
+        Clock {
+            source: Source::Other(Other::Set(clock.clone())),
+        }
+    }
+
+    /// Sleeps until this moment, or until woken; `None`: until woken.
+    pub(crate) fn park_until(&self, moment: Option<u64>) {
+        let Some(moment) = moment else {
+            return thread::park();
+        };
+        #[cfg(feature = "settable-clock")]
+        if let Source::Other(Other::Set(clock)) = &self.source {
+            return clock.park_until(moment);
+        }
+        let left = moment.saturating_sub(self.now());
+        if left > 0 {
+            thread::park_timeout(Duration::from_nanos(left));
+        }
+    }
+
+    /// Whether time passes by itself.
+    fn runs(&self) -> bool {
+        match &self.source {
+            #[cfg(feature = "settable-clock")]
+            Source::Other(Other::Set(_)) => false,
+            _ => true,
         }
     }
 
@@ -64,12 +125,7 @@ impl Clock {
                 let ticks = clock.raw().saturating_sub(*start);
                 ((u128::from(ticks) * u128::from(*nanos_of_tick)) >> 32) as u64
             }
-            Source::System { start } => {
-                // PERF: `as_nanos` computes in 128 bits; 64 last for 584 years.
-                let elapsed = start.elapsed();
-                let seconds = elapsed.as_secs().wrapping_mul(1_000_000_000);
-                seconds.wrapping_add(u64::from(elapsed.subsec_nanos()))
-            }
+            Source::Other(other) => other.elapsed(),
         };
         elapsed.max(1)
     }
@@ -85,9 +141,9 @@ pub(crate) struct CoarseClock {
 
 impl CoarseClock {
     /// For limits that let one pass in so many nanoseconds.
-    pub(crate) fn new(interval: u64) -> Self {
+    pub(crate) fn new(interval: u64, clock: &Clock) -> Self {
         // A tick is a millisecond to ten.
-        let is_fine_enough = os::tick().is_some_and(|tick| interval / 8 >= tick);
+        let is_fine_enough = clock.runs() && os::tick().is_some_and(|tick| interval / 8 >= tick);
         CoarseClock {
             start: is_fine_enough.then(os::ticks).flatten(),
         }
@@ -115,6 +171,68 @@ fn kernel_trusts_the_counter() -> bool {
         && std::fs::read_to_string(SOURCE).is_ok_and(|source| source.trim() == "tsc")
 }
 
+#[cfg(feature = "settable-clock")]
+mod settable {
+    use std::sync::atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Release},
+    };
+    use std::sync::{Arc, Mutex, PoisonError};
+    use std::thread::{self, Thread};
+    use std::time::Duration;
+
+    /// A clock for tests: its time passes when the test says so. For
+    /// [`Builder::clock`](crate::Builder::clock).
+    #[derive(Clone, Debug, Default)]
+    pub struct SettableClock {
+        shared: Arc<Shared>,
+    }
+
+    #[derive(Debug, Default)]
+    struct Shared {
+        nanoseconds: AtomicU64,
+        /// Threads that sleep by this clock.
+        sleepers: Mutex<Vec<Thread>>,
+    }
+
+    impl SettableClock {
+        /// A clock at its start.
+        pub fn new() -> Self {
+            SettableClock::default()
+        }
+
+        /// So much time passes at once. Who sleeps by this clock, and need not any more, is woken.
+        pub fn advance(&self, time: Duration) {
+            let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            let later = |now: u64| Some(now.saturating_add(time));
+            let _ = (self.shared.nanoseconds).fetch_update(Release, Acquire, later);
+            let sleepers = self.shared.sleepers.lock();
+            for sleeper in sleepers.unwrap_or_else(PoisonError::into_inner).iter() {
+                sleeper.unpark();
+            }
+        }
+
+        /// From 1 on, as the others: so what lasts a time is over when that time has passed, to the nanosecond.
+        pub(super) fn elapsed(&self) -> u64 {
+            self.shared.nanoseconds.load(Acquire).saturating_add(1)
+        }
+
+        pub(super) fn park_until(&self, moment: u64) {
+            let sleepers = self.shared.sleepers.lock();
+            let mut sleepers = sleepers.unwrap_or_else(PoisonError::into_inner);
+            let own = thread::current();
+            if sleepers.iter().all(|sleeper| sleeper.id() != own.id()) {
+                sleepers.push(own);
+            }
+            drop(sleepers);
+            // Time that passes from here on wakes.
+            if self.elapsed() < moment {
+                thread::park();
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,7 +258,7 @@ mod tests {
     #[test]
     fn the_coarse_clock_follows() {
         let clock = Clock::new();
-        for coarse in [CoarseClock::new(1), CoarseClock::new(1_000_000_000)] {
+        for coarse in [1, 1_000_000_000].map(|interval| CoarseClock::new(interval, &clock)) {
             let before = coarse.now(&clock);
             std::thread::sleep(Duration::from_millis(100));
             let measured = coarse.now(&clock).saturating_sub(before);
