@@ -26,10 +26,11 @@ mod unix {
     /// so what they allocate and free is still counted in the thread's own block. False if the
     /// system has no key or no memory left for this.
     ///
-    /// NOTE: the C library runs such destructors in rounds, at most four. A thread that was
-    /// made by foreign code and whose very first use of Rust's allocator is in a destructor of the
-    /// last round would stay attached after its end. Threads made by Rust allocate or free before
-    /// they run anything, so they cannot.
+    /// NOTE: the C library runs such destructors in rounds, at most four, each in the order of the keys. A
+    /// thread whose very first use of Rust's allocator came after our key's turn in the last round would stay
+    /// attached after its end. Threads made by Rust allocate or free before they run anything, so they cannot.
+    /// One made by foreign code can only if a library's key comes after [`last_key`], and its destructor, for the
+    /// fourth time and not before, calls into Rust.
     pub(crate) fn register(slot: &'static Slot) -> bool {
         let Some(key) = key() else { return false };
         // SAFETY: `key` came from `pthread_key_create` and is never deleted. The value is an
@@ -44,11 +45,7 @@ mod unix {
         if known != NO_KEY {
             return Some(known as libc::pthread_key_t);
         }
-        let mut fresh: libc::pthread_key_t = 0;
-        // SAFETY: `fresh` is a valid place for the key, `thread_ends` has the right signature.
-        if unsafe { libc::pthread_key_create(&mut fresh, Some(thread_ends)) } != 0 {
-            return None;
-        }
+        let fresh = last_key()?;
         match KEY.compare_exchange(NO_KEY, u64::from(fresh), AcqRel, Acquire) {
             Ok(_) => {
                 // Once per process, in its first allocation. If it fails, the child of a fork
@@ -63,6 +60,33 @@ mod unix {
                 Some(winner as libc::pthread_key_t)
             }
         }
+    }
+
+    /// Keys that the C library keeps in the thread itself: setting one of them allocates nothing.
+    const OWN_KEYS: usize = 32;
+
+    /// A new key, after which few others come: the last of those that a thread has at hand, where they are free.
+    fn last_key() -> Option<libc::pthread_key_t> {
+        let mut made: [Option<libc::pthread_key_t>; OWN_KEYS] = [None; OWN_KEYS];
+        let mut last = None;
+        for place in &mut made {
+            let mut key: libc::pthread_key_t = 0;
+            // SAFETY: `key` is a valid place for the key, `thread_ends` has the right signature.
+            if unsafe { libc::pthread_key_create(&mut key, Some(thread_ends)) } != 0 {
+                break;
+            }
+            *place = Some(key);
+            if key as usize >= OWN_KEYS {
+                break;
+            }
+            last = last.max(Some(key));
+        }
+        let last = last.or(made[0])?;
+        for other in made.into_iter().flatten().filter(|key| *key != last) {
+            // SAFETY: created above, and no thread has set a value under it.
+            unsafe { libc::pthread_key_delete(other) };
+        }
+        Some(last)
     }
 
     extern "C" fn thread_ends(slot: *mut c_void) {
