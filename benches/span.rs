@@ -49,7 +49,7 @@ fn call(times: u64) {
 }
 
 /// What the spans of a small service do for a request: four of them, three as futures, which are entered
-/// once more when they are dropped, and three events, over their limit as a rule.
+/// once more when they are dropped, and three events, mostly over their limit.
 fn request(times: u64) {
     for n in 0..times {
         let request = info_span!("request", path = "/");

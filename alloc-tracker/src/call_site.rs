@@ -3,7 +3,7 @@
 use crate::engine::Sites;
 use crate::escape::escaped;
 #[cfg(feature = "track")]
-use crate::symbols::{Function, Lack, Place, Symbols, Whose};
+use crate::symbols::{CodePlace, Function, Lack, Symbols, Whose};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -97,7 +97,7 @@ fn users_own(stack: &[usize], symbols: &Symbols) -> CallSite {
     let best = best.filter(|(function, _)| function.whose <= Whose::Standard);
     // C libraries do not allocate by Rust's allocator. Code of a library that does, and of which nobody knows a
     // line, is a plugin's, and its host's line is not where it was.
-    let is_told = |place: &&Place| {
+    let is_told = |place: &&CodePlace| {
         place.functions.is_empty() || place.functions.iter().any(|f| f.whose < Whose::Standard)
     };
     if let Some(plugin) = places().find(is_told).filter(|place| !place.in_program) {

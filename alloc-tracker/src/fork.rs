@@ -52,14 +52,14 @@ const PLACES: usize = 4;
 /// A panic while it is held does not poison it.
 #[derive(Debug)]
 pub struct Lock<T> {
-    places: [Place<T>; PLACES],
+    places: [Guarded<T>; PLACES],
 }
 
 impl<T: Default> Lock<T> {
     /// Guards a default value, which is made when it is first asked for.
     pub const fn new() -> Self {
         Lock {
-            places: [const { Place::new() }; PLACES],
+            places: [const { Guarded::new() }; PLACES],
         }
     }
 
@@ -93,14 +93,14 @@ impl<T: Default> Default for Lock<T> {
 
 /// One mutex of a [`Lock`].
 #[derive(Debug)]
-struct Place<T> {
+struct Guarded<T> {
     value: Mutex<Option<T>>,
     /// The generation of the process whose thread holds it; 0: nobody does, or he has not said so yet.
     holder: AtomicU32,
 }
 
 enum Tried<'a, T> {
-    Held(Held<'a, T>),
+    Held(HeldGuard<'a, T>),
     /// A thread of this process has it.
     Busy,
     /// A thread has it that is not in this process.
@@ -114,16 +114,16 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 /// The holder of what was given up on.
 const GIVEN_UP: u32 = u32::MAX;
 
-impl<T: Default> Place<T> {
+impl<T: Default> Guarded<T> {
     const fn new() -> Self {
-        Place {
+        Guarded {
             value: Mutex::new(None),
             holder: AtomicU32::new(0),
         }
     }
 
     /// `None` if it is dead.
-    fn lock(&self, generation: u32) -> Option<Held<'_, T>> {
+    fn lock(&self, generation: u32) -> Option<HeldGuard<'_, T>> {
         match self.try_lock(generation, LOOKS) {
             Tried::Held(held) => Some(held),
             Tried::Dead => None,
@@ -158,7 +158,11 @@ impl<T: Default> Place<T> {
         Tried::Dead
     }
 
-    fn held<'a>(&'a self, mut guard: MutexGuard<'a, Option<T>>, generation: u32) -> Held<'a, T> {
+    fn held<'a>(
+        &'a self,
+        mut guard: MutexGuard<'a, Option<T>>,
+        generation: u32,
+    ) -> HeldGuard<'a, T> {
         // Relaxed: it is read by who finds the mutex held, as a hint; the mutex orders the value.
         self.holder.store(generation, Relaxed);
         if guard.is_none() {
@@ -166,7 +170,7 @@ impl<T: Default> Place<T> {
             let _own = Excluded::start_a_tools();
             *guard = Some(T::default());
         }
-        Held {
+        HeldGuard {
             _says_so: SaysSo(&self.holder),
             guard,
         }
@@ -175,7 +179,7 @@ impl<T: Default> Place<T> {
 
 /// A mutex that this thread holds.
 #[derive(Debug)]
-struct Held<'a, T> {
+struct HeldGuard<'a, T> {
     /// Before the guard: it is dropped first, while the mutex is held.
     _says_so: SaysSo<'a>,
     guard: MutexGuard<'a, Option<T>>,
@@ -199,12 +203,12 @@ pub struct Guard<'a, T> {
 
 #[derive(Debug)]
 enum Value<'a, T> {
-    Shared(Held<'a, T>),
+    Shared(HeldGuard<'a, T>),
     Alone(Box<T>),
 }
 
 impl<'a, T: Default> Guard<'a, T> {
-    fn new(held: Option<Held<'a, T>>, is_first: bool) -> Self {
+    fn new(held: Option<HeldGuard<'a, T>>, is_first: bool) -> Self {
         Guard {
             value: held.map_or_else(
                 || {
@@ -238,7 +242,7 @@ impl<T> Deref for Guard<'_, T> {
             Value::Alone(value) => value,
             Value::Shared(held) => match &*held.guard {
                 Some(value) => value,
-                None => unreachable!("`Place::held` puts one there"),
+                None => unreachable!("`Guarded::held` puts one there"),
             },
         }
     }
@@ -250,7 +254,7 @@ impl<T> DerefMut for Guard<'_, T> {
             Value::Alone(value) => value,
             Value::Shared(held) => match &mut *held.guard {
                 Some(value) => value,
-                None => unreachable!("`Place::held` puts one there"),
+                None => unreachable!("`Guarded::held` puts one there"),
             },
         }
     }

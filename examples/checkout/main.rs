@@ -48,7 +48,7 @@ Bad on purpose:
 #[derive(Debug, Parser)]
 #[command(name = "checkout")]
 struct Options {
-    /// How many requests the client sends at the most.
+    /// The most requests that the client sends.
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..))]
     requests: u64,
 
@@ -56,7 +56,7 @@ struct Options {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     connections: u16,
 
-    /// For how many seconds at the most.
+    /// The most seconds that it lasts.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
 

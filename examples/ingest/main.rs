@@ -33,7 +33,7 @@ struct Options {
     /// Files and directories; by default the sources in the local cargo registry.
     paths: Vec<PathBuf>,
 
-    /// How many files are read at the most.
+    /// The most files that are read.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..))]
     files: u32,
 

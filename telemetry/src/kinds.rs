@@ -16,7 +16,7 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-/// What is known of a kind besides its histograms.
+/// What is known of a kind, without its histograms.
 #[derive(Debug, Default)]
 pub(crate) struct Kind {
     site: OnceLock<CallSite>,

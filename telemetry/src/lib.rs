@@ -56,7 +56,7 @@
 //!
 //! # What is written
 //!
-//! With an [exporter](export), besides a summary of each kind of unit and interval: *exemplars*
+//! With an [exporter](export): a summary of each kind of unit and interval, *exemplars*
 //! (single units in detail: a small sample, and those that failed, broke their budget or were slow),
 //! log *events* as far as their limits allow, exact counts of those that were *suppressed*, and
 //! *findings* about budgets that do not hold. All of it is bounded, and the [`Ledger`] says what

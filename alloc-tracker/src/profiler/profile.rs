@@ -1,7 +1,7 @@
 //! What was found, at one moment.
 
 use super::figures::{Estimate, Estimated, Figures};
-use crate::engine::profile::{self as hooks, Held, names, probability, stacks, walk};
+use crate::engine::profile::{self as hooks, LiveSample, names, probability, stacks, walk};
 use std::fmt;
 use std::time::SystemTime;
 
@@ -145,7 +145,7 @@ impl Profile {
         });
         let (mut objects, mut bytes) = ((0.0, 0.0), (0.0, 0.0));
         let mut live = Vec::with_capacity(held.len());
-        for Held {
+        for LiveSample {
             site,
             thread,
             size,

@@ -1,10 +1,10 @@
 //! Addresses looked up by the crate `backtrace`, where there is no ELF.
 
-use super::{Function, Kept, Lack, Place, Source, Whose};
+use super::{CodePlace, Function, Kept, Lack, Source, Whose};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 
-pub(super) fn look_up(addresses: &[usize], kept: &Kept, places: &mut HashMap<usize, Place>) {
+pub(super) fn look_up(addresses: &[usize], kept: &Kept, places: &mut HashMap<usize, CodePlace>) {
     for &address in addresses {
         let mut functions = Vec::new();
         backtrace::resolve(address as *mut _, |symbol| {
@@ -26,7 +26,7 @@ pub(super) fn look_up(addresses: &[usize], kept: &Kept, places: &mut HashMap<usi
             Some(function) if function.source.is_none() => Some(Lack::Lines),
             Some(_) => None,
         };
-        let place = Place {
+        let place = CodePlace {
             functions,
             lacks,
             in_program: true,

@@ -3,14 +3,14 @@
 use super::dwarf::{Found, Program};
 use super::file::{Binary, Windows};
 use super::modules::{self, Module};
-use super::{Function, Kept, Lack, Place, Source, Whose, demangled, is_of_rust};
+use super::{CodePlace, Function, Kept, Lack, Source, Whose, demangled, is_of_rust};
 use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// Looks up sorted addresses.
-pub(super) fn look_up(addresses: &[usize], kept: &Kept, places: &mut HashMap<usize, Place>) {
+pub(super) fn look_up(addresses: &[usize], kept: &Kept, places: &mut HashMap<usize, CodePlace>) {
     let modules = modules::mapped();
     // Inside the call, not after it, which may be another function.
     let inside = |address: usize| (address as u64).wrapping_sub(1);
@@ -35,11 +35,11 @@ pub(super) fn look_up(addresses: &[usize], kept: &Kept, places: &mut HashMap<usi
     }
 }
 
-fn look_up_in(module: &Module, addresses: &[u64], kept: &Kept) -> Vec<Place> {
+fn look_up_in(module: &Module, addresses: &[u64], kept: &Kept) -> Vec<CodePlace> {
     let unknown = |lack| {
-        let place = |_: &u64| Place {
+        let place = |_: &u64| CodePlace {
             lacks: Some(lack),
-            ..Place::default()
+            ..CodePlace::default()
         };
         addresses.iter().map(place).collect()
     };
@@ -116,7 +116,7 @@ fn search(
 }
 
 /// What was found of an address, from the innermost function on.
-fn place(found: Found, symbol: Option<Arc<str>>, has_symbols: bool, kept: &Kept) -> Place {
+fn place(found: Found, symbol: Option<Arc<str>>, has_symbols: bool, kept: &Kept) -> CodePlace {
     let Found {
         functions: found,
         row,
@@ -166,7 +166,7 @@ fn place(found: Found, symbol: Option<Arc<str>>, has_symbols: bool, kept: &Kept)
         (_, false) => Some(Lack::Lines),
         _ => None,
     };
-    Place {
+    CodePlace {
         functions,
         lacks,
         in_program: false,

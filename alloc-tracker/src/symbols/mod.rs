@@ -43,14 +43,14 @@ use whose::Landmarks;
 /// What is known of the addresses that were asked for.
 #[derive(Debug)]
 pub(crate) struct Symbols {
-    places: HashMap<usize, Place>,
+    places: HashMap<usize, CodePlace>,
     #[cfg(feature = "profile")]
     landmarks: Landmarks,
 }
 
 /// What is known of an address that a call returns to.
 #[derive(Debug, Default)]
-pub(crate) struct Place {
+pub(crate) struct CodePlace {
     /// The functions there: the innermost of those that were inlined first. Empty: unknown.
     pub(crate) functions: Vec<Function>,
     /// Why functions or lines are not known.
@@ -142,7 +142,7 @@ impl Symbols {
         addresses.extend(known.iter().map(|(address, _)| *address));
         addresses.sort_unstable();
         addresses.dedup();
-        let mut places: HashMap<usize, Place> = HashMap::with_capacity(addresses.len());
+        let mut places: HashMap<usize, CodePlace> = HashMap::with_capacity(addresses.len());
         look_up::look_up(&addresses, &Kept::default(), &mut places);
         let mut landmarks = Landmarks::told_by_this_build();
         for (address, library) in known {
@@ -181,8 +181,8 @@ impl Symbols {
     }
 
     /// What is known of an address that was asked for.
-    pub(crate) fn place(&self, address: usize) -> &Place {
-        static UNKNOWN: Place = Place {
+    pub(crate) fn place(&self, address: usize) -> &CodePlace {
+        static UNKNOWN: CodePlace = CodePlace {
             functions: Vec::new(),
             lacks: Some(Lack::Module),
             in_program: false,

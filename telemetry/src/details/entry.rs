@@ -87,7 +87,7 @@ impl DetailRing {
         self.push(&[first(EVENT, site, fields), at, unit.0, span], fields);
     }
 
-    /// Adds a unit's entries since it `started`, the newest first, [`MOST_ENTRIES`] at the most. False
+    /// Adds a unit's entries since it `started`, the newest first, at most [`MOST_ENTRIES`]. False
     /// if there may have been more.
     pub(crate) fn entries_of(&self, unit: UnitRef, started: u64, entries: &mut Vec<Entry>) -> bool {
         let mut room = true;

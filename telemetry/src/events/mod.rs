@@ -198,7 +198,7 @@ impl Events {
 }
 
 impl EventSite {
-    /// PERF: one look as a rule. The line is written once per report.
+    /// PERF: mostly one look. The line is written once per report.
     #[inline]
     fn note_first(&self, now: u64) {
         if self.first.load(Relaxed) == 0 {

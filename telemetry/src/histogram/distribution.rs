@@ -122,7 +122,7 @@ impl Distribution {
         }
     }
 
-    /// Shares of the units, and what those cost at the most.
+    /// Shares of the units, and what those cost at most.
     fn percentiles(&self) -> [(f64, u64); 4] {
         [
             (0.5, self.p50),
@@ -144,14 +144,14 @@ impl Distribution {
         self.buckets.iter().flat_map(Buckets::iter)
     }
 
-    /// How wide a bucket is at the most, as a share of its lowest value: 1/128 in a snapshot, more in a record.
+    /// How wide a bucket is at most, as a share of its lowest value: 1/128 in a snapshot, more in a record.
     /// `None` if there are no buckets.
     pub fn resolution(&self) -> Option<f64> {
         let buckets = self.buckets.as_ref()?;
         Some(1.0 / f64::from(1u32 << buckets.bits()))
     }
 
-    /// What this share of the units costs at the most: 0.99 for 99 % of them. As exact as the
+    /// What this share of the units costs at most: 0.99 for 99 % of them. As exact as the
     /// [`resolution`](Distribution::resolution), and never above `max`. Without buckets, the next known percentile.
     /// A share below 0 is taken for 0, one above 1 and no number for 1.
     pub fn quantile(&self, share: f64) -> u64 {

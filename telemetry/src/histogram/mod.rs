@@ -142,7 +142,7 @@ impl Distributed for Histogram {
 ///
 /// A value stands for all that the histogram of an interval cannot tell apart from it. A unit's cost
 /// has some hundred such values, where a histogram with room for a minute has 3,800: this takes 16
-/// bytes for each value that came, a tenth of the histogram as a rule.
+/// bytes for each value that came, typically a tenth of the histogram.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TotalHistogram {
     /// Values in order, and their counts.

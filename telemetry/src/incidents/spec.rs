@@ -103,7 +103,7 @@ fn without_raw(name: &str) -> String {
 }
 
 impl Incident {
-    /// It lasts so long, at the most: from then on everything is as before. The longest that is taken
+    /// It lasts so long at most: from then on everything is as before. The longest that is taken
     /// is [`Builder::max_incident`](crate::Builder::max_incident).
     pub fn for_(ttl: Duration) -> Self {
         Incident {

@@ -27,7 +27,7 @@ const MOST_GONE: usize = 8;
 impl Instance {
     /// What is known of a unit that is kept: its entries in the rings of all threads.
     ///
-    /// It takes microseconds as a rule, and a millisecond if two hundred threads filled their rings
+    /// It typically takes microseconds, and a millisecond if two hundred threads filled their rings
     /// while the unit lasted.
     pub(crate) fn capture(
         &self,

@@ -37,7 +37,7 @@ struct Bucket {
 impl SpanTable {
     /// Room for at least `spans` live spans.
     pub(super) fn new(spans: usize) -> Self {
-        // Half full at the most, so that buckets rarely overflow.
+        // At most half full, so that buckets rarely overflow.
         let buckets = (spans * 2 / WAYS).next_power_of_two().max(REACH);
         SpanTable {
             buckets: (0..buckets).map(|_| Bucket::default()).collect(),

@@ -38,7 +38,7 @@ const GUARANTEED: f64 = 0.25;
 #[derive(Debug)]
 pub(super) struct Allowance {
     a_second: Amount,
-    /// What the buckets hold at the most.
+    /// The most that the buckets hold.
     most: Amount,
     left: Amount,
     filled_at: u64,

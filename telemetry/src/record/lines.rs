@@ -16,7 +16,7 @@ const LONGEST: usize = 1 << 20;
 ///
 /// # Cost
 ///
-/// The memory of one line, a megabyte at the most.
+/// The memory of one line, at most a megabyte.
 #[derive(Debug)]
 pub struct Lines<R> {
     reader: R,

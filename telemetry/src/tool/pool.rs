@@ -210,7 +210,7 @@ mod tests {
                     let mut mine = Vec::new();
                     for round in 0..20_000usize {
                         let taken = pool.take_again().or_else(|| pool.take_fresh(|| true));
-                        let taken = taken.expect("four threads have twenty at the most");
+                        let taken = taken.expect("four threads have at most twenty");
                         let owner = &pool.at(taken.0).unwrap().owner;
                         assert_eq!(owner.swap(thread, Relaxed), 0);
                         mine.push(taken);

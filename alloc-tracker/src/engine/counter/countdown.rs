@@ -13,7 +13,7 @@ use std::cell::Cell;
 /// grows by.
 #[derive(Debug)]
 pub(crate) struct Countdown {
-    /// What was counted down besides `alloc_bytes`.
+    /// What was counted down on top of `alloc_bytes`.
     pub(crate) skipped: Cell<u64>,
     /// The value of `alloc_bytes` and `skipped` together that ends it.
     pub(crate) ends_at: Cell<u64>,

@@ -88,7 +88,7 @@ impl UnitCell {
     /// Ends the unit of the caller, who has its only handle, and begins a plain one. `None` if there
     /// are other handles, or it follows its blocks.
     ///
-    /// PERF: the thread that ends a unit begins the next one as a rule, and then need not ask whether
+    /// PERF: the thread that ends a unit mostly begins the next one, and then need not ask whether
     /// another one owns it.
     pub(crate) fn restart(&self, generation: u32, owner: u64) -> Option<u32> {
         if self.follows() {

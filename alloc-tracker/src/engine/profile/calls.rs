@@ -2,7 +2,7 @@
 //! lie, and what is noted of them.
 
 use super::countdown::{Draw, mean};
-use super::live::{self, Held};
+use super::live::{self, LiveSample};
 use super::place::{self, Place};
 use super::walk::End;
 use super::{BROKEN, Busy, NANOSECONDS, NOT_KEPT_LIVE, SAMPLES, TOO_DEEP, WITHOUT_STACK};
@@ -139,7 +139,7 @@ unsafe fn realloc_sample<A: GlobalAlloc>(
     layout: Layout,
     new_size: usize,
     inner: &A,
-    held: Option<Held>,
+    held: Option<LiveSample>,
     draw: Option<Draw>,
 ) -> *mut u8 {
     let (old, new) = (layout.size() as u64, new_size as u64);
@@ -200,7 +200,7 @@ unsafe fn resize_to_no_sample<A: GlobalAlloc>(
     block: *mut u8,
     layout: Layout,
     new_size: usize,
-    held: Option<Held>,
+    held: Option<LiveSample>,
     inner: &A,
 ) -> *mut u8 {
     let place = held.map_or(Place::Natural, |held| held.place);
@@ -224,7 +224,7 @@ unsafe fn resize_to_no_sample<A: GlobalAlloc>(
 }
 
 /// Adds a sample of `size` bytes, of which `grown` are new, to the sums of its stack and unit.
-fn note(draw: Draw, size: u64, grown: u64, place: Place) -> Held {
+fn note(draw: Draw, size: u64, grown: u64, place: Place) -> LiveSample {
     let started = Instant::now();
     let mut thread = 0;
     let number = with(|block| {
@@ -250,5 +250,5 @@ fn note(draw: Draw, size: u64, grown: u64, place: Place) -> Held {
     SAMPLES.fetch_add(1, Relaxed);
     stacks::site(site).add(size, grown, draw.mean);
     NANOSECONDS.fetch_add(started.elapsed().as_nanos() as u64, Relaxed);
-    Held::new(site, thread, size, draw.mean, place)
+    LiveSample::new(site, thread, size, draw.mean, place)
 }

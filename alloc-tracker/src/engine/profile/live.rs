@@ -21,7 +21,7 @@ static FREED_ELSEWHERE: AtomicU64 = AtomicU64::new(0);
 
 /// A sample that is in use.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Held {
+pub(crate) struct LiveSample {
     /// The number of its [`stacks::Site`].
     pub(crate) site: u32,
     pub(crate) thread: u32,
@@ -34,7 +34,7 @@ pub(crate) struct Held {
     ends_in: u32,
 }
 
-impl Held {
+impl LiveSample {
     const SIZE_BITS: u32 = 48;
     /// A mean is at most 2^40.
     const MEAN_BITS: u32 = 41;
@@ -42,7 +42,7 @@ impl Held {
     const END_BITS: u32 = 64 - Self::MEAN_BITS;
 
     pub(super) fn new(site: u32, thread: u32, size: u64, mean: u64, place: Place) -> Self {
-        let held = Held {
+        let held = LiveSample {
             site,
             thread,
             size,
@@ -55,7 +55,7 @@ impl Held {
 
     /// It is the same sample, but has another size and place now.
     pub(super) fn resized(self, size: u64, place: Place) -> Self {
-        Held {
+        LiveSample {
             place,
             ends_in: (size & ((1 << Self::END_BITS) - 1)) as u32,
             ..self
@@ -64,7 +64,7 @@ impl Held {
 
     fn of([who, what, mean]: Words) -> Self {
         let last = (mean >> Self::MEAN_BITS) as u32;
-        Held {
+        LiveSample {
             site: who as u32,
             thread: (who >> 32) as u32,
             size: what & ((1 << Self::SIZE_BITS) - 1),
@@ -94,18 +94,18 @@ impl Held {
 }
 
 /// Calls `each` with every live sample.
-pub(crate) fn for_each_live(mut each: impl FnMut(Held)) {
-    LIVE.for_each(|_, words| each(Held::of(words)));
+pub(crate) fn for_each_live(mut each: impl FnMut(LiveSample)) {
+    LIVE.for_each(|_, words| each(LiveSample::of(words)));
 }
 
 /// What the table has of a block of this size, which it then has no more.
 #[inline]
-pub(super) fn take(block: *mut u8, size: usize) -> Option<Held> {
+pub(super) fn take(block: *mut u8, size: usize) -> Option<LiveSample> {
     // Relaxed: whoever frees a block knows of it by who allocated it, and so of what that thread did.
     if !may_be_placed(block.addr()) || begun(block).load(Relaxed) == 0 {
         return None;
     }
-    let held = Held::of(LIVE.remove(block.addr())?);
+    let held = LiveSample::of(LIVE.remove(block.addr())?);
     begun(block).fetch_sub(1, Relaxed);
     if !held.may_be(size) {
         forget_stale();
@@ -138,7 +138,7 @@ pub(super) fn freed_elsewhere() -> u64 {
 }
 
 /// Notes a sample that was resized. False: there is no room, and it is no sample any more.
-pub(super) fn put(block: *mut u8, held: Held) -> bool {
+pub(super) fn put(block: *mut u8, held: LiveSample) -> bool {
     if insert(block, held) {
         return true;
     }
@@ -178,7 +178,7 @@ pub(super) fn set_limit(limit: usize) {
 }
 
 /// False: there is no memory for it.
-pub(super) fn insert(block: *mut u8, held: Held) -> bool {
+pub(super) fn insert(block: *mut u8, held: LiveSample) -> bool {
     forget(block);
     let inserted = LIVE.insert(block.addr(), held.words());
     if inserted {

@@ -23,7 +23,7 @@ pub(crate) mod walk;
 
 pub(super) use calls::{alloc, dealloc, handed_out, realloc, refused};
 pub(crate) use countdown::{mean, probability};
-pub(crate) use live::{Held, for_each_live};
+pub(crate) use live::{LiveSample, for_each_live};
 
 use super::counter::block::with;
 use super::watch;
