@@ -19,8 +19,8 @@ pub(crate) fn at_exit(_: &Arc<Instance>) {}
 #[cfg(unix)]
 mod unix {
     use super::{Arc, Instance};
-    use crate::silence;
     use crate::tool::panics::caught;
+    use crate::tool::silence;
     use alloc_tracker::raw::Lock;
     use std::sync::Weak;
     use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

@@ -94,7 +94,6 @@ mod os;
 mod outbox;
 mod output;
 pub mod record;
-mod silence;
 mod subscriber;
 mod telemetry;
 mod thread;

@@ -5,7 +5,7 @@ use crate::instance::Instance;
 use crate::record::IncidentRecord;
 use crate::record::Ledger;
 use crate::record::Snapshot;
-use crate::silence;
+use crate::tool::silence;
 use std::error::Error;
 use std::fmt;
 use std::ops::Deref;

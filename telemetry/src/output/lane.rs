@@ -3,8 +3,8 @@
 use super::delivery::Delivery;
 use crate::export::Exporter;
 use crate::instance::Instance;
-use crate::silence;
 use crate::tool::panics::caught;
+use crate::tool::silence;
 use alloc_tracker::raw::for_the_program;
 use std::collections::VecDeque;
 use std::io;

@@ -6,8 +6,8 @@ use crate::details::FieldBytes;
 use crate::events::{Captured, Verdict};
 use crate::live::LiveUnit;
 use crate::output::Item;
-use crate::silence;
 use crate::thread;
+use crate::tool::silence;
 use tracing::{Event, Level};
 
 /// Finds the place of a span by its id.

@@ -4,8 +4,8 @@
 //! without a battery at every start, and past the year 9999 if its bytes were wrong. Whatever it says
 //! is written, as near to it as the format goes.
 
-use crate::silence;
 use crate::tool::panics;
+use crate::tool::silence;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -1,4 +1,5 @@
-//! What knows no word of telemetry: time, rates, memory that is taken and given back, text.
+//! What knows no word of units and records: time, rates, memory that is taken and given back, text, and which threads
+//! are telemetry's own.
 
 pub(crate) mod calendar;
 pub(crate) mod clock;
@@ -7,6 +8,7 @@ pub(crate) mod names;
 pub(crate) mod panics;
 pub(crate) mod pool;
 pub(crate) mod rate;
+pub(crate) mod silence;
 pub(crate) mod sync;
 pub(crate) mod word_ring;
 pub(crate) mod words;

@@ -3,10 +3,10 @@
 use super::span::{HeldParent, LeanRef};
 use super::thread::{Around, NewSpan, current_lean, give_back, make, with_parent};
 use crate::callsites::SiteId;
-use crate::silence;
 use crate::subscriber::observer::{Observer, SpanPlace};
 use crate::thread::{self, SpanOwner};
 use crate::tool::pool::PoolItem;
+use crate::tool::silence;
 use tracing::Metadata;
 use tracing::span::{Attributes, Id};
 
