@@ -139,16 +139,16 @@ unsafe fn look_and_realloc<A: GlobalAlloc>(
     unsafe { engine::look_and_realloc(block, layout, new_size, inner) }
 }
 
-// SAFETY: every method hands its arguments unchanged to the same method of `inner`, whose contract is the
-// caller's, and returns the result unchanged, but for samples of the profiler. The counting around it touches none
-// of the block's memory, cannot unwind and does not allocate through this allocator.
+// A sample of the profiler may lie otherwise than `inner` would have it (`profile::place`): in memory that `inner` gave
+// for a layout of more bytes or a higher alignment, or in a slot, but always so that it has all of its layout's bytes at
+// a multiple of its alignment. It begins where `published::may_be_placed` holds, and is in the table of live samples
+// before it is handed out. Every free and every reallocation of such an address looks up (`Published::looks_up`, from
+// before the first sample on), before `inner` sees it; the table says how the block lies, and `inner` gets back what it
+// gave. What is not in the table came from `inner` as it is.
 //
-// A sample may lie otherwise (`profile::place`): in memory that `inner` gave for a layout of more bytes or a higher
-// alignment, or in a slot, but always so that it has all of its layout's bytes at a multiple of its alignment. It
-// begins where `published::may_be_placed` holds, and is in the table of live samples before it is handed out. Every
-// free and every reallocation of such an address looks up (`Published::looks_up`, from before the first sample on),
-// before `inner` sees it; the table says how the block lies, and `inner` gets back what it gave. What is not in the
-// table came from `inner` as it is.
+// SAFETY: every method hands its arguments unchanged to the same method of `inner`, whose contract is the caller's, and
+// returns the result unchanged, but for samples, which lie as is said above. The counting around it touches none of the
+// block's memory, cannot unwind and does not allocate through this allocator.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for AllocTracker<A> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
