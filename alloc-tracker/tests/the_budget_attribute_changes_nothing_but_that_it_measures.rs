@@ -822,7 +822,8 @@ fn arguments_are_dropped_as_without_it() {
         "names"
     );
     let log = Log::default();
-    let owner = &*Box::leak(Box::new(Owner(Noted("owner", log))));
+    static OWNER: std::sync::OnceLock<Owner> = std::sync::OnceLock::new();
+    let owner = OWNER.get_or_init(|| Owner(Noted("owner", log)));
     same!(
         d,
         names / names_without(d("a"), d("b")),

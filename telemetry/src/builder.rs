@@ -102,7 +102,9 @@ impl Builder {
     }
 
     /// What else every record says of who wrote it, by a name as OpenTelemetry has them: `service.version`,
-    /// `deployment.environment`, `host.name`. Default: nothing.
+    /// `deployment.environment`, `host.name`. Default: nothing. A name or a value that is empty, longer than a
+    /// kibibyte, or has a line end or a blank at an end, as what is read from a file may, is an error of
+    /// [`build`](Builder::build).
     pub fn resource(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.resource = self.resource.with(name, value);
         self
@@ -298,7 +300,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// If the service's name is not what it looks like, a filter does not parse, the flush interval is zero, a bound is out of range, a trigger's
+    /// If the service's name, an attribute of the resource or an exporter's name is not what it looks like, a filter does not parse, the flush interval is zero, a bound is out of range, a trigger's
     /// condition could never hold, its incident or that of a signal never begin, a budget never be
     /// checked, the signal cannot be listened to, or the system has no thread left. Nothing was started
     /// then.
@@ -308,9 +310,11 @@ impl Builder {
     }
 
     fn start(&mut self) -> Result<(TelemetryLayer, Telemetry), BuildError> {
-        names::check(&self.resource.service).map_err(BuildError::Service)?;
+        label(&self.resource.service).map_err(BuildError::Service)?;
         for (name, value) in &self.resource.attributes {
-            let checked = names::check(name).and_then(|()| names::check(value));
+            let checked = label(name).map_err(|why| format!("its name: {why}"));
+            let checked =
+                checked.and_then(|()| label(value).map_err(|why| format!("its value: {why}")));
             checked.map_err(|why| BuildError::Resource {
                 name: name.clone(),
                 why,
@@ -413,12 +417,28 @@ impl Builder {
     }
 }
 
+/// What stands in every record, or names an account: as long as a line that a person reads.
+fn label(text: &str) -> Result<(), String> {
+    const LONGEST: usize = 1024;
+    if text.len() > LONGEST {
+        return Err(format!(
+            "it has {} bytes, of which {LONGEST} are taken",
+            text.len()
+        ));
+    }
+    if let Some(at) = text.chars().position(char::is_control) {
+        let column = at + 1;
+        return Err(format!("there is a control character at column {column}"));
+    }
+    names::check(text)
+}
+
 /// Names that tell the exporters apart.
 fn names_of(exporters: &[Box<dyn Exporter>]) -> Result<Vec<String>, BuildError> {
     let mut names: Vec<String> = Vec::new();
     for exporter in exporters {
         let name = exporter.name();
-        names::check(name).map_err(BuildError::Exporter)?;
+        label(name).map_err(BuildError::Exporter)?;
         let numbers = (2..).map(|number| format!("{name} {number}"));
         let mut candidates = std::iter::once(name.to_owned()).chain(numbers);
         names.extend(candidates.find(|candidate| !names.contains(candidate)));

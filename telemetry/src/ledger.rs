@@ -271,7 +271,9 @@ impl Counters {
     pub(crate) fn records_written(&self, place: usize, records: u64, bytes: u64) {
         let exporter = &self.exporters[place];
         exporter.kept.fetch_add(records, Relaxed);
-        exporter.bytes.fetch_add(bytes, Relaxed);
+        // Whatever it says that it wrote.
+        let more = |before: u64| Some(before.saturating_add(bytes));
+        let _ = exporter.bytes.fetch_update(Relaxed, Relaxed, more);
     }
 
     /// The exporter with this place did not.
@@ -346,7 +348,8 @@ impl Counters {
             forked: false,
             cost: Cost {
                 cpu_seconds: self.own_cpu_ns().map(|ns| ns as f64 / 1e9),
-                bytes: exporters.values().map(|exporter| exporter.bytes).sum(),
+                bytes: (exporters.values())
+                    .fold(0, |sum: u64, exporter| sum.saturating_add(exporter.bytes)),
                 ns_per_unit: (timed > 0).then(|| self.timed_ns.load(Relaxed) as f64 / timed as f64),
                 cpu_reading_ns: None,
                 live_bytes: alloc_tracker::is_installed()

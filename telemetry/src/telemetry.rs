@@ -9,6 +9,7 @@ use crate::tool::silence;
 use std::error::Error;
 use std::fmt;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -59,22 +60,29 @@ pub struct Telemetry {
     instance: Arc<Running>,
 }
 
-/// An instance whose handle exists. A [`Handle`] shares it for no longer than a call.
+/// An instance with its handle. A [`Handle`] shares it for no longer than a call.
 #[derive(Debug)]
-struct Running(Arc<Instance>);
+struct Running {
+    instance: Arc<Instance>,
+    /// The handle was dropped, while others were at a call.
+    is_gone: AtomicBool,
+}
 
 impl Deref for Running {
     type Target = Instance;
 
     fn deref(&self) -> &Instance {
-        &self.0
+        &self.instance
     }
 }
 
 impl Telemetry {
     pub(crate) fn new(instance: Arc<Instance>) -> Self {
         Telemetry {
-            instance: Arc::new(Running(instance)),
+            instance: Arc::new(Running {
+                instance,
+                is_gone: AtomicBool::new(false),
+            }),
         }
     }
 
@@ -158,6 +166,7 @@ impl Telemetry {
         }
         Err(ShutdownError {
             in_time,
+            is_own: silence::is_silent(),
             within,
             ledger: Box::new(ledger),
         })
@@ -178,11 +187,12 @@ impl Telemetry {
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
+        self.instance.is_gone.store(true, Relaxed);
         self.stop(DROP_WITHIN);
     }
 }
 
-/// Reads a [`Telemetry`] and starts incidents, for as long as there is one. NewSpan by [`Telemetry::handle`].
+/// Reads a [`Telemetry`] and starts incidents, for as long as there is one. Made by [`Telemetry::handle`].
 ///
 /// ```
 /// use telemetry::Telemetry;
@@ -205,14 +215,20 @@ pub struct Handle {
 }
 
 impl Handle {
+    fn running(&self) -> Option<Arc<Running>> {
+        // Others may share it at any moment: then it is no longer there all the same.
+        let running = self.instance.upgrade();
+        running.filter(|running| !running.is_gone.load(Relaxed))
+    }
+
     /// As [`Telemetry::snapshot`]; `None` when the telemetry is gone.
     pub fn snapshot(&self) -> Option<Snapshot> {
-        Some(self.instance.upgrade()?.snapshot())
+        Some(self.running()?.snapshot())
     }
 
     /// As [`Telemetry::ledger`]; `None` when the telemetry is gone.
     pub fn ledger(&self) -> Option<Ledger> {
-        Some(self.instance.upgrade()?.ledger())
+        Some(self.running()?.ledger())
     }
 
     /// As [`Telemetry::incident`].
@@ -221,20 +237,19 @@ impl Handle {
     ///
     /// As there, and [`IncidentError::NotRunning`] when the telemetry is gone.
     pub fn incident(&self, incident: Incident) -> Result<IncidentId, IncidentError> {
-        let instance = self.instance.upgrade().ok_or(IncidentError::NotRunning)?;
+        let instance = self.running().ok_or(IncidentError::NotRunning)?;
         begin(&instance, &incident)
     }
 
     /// As [`Telemetry::end_incident`]; false when the telemetry is gone.
     pub fn end_incident(&self, id: IncidentId) -> bool {
-        self.instance
-            .upgrade()
+        self.running()
             .is_some_and(|instance| instance.end_incident(id))
     }
 
     /// As [`Telemetry::incidents`]; `None` when the telemetry is gone.
     pub fn incidents(&self) -> Option<Vec<IncidentRecord>> {
-        Some(self.instance.upgrade()?.incidents.known())
+        Some(self.running()?.incidents.known())
     }
 }
 
@@ -247,6 +262,8 @@ fn begin(instance: &Instance, incident: &Incident) -> Result<IncidentId, Inciden
 #[derive(Debug)]
 pub struct ShutdownError {
     in_time: bool,
+    /// It was asked for by an exporter, for whose end nobody there can wait.
+    is_own: bool,
     within: Duration,
     ledger: Box<Ledger>,
 }
@@ -266,6 +283,12 @@ impl fmt::Display for ShutdownError {
                  threads do not survive a fork; build telemetry after forking",
             );
         }
+        if self.is_own && !self.in_time {
+            return f.write_str(
+                "telemetry was shut down by one of its exporters, and ends when that returns: ask \
+                 for its last ledger from another thread",
+            );
+        }
         if self.in_time {
             let times = match self.ledger.panics {
                 1 => "once".to_owned(),
@@ -273,9 +296,9 @@ impl fmt::Display for ShutdownError {
             };
             return write!(
                 f,
-                "telemetry's own thread panicked {times}, and went on: what it was about to write is \
-                 missing from the records, and exporters may not have finished; the panic's message, \
-                 on standard error, says where"
+                "telemetry's own threads panicked {times}: what they were about to write is missing \
+                 from the records, and exporters may not have finished; the panic's message, on \
+                 standard error, says where"
             );
         }
         write!(

@@ -489,6 +489,171 @@ fn a_flush_has_a_snapshot_for_who_asks_and_says_who_wrote_it() {
 }
 
 #[test]
+fn an_error_that_panics_when_it_is_dropped_ends_nothing() {
+    #[derive(Debug)]
+    struct Bad;
+    impl std::fmt::Display for Bad {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("bad")
+        }
+    }
+    impl std::error::Error for Bad {}
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new(7));
+        }
+    }
+    struct Fails;
+    impl Exporter for Fails {
+        fn name(&self) -> &str {
+            "fails"
+        }
+
+        fn export(&mut self, _: &Flush<'_>) -> io::Result<u64> {
+            Err(io::Error::other(Bad))
+        }
+    }
+    let written = Shared::default();
+    let (layer, telemetry) = Telemetry::builder()
+        .flush_every(Duration::from_secs(3600))
+        .export(Fails)
+        .export(export::on_its_own_thread(Box::new(Fails)))
+        .export(export::json_lines(written.clone()))
+        .build()
+        .unwrap();
+    let _guard = tracing_subscriber::registry().with(layer).set_default();
+    for _ in 0..3 {
+        info_span!("unit").in_scope(|| ());
+        telemetry.flush();
+    }
+    let ledger = telemetry.shutdown(Duration::from_secs(10)).unwrap();
+    let units = written
+        .records()
+        .into_iter()
+        .filter(|r| r["type"] == "unit");
+    assert_eq!(units.count(), 3);
+    let all = ledger.exporters["json_lines"].records.seen;
+    for name in ["fails", "fails 2"] {
+        assert_eq!(
+            ledger.exporters[name].records.dropped["exporter_panicked"],
+            all
+        );
+    }
+}
+
+#[test]
+fn a_flush_waits_for_no_later_one_of_an_exporter_that_is_always_behind() {
+    struct Slow(mpsc::Receiver<()>);
+    impl Exporter for Slow {
+        fn name(&self) -> &str {
+            "slow"
+        }
+
+        fn export(&mut self, _: &Flush<'_>) -> io::Result<u64> {
+            let _ = self.0.recv();
+            Ok(u64::MAX)
+        }
+    }
+    let (let_go, held) = mpsc::channel();
+    let written = Shared::default();
+    let (layer, telemetry) = Telemetry::builder()
+        .flush_every(Duration::from_secs(3600))
+        .export(export::on_its_own_thread(Slow(held)))
+        .export(export::json_lines(written.clone()))
+        .build()
+        .unwrap();
+    let _guard = tracing_subscriber::registry().with(layer).set_default();
+    let units = || {
+        written
+            .records()
+            .into_iter()
+            .filter(|r| r["type"] == "unit")
+    };
+    let telemetry = &telemetry;
+    std::thread::scope(|threads| {
+        let (asked, flushed) = mpsc::channel();
+        for n in 0..3 {
+            info_span!("unit").in_scope(|| ());
+            let asked = asked.clone();
+            threads.spawn(move || {
+                telemetry.flush();
+                asked.send(n).unwrap();
+            });
+            // Each flush is a delivery of its own.
+            while units().count() <= n {
+                std::thread::yield_now();
+            }
+        }
+        // One delivery after the other is done, and others wait all the while.
+        for n in 0..3 {
+            let_go.send(()).unwrap();
+            assert_eq!(flushed.recv(), Ok(n));
+        }
+        drop(let_go);
+    });
+    let ledger = telemetry.shutdown(Duration::from_secs(10)).unwrap();
+    assert_eq!(
+        ledger.cost.bytes,
+        u64::MAX,
+        "whatever it says that it wrote"
+    );
+}
+
+#[test]
+fn a_handle_is_gone_with_the_telemetry_though_others_are_at_a_call() {
+    let (_layer, telemetry) = Telemetry::builder().build().unwrap();
+    let handle = telemetry.handle();
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| while handle.snapshot().is_some() {});
+        }
+        drop(telemetry);
+    });
+    assert!(handle.ledger().is_none() && handle.incidents().is_none());
+}
+
+#[test]
+fn names_and_attributes_that_are_not_what_they_look_like_are_refused() {
+    struct Named(&'static str);
+    impl Exporter for Named {
+        fn name(&self) -> &str {
+            self.0
+        }
+
+        fn export(&mut self, _: &Flush<'_>) -> io::Result<u64> {
+            Ok(0)
+        }
+    }
+    for (name, why) in [
+        ("", "it is empty"),
+        ("a\nb", "control character at column 2"),
+    ] {
+        let error = Telemetry::builder()
+            .export(Named(name))
+            .build()
+            .unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    let long = "x".repeat(1025);
+    for (name, value, why) in [
+        ("", "1", "its name: it is empty"),
+        ("service.version", "", "its value: it is empty"),
+        (
+            "host.name",
+            "shop-7\n",
+            "its value: there is a control character at column 7",
+        ),
+        ("host.name", &long, "its value: it has 1025 bytes"),
+    ] {
+        let error = Telemetry::builder()
+            .resource(name, value)
+            .build()
+            .unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
+#[test]
 fn an_exporter_that_asks_for_a_flush_or_the_end_does_not_wait_for_itself() {
     #[derive(Clone, Default)]
     struct Asks(std::sync::Arc<std::sync::OnceLock<Telemetry>>);

@@ -190,6 +190,62 @@ fn what_a_newer_version_has_more_is_unknown_and_no_error() {
     assert_eq!(read, expected);
 }
 
+#[test]
+fn what_is_hostile_is_an_error_and_ends_nothing() {
+    let record = serde_json::to_value(Record::Unit(UnitRecord::new(envelope(), 1.0, unit())));
+    let record = record.unwrap();
+    for runs in [
+        json!([[u64::MAX, 1]]),
+        json!([[u64::MAX, 1, 1]]),
+        json!([[0, 1], [0, 1]]),
+        json!([[1e300, 1]]),
+        json!([[-1, 1]]),
+    ] {
+        let mut record = record.clone();
+        record["metrics"]["wall"]["buckets"]["runs"] = runs;
+        let text = record.to_string();
+        let error = Lines::new(text.as_bytes()).next().unwrap().unwrap_err();
+        assert_eq!(error.line(), 1, "{error}");
+    }
+    let mut record = record;
+    record["metrics"]["wall"]["buckets"]["runs"] = json!([[1, u64::MAX, u64::MAX, 5]]);
+    let read = Lines::new(record.to_string().as_bytes()).next().unwrap();
+    let Record::Unit(read) = read.unwrap() else {
+        panic!();
+    };
+    let wall = read.figures.metric("wall").unwrap();
+    assert_eq!(wall.count_above(0), u64::MAX);
+    // What it counts is not known, so nothing can be added to it.
+    record["metrics"]["wall"]["unit"] = json!("kelvin");
+    let read = Lines::new(record.to_string().as_bytes()).next().unwrap();
+    let Record::Unit(read) = read.unwrap() else {
+        panic!();
+    };
+    let mut wall = read.figures.metric("wall").unwrap().clone();
+    let same = wall.clone();
+    assert!(wall.merge(&same).is_err());
+    assert_eq!(wall, same);
+}
+
+#[test]
+fn what_was_not_understood_is_not_written_again() {
+    assert!(serde_json::to_string(&Record::Unknown).is_err());
+    for (text, why) in [
+        (r#"{"v":0,"type":"unit"}"#, "no record"),
+        (r#"[1,"event",3]"#, "no record"),
+        ("{\"v\":1,\"type\":\"\u{fc}\"}", ""),
+    ] {
+        match Lines::new(text.as_bytes()).next().unwrap() {
+            Ok(record) => assert_eq!(record, Record::Unknown),
+            Err(error) => assert!(error.to_string().contains(why), "{error}"),
+        }
+    }
+    // Torn in the middle of a character.
+    let torn = &b"{\"v\":1,\"service\":\"\xc3"[..];
+    let error = Lines::new(torn).next().unwrap().unwrap_err();
+    assert!(error.to_string().contains("ends in the middle"), "{error}");
+}
+
 /// Every object in a record that the schema lists the fields of, with those that it lists.
 struct Compared<'a> {
     defs: &'a Value,

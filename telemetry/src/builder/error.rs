@@ -11,7 +11,7 @@ use std::io;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The service's name is empty, or has a blank at an end or a character that does not show; the text says
+    /// The service's name is empty, or is longer than a kibibyte, or has a blank at an end or a character that does not show; the text says
     /// which, and where.
     Service(String),
     /// An attribute of the resource: its name or its value is so.
@@ -68,7 +68,7 @@ pub enum BuildError {
         /// Why not.
         source: io::Error,
     },
-    /// The background thread could not be started.
+    /// The background thread, or that of an exporter, could not be started.
     Thread(io::Error),
 }
 
@@ -78,7 +78,7 @@ impl fmt::Display for BuildError {
         match self {
             BuildError::Service(why) => write!(f, "the name of the service: {why}"),
             BuildError::Resource { name, why } => {
-                write!(f, "the attribute {} of the resource: {why}", escaped(name))
+                write!(f, "the attribute {} of the resource, {why}", escaped(name))
             }
             BuildError::Exporter(why) => write!(f, "the name of an exporter: {why}"),
             BuildError::Units(error) => error.fmt(f),
@@ -106,7 +106,7 @@ impl fmt::Display for BuildError {
                 write!(f, "signal {signal} cannot be listened to: {source}")
             }
             BuildError::Thread(error) => {
-                write!(f, "the background thread could not be started: {error}")
+                write!(f, "a background thread could not be started: {error}")
             }
         }
     }

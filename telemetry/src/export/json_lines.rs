@@ -60,7 +60,7 @@ fn ends_inside_a_line(file: &mut File) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-/// An exporter of JSON lines. NewSpan by [`json_lines`] and [`json_lines_file`].
+/// An exporter of JSON lines. Made by [`json_lines`] and [`json_lines_file`].
 #[derive(Debug)]
 pub struct JsonLines<W> {
     writer: W,

@@ -8,7 +8,9 @@
 //! another machine, asks for a [thread of its own](on_its_own_thread): it then delays nobody, and has a queue of
 //! some flushes; what finds it full is dropped for this exporter alone, and counted.
 //!
-//! All of these threads are silent: what happens on them is no unit, is in no sample, and wakes no other thread.
+//! All of these threads are silent: what happens on them is no unit, is in no sample, and wakes no other thread. Not
+//! so what an exporter has done on threads of its own, an HTTP client's say: its spans are units like any other, and
+//! each flush then makes the next one. The filter of units (`my_client=off`) leaves them out.
 //!
 //! If no exporter took the records of a flush, the next one says again what would be said once only: how many
 //! events were suppressed, which budgets are for units that nobody saw, and which incidents began and ended.
@@ -74,6 +76,20 @@ pub trait Exporter: Send {
     /// Whether it wants a thread of its own: see [`on_its_own_thread`]. Asked once, when telemetry is built.
     fn wants_its_own_thread(&self) -> bool {
         false
+    }
+}
+
+impl<E: Exporter + ?Sized> Exporter for Box<E> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn export(&mut self, flush: &Flush<'_>) -> io::Result<u64> {
+        (**self).export(flush)
+    }
+
+    fn wants_its_own_thread(&self) -> bool {
+        (**self).wants_its_own_thread()
     }
 }
 

@@ -22,7 +22,7 @@ pub fn on_its_own_thread<E: Exporter>(exporter: E) -> OnItsOwnThread<E> {
     OnItsOwnThread(exporter)
 }
 
-/// NewSpan by [`on_its_own_thread`].
+/// Made by [`on_its_own_thread`].
 #[derive(Debug)]
 pub struct OnItsOwnThread<E>(E);
 

@@ -174,8 +174,10 @@ impl TryFrom<Packed> for Buckets {
             let Some((&first, run)) = run.split_first() else {
                 return Err(WrongBuckets("a run has no number"));
             };
-            for (number, &count) in (first..).zip(run) {
-                let known = u32::try_from(number).ok().filter(|number| *number <= last);
+            for (place, &count) in run.iter().enumerate() {
+                let number = first.checked_add(place as u64);
+                let number = number.and_then(|number| u32::try_from(number).ok());
+                let known = number.filter(|number| *number <= last);
                 let number = known.ok_or(WrongBuckets("there is no bucket of this number"))?;
                 if counts.last().is_some_and(|(before, _)| *before >= number) {
                     return Err(WrongBuckets("the buckets are not in order"));
@@ -258,6 +260,10 @@ mod tests {
             (r#"{"bits":3,"runs":[[]]}"#, "no number"),
             (r#"{"bits":3,"runs":[[5,1],[5,1]]}"#, "not in order"),
             (r#"{"bits":3,"runs":[[4294967296,1]]}"#, "no bucket"),
+            (
+                r#"{"bits":7,"runs":[[18446744073709551615,1,1]]}"#,
+                "no bucket",
+            ),
             (r#"{"bits":0,"runs":[[65,1]]}"#, "no bucket"),
             (r#"{"bits":3,"runs":[[5,-1]]}"#, "invalid"),
         ] {

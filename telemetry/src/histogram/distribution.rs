@@ -177,19 +177,14 @@ impl Distribution {
     }
 
     /// How many units cost more than `limit`. Those of the bucket that the limit is in do not count, so it may
-    /// be too low by as many. Without buckets: by the known percentiles, too low.
+    /// be too low by as many, and is never too high. Without buckets all that is known for sure is whether there
+    /// is one: 1 or 0.
     pub fn count_above(&self, limit: u64) -> u64 {
         if self.buckets.is_none() {
-            let above = self
-                .percentiles()
-                .into_iter()
-                .find(|(_, value)| *value > limit);
-            let share = above.map_or(1.0, |(share, _)| share);
-            let count = (self.count as f64 * (1.0 - share)).floor() as u64;
-            return count.max(u64::from(self.max > limit));
+            return u64::from(self.max > limit);
         }
         let above = self.buckets().filter(|bucket| bucket.from > limit);
-        above.map(|bucket| bucket.count).sum()
+        above.fold(0, |sum, bucket| sum.saturating_add(bucket.count))
     }
 
     /// Adds what another one has: of another interval, or another process. The result has the buckets of the
@@ -198,9 +193,9 @@ impl Distribution {
     ///
     /// # Errors
     ///
-    /// If the two do not count the same. Nothing is changed then.
+    /// If the two do not count the same, or what they count is unknown. Nothing is changed then.
     pub fn merge(&mut self, other: &Distribution) -> Result<(), MergeError> {
-        if self.unit != other.unit {
+        if self.unit != other.unit || self.unit == Measure::Unknown {
             return Err(MergeError {
                 mine: self.unit,
                 theirs: other.unit,

@@ -59,7 +59,9 @@ impl Delivery {
     pub(super) fn to(&self, place: usize, exporter: &mut dyn Exporter) {
         let flush = Flush::of(&self.instance.resource, &self.records, self);
         // An exporter is the user's code: its panic is counted, and ends nothing; its memory is the program's.
-        let result = caught(|| for_the_program(|| exporter.export(&flush)));
+        // So is what it returns: an error may panic when it is dropped.
+        let export = || exporter.export(&flush).map_err(|error| error.kind());
+        let result = caught(|| for_the_program(export));
         match result {
             Some(Ok(bytes)) => {
                 let counters = &self.instance.counters;
@@ -67,7 +69,7 @@ impl Delivery {
                 self.is_written.store(true, Relaxed);
                 self.answered();
             }
-            Some(Err(error)) => self.lost(place, &format!("write_failed: {}", error.kind())),
+            Some(Err(kind)) => self.lost(place, &format!("write_failed: {kind}")),
             None => self.lost(place, "exporter_panicked"),
         }
     }

@@ -1,6 +1,7 @@
 //! The thread of an exporter that has one of its own, and its queue.
 
 use super::delivery::Delivery;
+use crate::background::Progress;
 use crate::export::Exporter;
 use crate::instance::Instance;
 use crate::tool::panics::caught;
@@ -29,7 +30,8 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<Arc<Delivery>>,
+    /// With their numbers.
+    waiting: VecDeque<(u64, Arc<Delivery>)>,
     /// The number of the last delivery that was handed over, or dropped as there was no room.
     last: u64,
     is_over: bool,
@@ -40,11 +42,11 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next delivery, and the number of the last one if it is that; `None` at the end.
+    /// The next delivery; `None` at the end.
     fn next(&self) -> Option<Arc<Delivery>> {
         let mut queue = self.lock();
         loop {
-            if let Some(delivery) = queue.waiting.pop_front() {
+            if let Some((_, delivery)) = queue.waiting.pop_front() {
                 return Some(delivery);
             }
             if queue.is_over {
@@ -55,10 +57,12 @@ impl Shared {
         }
     }
 
-    /// The number of the last delivery, if none waits.
-    fn done(&self) -> Option<u64> {
+    /// While none is at work: the number of the last delivery before those that wait.
+    fn done(&self) -> u64 {
         let queue = self.lock();
-        queue.waiting.is_empty().then_some(queue.last)
+        // What was dropped in between is done, too.
+        let next = queue.waiting.front();
+        next.map_or(queue.last, |(number, _)| number - 1)
     }
 }
 
@@ -78,15 +82,13 @@ impl Lane {
         let run = move || {
             silence::be_silent();
             alloc_tracker::raw::be_a_tools_own();
+            // However this thread ends, nobody waits for it any more.
+            let reports = Reports(Arc::clone(&instance), number);
             while let Some(delivery) = own.next() {
                 delivery.to(place, &mut *exporter);
                 drop(delivery);
                 instance.counters.note_cpu_of_exporter(place);
-                if let Some(done) = own.done() {
-                    instance
-                        .background
-                        .report(|progress| progress.lanes[number] = done);
-                }
+                reports.done(own.done());
             }
             // It may have something to write.
             if caught(|| for_the_program(|| drop(exporter))).is_none() {
@@ -111,7 +113,7 @@ impl Lane {
         queue.last = number;
         let has_room = queue.waiting.len() < MOST_WAITING;
         if has_room {
-            queue.waiting.push_back(Arc::clone(delivery));
+            queue.waiting.push_back((number, Arc::clone(delivery)));
         }
         drop(queue);
         match has_room {
@@ -132,6 +134,23 @@ impl Lane {
         self.thread
             .take()
             .is_none_or(|thread| thread.join().is_ok())
+    }
+}
+
+/// Says how far the lane with this number is.
+struct Reports(Arc<Instance>, usize);
+
+impl Reports {
+    fn done(&self, last: u64) {
+        let Reports(instance, number) = self;
+        let report = |progress: &mut Progress| progress.lanes[*number] = last;
+        instance.background.report(report);
+    }
+}
+
+impl Drop for Reports {
+    fn drop(&mut self) {
+        self.done(u64::MAX);
     }
 }
 

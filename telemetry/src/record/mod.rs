@@ -27,6 +27,7 @@ mod finding;
 mod incident;
 mod ledger;
 mod lines;
+mod plain;
 mod report;
 mod snapshot;
 mod table;
@@ -47,14 +48,17 @@ pub use unit::{
     BoundaryCost, BoundarySnapshot, BudgetSnapshot, InProgress, UnitRecord, UnitSnapshot,
 };
 
-use serde::{Deserialize, Serialize};
+use plain::Plain;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 /// The version of the format that this library writes, and the newest that it reads.
 const VERSION: u32 = 1;
 
 /// One record. Serialised, it is one object with `type` and what is in its [`Envelope`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", remote = "Self")]
 #[non_exhaustive]
 pub enum Record {
     /// What the units of one kind cost in one interval.
@@ -71,9 +75,23 @@ pub enum Record {
     Incident(IncidentRecord),
     /// What became of everything, since the start.
     Ledger(LedgerRecord),
-    /// Of a type that this library does not know: of a newer one. Never written.
-    #[serde(other)]
+    /// Of a type that this library does not know: of a newer one. What it says is not kept, so it cannot be
+    /// serialised: that is an error.
+    #[serde(other, skip_serializing)]
     Unknown,
+}
+
+impl Serialize for Record {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        Record::serialize(self, to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(from)?;
+        Record::deserialize(Plain(value)).map_err(D::Error::custom)
+    }
 }
 
 impl Record {

@@ -4,7 +4,7 @@ use super::{Culprit, HeapReport, IncidentEnd, IncidentRecord};
 use alloc_tracker::raw::escaped;
 use std::fmt;
 
-/// ThisThread of a stack that are shown; the record has more.
+/// Frames of a stack that are shown; the record has more.
 const THIS_THREAD: usize = 4;
 
 /// For people, control characters shown and not obeyed: who began it and why, or what it found.

@@ -1,10 +1,14 @@
 //! All figures at one moment.
 
+use super::plain::Plain;
 use super::{Envelope, Ledger, UnitSnapshot};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 /// The cost of every kind of unit, at one moment. Displayed, it is a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 #[non_exhaustive]
 pub struct Snapshot {
     /// Whose figures, and of when.
@@ -25,6 +29,19 @@ pub struct Snapshot {
     pub unseen_boundaries: Vec<String>,
     /// What became of everything, since the start.
     pub ledger: Ledger,
+}
+
+impl Serialize for Snapshot {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        Snapshot::serialize(self, to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Snapshot {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(from)?;
+        Snapshot::deserialize(Plain(value)).map_err(D::Error::custom)
+    }
 }
 
 impl Snapshot {
