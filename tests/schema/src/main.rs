@@ -242,6 +242,27 @@ mod tests {
     }
 
     #[test]
+    fn records_are_read_back_where_numbers_keep_their_digits() {
+        use telemetry::record::{Lines, Record, Snapshot};
+
+        for record in [unit(), in_progress(), ledger()] {
+            let text = record.to_string();
+            let read = Lines::new(text.as_bytes()).next().expect("a line");
+            let read = read.expect("a record");
+            let again = serde_json::to_string(&read).expect("it is JSON");
+            let by_itself: Record = serde_json::from_str(&again).expect("the same record");
+            assert_eq!(by_itself, read);
+        }
+        let (layer, telemetry) = telemetry::Telemetry::builder()
+            .build()
+            .expect("it is built");
+        drop(layer);
+        let text = serde_json::to_string(&telemetry.snapshot()).expect("it is JSON");
+        let read: Snapshot = serde_json::from_str(&text).expect("a snapshot");
+        assert_eq!(read.envelope.resource.service, "service");
+    }
+
+    #[test]
     fn what_is_right_passes() {
         let mut unknown = finding();
         unknown["finding"] = json!("unknown_unit");
