@@ -790,6 +790,7 @@ twice! {
 
 #[test]
 fn arguments_are_dropped_as_without_it() {
+    static OWNER: std::sync::OnceLock<Owner> = std::sync::OnceLock::new();
     fn dropped<F: Future<Output = usize>>(
         work: impl FnOnce(&dyn Fn(&'static str) -> Noted) -> F,
     ) -> (Vec<&'static str>, usize) {
@@ -822,7 +823,6 @@ fn arguments_are_dropped_as_without_it() {
         "names"
     );
     let log = Log::default();
-    static OWNER: std::sync::OnceLock<Owner> = std::sync::OnceLock::new();
     let owner = OWNER.get_or_init(|| Owner(Noted("owner", log)));
     same!(
         d,
