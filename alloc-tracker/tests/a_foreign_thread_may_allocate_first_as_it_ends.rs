@@ -1,6 +1,6 @@
 //! A thread that C made, and that first comes to Rust's allocator in the last round of its destructors, is
 //! counted, and nothing of it is looked at once it is gone.
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 use alloc_tracker::{AllocTracker, process_usage};
 use std::ffi::c_void;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 #[global_allocator]
 static GLOBAL: AllocTracker = AllocTracker::system();
 
-/// Rounds of destructors that a thread has, in all C libraries of Linux.
+/// Rounds of destructors that a thread has.
 const ROUNDS: usize = 4;
 static KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);

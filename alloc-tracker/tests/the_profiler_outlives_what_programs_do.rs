@@ -7,6 +7,10 @@ use alloc_tracker::{AllocTracker, Unit};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+/// What has not happened by now will not: a hang, and no matter of speed.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 #[global_allocator]
 static GLOBAL: AllocTracker = AllocTracker::system();
@@ -154,7 +158,10 @@ fn threads_start_and_die_while_profiles_are_taken_and_the_rate_changes() {
     });
     drop(session);
     // The last of the threads may still be ending.
+    let start = Instant::now();
     while live("short") > 0 {
+        let gone = "blocks of threads that are gone";
+        assert!(start.elapsed() < PATIENCE, "{} {gone}", live("short"));
         std::thread::yield_now();
     }
 }
@@ -389,6 +396,13 @@ fn sampling_ends_by_itself() {
     // Time is told to the nanosecond, and the next look comes later.
     let samples = profiler::info().samples;
     // Of all threads: those of the test harness too.
+    (0..100).for_each(|_| drop(block(100)));
+    assert!(!profiler::is_running());
+    assert_eq!(profiler::info().samples, samples);
+    session.stop();
+    // Given from the start.
+    let config = Config::default().mean_bytes(1);
+    let session = profiler::start(config.stop_after(std::time::Duration::from_nanos(1))).unwrap();
     (0..100).for_each(|_| drop(block(100)));
     assert!(!profiler::is_running());
     assert_eq!(profiler::info().samples, samples);

@@ -14,6 +14,7 @@
 //!
 //! This is what others see of it; what it does is in [`output`](crate::output).
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{
     AtomicBool, AtomicU64,
@@ -43,11 +44,32 @@ pub(crate) struct Background {
 pub(crate) struct Progress {
     /// Flushes asked for that are done, but for exporters with a thread of their own.
     pub(crate) flushed: u64,
-    /// How often records were handed to those until then.
-    pub(crate) deliveries: u64,
+    /// The last of these numbers, and how often records were handed to those until then; the latest first.
+    recent: VecDeque<(u64, u64)>,
     /// How many of these each of them is through with.
     pub(crate) lanes: Vec<u64>,
     pub(crate) stopped: bool,
+}
+
+/// Flushes that are remembered for who asked for them and comes late.
+const MOST_RECENT: usize = 8;
+
+impl Progress {
+    /// So many flushes asked for are done, with so many deliveries.
+    pub(crate) fn note_flush(&mut self, flushed: u64, deliveries: u64) {
+        self.flushed = flushed;
+        self.recent.truncate(MOST_RECENT - 1);
+        self.recent.push_front((flushed, deliveries));
+    }
+
+    /// Deliveries until the flush with this number was done, which it is.
+    fn deliveries_of(&self, flush: u64) -> u64 {
+        let with_it = self
+            .recent
+            .iter()
+            .take_while(|(flushed, _)| *flushed >= flush);
+        with_it.last().map_or(0, |(_, deliveries)| *deliveries)
+    }
 }
 
 impl Background {
@@ -101,7 +123,7 @@ impl Background {
                 return progress.stopped;
             }
             // What is delivered later was asked for by others.
-            let delivered = *delivered.get_or_insert(progress.deliveries);
+            let delivered = *delivered.get_or_insert_with(|| progress.deliveries_of(mine));
             progress.lanes.iter().all(|done| *done >= delivered)
         })
     }

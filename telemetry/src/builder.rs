@@ -102,8 +102,8 @@ impl Builder {
     }
 
     /// What else every record says of who wrote it, by a name as OpenTelemetry has them: `service.version`,
-    /// `deployment.environment`, `host.name`. Default: nothing. A name or a value that is empty, longer than a
-    /// kibibyte, or has a line end or a blank at an end, as what is read from a file may, is an error of
+    /// `deployment.environment`, `host.name`. Default: nothing. A name or a value that is empty, longer than
+    /// 16 KiB, or has a line end or a blank at an end, as what is read from a file may, is an error of
     /// [`build`](Builder::build).
     pub fn resource(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.resource = self.resource.with(name, value);
@@ -257,7 +257,9 @@ impl Builder {
         self
     }
 
-    /// Adds an exporter; there may be any number, and none.
+    /// Adds an exporter; there may be any number, and none. They are called one after the other on the background
+    /// thread, but for those that [want a thread of their own](crate::export::on_its_own_thread), and the ledger has an
+    /// account for each, by its name.
     pub fn export(mut self, exporter: impl Exporter + 'static) -> Self {
         self.exporters.push(Box::new(exporter));
         self
@@ -419,18 +421,18 @@ impl Builder {
 
 /// What stands in every record, or names an account: as long as a line that a person reads.
 fn label(text: &str) -> Result<(), String> {
-    const LONGEST: usize = 1024;
+    const LONGEST: usize = 16 << 10;
     if text.len() > LONGEST {
         return Err(format!(
             "it has {} bytes, of which {LONGEST} are taken",
             text.len()
         ));
     }
-    if let Some(at) = text.chars().position(char::is_control) {
-        let column = at + 1;
-        return Err(format!("there is a control character at column {column}"));
+    names::check(text)?;
+    match text.chars().position(char::is_control) {
+        None => Ok(()),
+        Some(at) => Err(format!("there is a control character at column {}", at + 1)),
     }
-    names::check(text)
 }
 
 /// Names that tell the exporters apart.

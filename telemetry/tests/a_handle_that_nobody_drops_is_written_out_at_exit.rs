@@ -12,6 +12,7 @@ use telemetry::{Telemetry, TelemetryLayer};
 use tracing::info_span;
 
 mod forked;
+mod patience;
 mod stack;
 
 static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
@@ -24,12 +25,18 @@ const FILE: &str = "TEST_FILE";
 fn run(how: &str) -> (ExitStatus, Vec<serde_json::Value>) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("records.jsonl");
-    let status = Command::new(std::env::current_exe().unwrap())
+    let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "this_program_again", "--nocapture"])
         .env(HOW, how)
         .env(FILE, &file)
-        .status()
+        .spawn()
         .unwrap();
+    let mut status = None;
+    patience::until(|| {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    let status = status.unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
     let records = text.lines().map(|line| serde_json::from_str(line).unwrap());
     (status, records.collect())

@@ -1,7 +1,9 @@
 //! Events are written as far as their limits allow; what is not is counted to the last one.
 
+mod patience;
 mod written;
 
+use patience::until;
 use serde_json::json;
 use std::sync::Barrier;
 use std::time::Duration;
@@ -283,10 +285,10 @@ fn call_sites_that_suppress_wake_the_writer_by_themselves() {
     one(0);
     telemetry.flush();
     (0..100).for_each(one);
-    while written.of("suppressed").is_empty() {
+    until(|| {
         clock.advance(Duration::from_secs(1));
-        std::thread::yield_now();
-    }
+        !written.of("suppressed").is_empty()
+    });
     assert_eq!(sum(&written.of("suppressed"), "count"), 100);
 }
 

@@ -1,8 +1,10 @@
 //! Incidents: what they raise, within which scope, until when, and what they say of it.
 #![cfg(feature = "profile")]
 
+mod patience;
 mod written;
 
+use patience::until;
 use serde_json::Value;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -66,13 +68,13 @@ fn a_kind_that_is_seen_for_the_first_time_is_in_it() {
 
 /// Waits until the incident is over.
 fn ended(telemetry: &Telemetry) -> telemetry::export::IncidentRecord {
-    loop {
+    let mut ended = None;
+    until(|| {
         let known = telemetry.incidents();
-        if let Some(record) = known.iter().rfind(|record| record.phase == "end") {
-            return record.clone();
-        }
-        std::thread::yield_now();
-    }
+        ended = known.into_iter().rfind(|record| record.phase == "end");
+        ended.is_some()
+    });
+    ended.unwrap()
 }
 
 #[test]
@@ -225,9 +227,7 @@ fn it_ends_by_itself_although_who_started_it_is_gone_and_nothing_happens() {
     assert_eq!(end.by, "ttl");
     assert_eq!(end.seconds, 0.1);
     // Both are written at once, not at the end of a flush interval of an hour.
-    while written.of("incident").len() < 2 {
-        std::thread::yield_now();
-    }
+    until(|| written.of("incident").len() == 2);
 }
 
 #[test]
@@ -391,9 +391,9 @@ fn an_incident_sheds_what_is_more_than_its_share() {
         |b| b.clock(&clock).incident_directory(directory.path()),
         |telemetry| {
             pay(0);
-            let incident = a_minute().heap(1).max_cpu(0.01).max_bytes(2000);
+            let incident = a_minute().heap(1).max_cpu(0.001).max_bytes(2000);
             let id = telemetry.incident(incident).unwrap();
-            // In each second, as time is told here, far more than ten milliseconds of samples.
+            // In each second, as time is told here, far more than a millisecond of samples.
             for _ in 0..4 {
                 for _ in 0..20 {
                     pay(1);
@@ -500,9 +500,7 @@ fn a_signal_begins_one_in_an_idle_service() {
         .build()
         .unwrap();
     signal_hook::low_level::raise(signal_hook::consts::SIGUSR2).unwrap();
-    while telemetry.incidents().is_empty() {
-        std::thread::yield_now();
-    }
+    until(|| !telemetry.incidents().is_empty());
     let record = &telemetry.incidents()[0];
     assert_eq!(
         (record.who.as_str(), record.why.as_str()),

@@ -15,7 +15,7 @@ use std::ptr;
 /// What is known of a block.
 pub(super) type Words = [u64; 3];
 
-struct Bucket {
+struct Place {
     /// [`FREE`], [`CLAIMED`] by a thread that is about to fill it, or an address.
     address: AtomicUsize,
     words: [AtomicU64; 3],
@@ -26,7 +26,7 @@ const CLAIMED: usize = 1;
 
 /// Without memory from the system it refuses; it never gives memory back.
 pub(super) struct Table {
-    chunks: [AtomicPtr<Bucket>; CHUNKS],
+    chunks: [AtomicPtr<Place>; CHUNKS],
 }
 
 impl Table {
@@ -92,7 +92,7 @@ impl Table {
         chunks.map(size_of_val).sum()
     }
 
-    fn chunk(&self, chunk: usize) -> Option<&[Bucket]> {
+    fn chunk(&self, chunk: usize) -> Option<&[Place]> {
         // Acquire the places, which `grow` released.
         let places = self.chunks[chunk].load(Acquire);
         // SAFETY: a chunk that is there has `size(chunk)` initialised places, and is never freed.
@@ -100,10 +100,10 @@ impl Table {
     }
 
     #[cold]
-    fn grow(&self, chunk: usize) -> Option<&[Bucket]> {
-        let layout = Layout::array::<Bucket>(size(chunk)).ok()?;
+    fn grow(&self, chunk: usize) -> Option<&[Place]> {
+        let layout = Layout::array::<Place>(size(chunk)).ok()?;
         // SAFETY: the size is not zero.
-        let fresh = unsafe { System.alloc_zeroed(layout) }.cast::<Bucket>();
+        let fresh = unsafe { System.alloc_zeroed(layout) }.cast::<Place>();
         if fresh.is_null() {
             return None;
         }
@@ -111,7 +111,7 @@ impl Table {
         if !ZEROED_IS_NEW {
             for index in 0..size(chunk) {
                 // SAFETY: inside the fresh memory, which nobody else knows.
-                unsafe { fresh.add(index).write(Bucket::new()) };
+                unsafe { fresh.add(index).write(Place::new()) };
             }
         }
         // Release the places; or another thread was faster, and its chunk is taken.
@@ -128,16 +128,16 @@ fn size(chunk: usize) -> usize {
     FIRST << (2 * chunk)
 }
 
-fn window(places: &[Bucket], address: usize) -> impl Iterator<Item = &Bucket> {
+fn window(places: &[Place], address: usize) -> impl Iterator<Item = &Place> {
     // The low bits of an address are its alignment: a multiplication moves the others up.
     let home = (address as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
     (0..WINDOW).map(move |step| &places[(home as usize % places.len() + step) % places.len()])
 }
 
-impl Bucket {
+impl Place {
     constructor! {
         fn new() -> Self {
-            Bucket {
+            Place {
                 address: AtomicUsize::new(FREE),
                 words: array![AtomicU64::new(0); 3],
             }

@@ -7,23 +7,15 @@
 //!   Scope, Unit ──► segments; units' on the work stack ── closes ──► UnitCell (shared sums, pooled)
 //! ```
 //!
-//! * [`hooks`]: what the allocator calls; [`block`]: one thread's counters.
-//! * [`published`], [`slot`], [`registry`]: how other threads read them; the process's totals.
-//! * [`watch`]: how the process has every thread look at each of its calls, for a while.
-//! * [`thread_exit`]: what runs when a thread ends, and in the child of a fork.
-//! * [`segments`]: the measurements of a thread; [`peaks`], the hard part of them; [`work`]: the units
-//!   that a thread works for.
-//! * [`sites`]: the call stacks that allocate while a budget is open.
-//! * [`unwind`]: the frames of a thread.
-//! * [`unit_cell`], [`unit_pool`]: the shared sums of units, in memory that is only ever reused
-//!   for units; [`free_stack`]: what is free of it.
-//! * [`follow`], by [`block_table`]: blocks that are followed to their free.
-//! * [`tools`]: what tools allocate for themselves.
-//! * [`meanwhile`]: what is allocated outside of every unit while a budget is open.
-//! * [`sizes`]: the sizes that are asked for.
+//! * [`hooks`]: what the allocator calls; [`fill`]: with what a block is filled.
+//! * [`counter`]: one thread's sums, and how others read them.
+//! * [`attend`]: what a thread does when it looks up; [`watch`]: who wants to see each call.
+//! * [`measure`]: segments of a thread, and units on all threads.
+//! * [`profile`]: the sampled heap profiler.
+//! * [`block_table`], [`free_stack`]: memory by address, and what is free of it; [`unwind`]: the frames of a
+//!   thread; [`sync`]: the atomics, which loom has its own of.
 //!
-//! `alloc-tracker/loom` holds [`slot`], [`published`], [`unit_cell`], [`block_table`] and [`free_stack`] against
-//! every order in which threads can meet in them.
+//! `alloc-tracker/loom` holds every module in which threads meet against every order in which they can.
 
 mod attend;
 mod block_table;

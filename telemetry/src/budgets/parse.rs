@@ -99,7 +99,7 @@ impl<'a> Key<'a> {
     where
         'a: 'v,
     {
-        let place = |key: &'v Spanned<_>| {
+        let made = |key: &'v Spanned<_>| {
             let name: &'v str = AsRef::<str>::as_ref(key.get_ref());
             let quoted = match is_bare(name) {
                 true => name.to_owned(),
@@ -111,7 +111,7 @@ impl<'a> Key<'a> {
             };
             Key::new(self.text, path, name, key.span().start)
         };
-        table.iter().map(|(key, v)| (place(key), v)).collect()
+        table.iter().map(|(key, v)| (made(key), v)).collect()
     }
 
     fn table<'v, 'i>(&self, value: &'v Value<'i>) -> Result<&'v DeTable<'i>, BudgetsError> {

@@ -11,7 +11,7 @@ use std::io;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The service's name is empty, or is longer than a kibibyte, or has a blank at an end or a character that does not show; the text says
+    /// The service's name is empty, or is longer than 16 KiB, or has a blank at an end or a character that does not show; the text says
     /// which, and where.
     Service(String),
     /// An attribute of the resource: its name or its value is so.

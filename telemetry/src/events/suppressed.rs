@@ -55,10 +55,10 @@ impl Events {
         most: usize,
     ) -> Vec<SuppressedSite> {
         let news = self.known(sites).filter_map(|(site, of_site)| {
-            let (in_outboxes, last_in_shards) = in_outboxes(outboxes, site);
+            let (in_outboxes, last_in_outboxes) = in_outboxes(outboxes, site);
             let so_far = of_site.retired.load(Relaxed) + of_site.later.load(Relaxed) + in_outboxes;
             let count = so_far.checked_sub(of_site.reported.load(Relaxed))?;
-            let last = of_site.last.load(Relaxed).max(last_in_shards);
+            let last = of_site.last.load(Relaxed).max(last_in_outboxes);
             (count > 0).then_some(SuppressedSite {
                 site,
                 count,

@@ -13,7 +13,8 @@
 //! each flush then makes the next one. The filter of units (`my_client=off`) leaves them out.
 //!
 //! If no exporter took the records of a flush, the next one says again what would be said once only: how many
-//! events were suppressed, which budgets are for units that nobody saw, and which incidents began and ended.
+//! events were suppressed, which budgets are for units that nobody saw, and which incidents began and ended. Those
+//! come in the order in which they are told, which need not be that of their times.
 //!
 //! ```
 //! use std::io;

@@ -17,7 +17,8 @@ use std::io;
 ///
 /// # Cost
 ///
-/// A thread that sleeps without a timer, and the records of up to five flushes.
+/// A thread that sleeps without a timer, and the records of up to five flushes, each with its snapshot if another
+/// exporter asks for that.
 pub fn on_its_own_thread<E: Exporter>(exporter: E) -> OnItsOwnThread<E> {
     OnItsOwnThread(exporter)
 }

@@ -75,6 +75,10 @@ impl Distribution {
     /// assert_eq!((bytes.count, bytes.sum, bytes.max), (1000, 500_500, 1000));
     /// assert!((500..=504).contains(&bytes.p50));
     /// ```
+    ///
+    /// # Cost
+    ///
+    /// Some 10 ns a value, and up to 30 KiB while it runs.
     pub fn of_values(unit: Measure, values: impl IntoIterator<Item = u64>) -> Self {
         let mut histogram = Histogram::empty();
         for value in values {

@@ -14,7 +14,7 @@ const MAX_LIVE: usize = 2048;
 
 /// Growth that is named in a record, and frames of each.
 const CULPRITS: usize = 5;
-const THIS_THREAD: usize = 12;
+const FRAMES: usize = 12;
 
 /// The profiler, while an incident wants it.
 #[derive(Debug, Default)]
@@ -146,7 +146,7 @@ fn culprits(mut found: Vec<Growth>, by: impl Fn(&Growth) -> f64) -> Vec<Culprit>
         site: growth.site,
         inuse_bytes: growth.inuse_bytes,
         alloc_bytes: growth.alloc_bytes,
-        stack: growth.stack.into_iter().take(THIS_THREAD).collect(),
+        stack: growth.stack.into_iter().take(FRAMES).collect(),
     };
     found.map(culprit).collect()
 }

@@ -12,7 +12,7 @@ const PLACES: usize = 1 << INDEX_BITS;
 pub(super) const MOST_UNITS: usize = 1 << (INDEX_BITS - 1);
 
 impl UnitRef {
-    /// What [`UnitOfSpan`](UnitOfSpan) has room for beside its flags.
+    /// What [`UnitOfSpan`] has room for beside its flags.
     pub(super) const MASK: u64 = u64::MAX >> 3;
 
     pub(super) fn new(index: u32, generation: u64) -> Self {

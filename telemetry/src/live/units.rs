@@ -133,8 +133,8 @@ impl LiveUnits {
         }
     }
 
-    pub(crate) fn give_back(&self, live: PoolItem) {
-        self.pool.give_back(live);
+    pub(crate) fn give_back(&self, place: PoolItem) {
+        self.pool.give_back(place);
     }
 }
 
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_starts_clean_however_many_boundaries_were_crossed_before() {
+    fn a_place_starts_clean_however_many_boundaries_were_crossed_before() {
         let live_units = LiveUnits::new(1);
         let unit = live_units.begin(start(1, true, 1), None, || true).unwrap();
         for n in 0..20 {

@@ -78,7 +78,7 @@ impl Ring {
 
     /// Called by the one consumer.
     pub(crate) fn drain(&self, mut each: impl FnMut(&Finished)) {
-        // PERF: filled in again and again: a blank one is 400 bytes.
+        // PERF: filled in again and again: one is 400 bytes.
         let mut unit = Finished::empty();
         self.words.drain(|words| {
             let first = words.next();

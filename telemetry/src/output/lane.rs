@@ -101,17 +101,17 @@ impl Lane {
             shared,
             thread: Some(
                 thread::Builder::new()
-                    .name("telemetry-export".to_owned())
+                    .name("telemetry-lane".to_owned())
                     .spawn(run)?,
             ),
         })
     }
 
-    /// Hands over a delivery, which is the `number`th, or drops it if too many wait.
-    pub(super) fn hand_over(&self, number: u64, delivery: &Arc<Delivery>) {
+    /// Hands over a delivery, which is the `number`th, or drops it if too many wait and others may come.
+    pub(super) fn hand_over(&self, number: u64, delivery: &Arc<Delivery>, is_last: bool) {
         let mut queue = self.shared.lock();
         queue.last = number;
-        let has_room = queue.waiting.len() < MOST_WAITING;
+        let has_room = is_last || queue.waiting.len() < MOST_WAITING;
         if has_room {
             queue.waiting.push_back((number, Arc::clone(delivery)));
         }

@@ -24,6 +24,9 @@ use std::time::Duration;
 /// No store stays in a core's buffer for anywhere near this long.
 const STORES_ARE_VISIBLE: Duration = Duration::from_micros(50);
 
+/// An interval that lacks no more than so many nanoseconds is over.
+const NEAR_ENOUGH: u64 = 1_000_000;
+
 /// What the thread is given; see the builder.
 pub(crate) struct Setup {
     pub(crate) exporters: Vec<Box<dyn Exporter>>,
@@ -36,16 +39,17 @@ pub(crate) struct Setup {
 /// Starts the thread, and those of exporters that want one.
 pub(crate) fn start(instance: &Arc<Instance>, setup: Setup) -> io::Result<()> {
     let (mut exporters, mut lanes) = (Vec::new(), Vec::new());
+    let wanted = setup.exporters.iter().filter(|e| e.wants_its_own_thread());
+    let wanted = wanted.count();
+    (instance.background).report(|progress| progress.lanes = vec![0; wanted]);
     for (place, exporter) in setup.exporters.into_iter().enumerate() {
-        if exporter.wants_its_own_thread() {
+        // Whatever it says the second time, there are no more.
+        if exporter.wants_its_own_thread() && lanes.len() < wanted {
             lanes.push(Lane::start(instance, place, lanes.len(), exporter)?);
         } else {
             exporters.push((place, exporter));
         }
     }
-    instance
-        .background
-        .report(|progress| progress.lanes = vec![0; lanes.len()]);
     let worker = Worker {
         writer: Writer::new(setup.output, setup.flush_every, instance.clock.now()),
         instance: Arc::clone(instance),
@@ -92,10 +96,16 @@ impl Worker {
                 self.sleep(None);
             }
             // An interval past the end of time is none.
+            let begun = self.instance.clock.now();
             let every = u64::try_from(self.flush_every.as_nanos()).ok();
-            let deadline = every.and_then(|every| self.instance.clock.now().checked_add(every));
+            let deadline = every.and_then(|every| begun.checked_add(every));
+            // The system's timers go by another clock: they may be early by a little.
+            let is_near = |every: u64| (every / 256).min(NEAR_ENOUGH);
+            let near = every.map_or(0, is_near);
             while !self.is_called(flushed) {
-                if deadline.is_some_and(|at| at <= self.instance.clock.now()) {
+                let now = self.instance.clock.now();
+                // Or the clock begins anew, as some do when a machine wakes.
+                if now < begun || deadline.is_some_and(|at| at.saturating_sub(near) <= now) {
                     break;
                 }
                 self.sleep(deadline);
@@ -122,9 +132,7 @@ impl Worker {
                 return;
             }
             let deliveries = self.deliveries;
-            let report = |progress: &mut Progress| {
-                (progress.flushed, progress.deliveries) = (flushed, deliveries);
-            };
+            let report = |progress: &mut Progress| progress.note_flush(flushed, deliveries);
             self.instance.background.report(report);
         }
     }
@@ -211,7 +219,11 @@ impl Worker {
         let delivery = Arc::new(delivery);
         self.deliveries += 1;
         for lane in &self.lanes {
-            lane.hand_over(self.deliveries, &delivery);
+            lane.hand_over(
+                self.deliveries,
+                &delivery,
+                self.instance.background.is_stopping(),
+            );
         }
         for (place, exporter) in &mut self.exporters {
             delivery.to(*place, &mut **exporter);
@@ -244,7 +256,14 @@ impl Worker {
             return None;
         }
         self.told = now;
-        let ledger = self.guarded(|worker| worker.writer.ledger(&worker.instance))?;
+        let ledger = self.guarded(|worker| worker.writer.ledger(&worker.instance));
+        let Some(ledger) = ledger else {
+            let counters = &self.instance.counters;
+            counters.records_of_all_dropped(records.len() as u64, "panicked");
+            let told = self.writer.take_told();
+            self.guarded(|worker| worker.writer.nothing_was_written(&worker.instance, told));
+            return None;
+        };
         records.push(ledger);
         Some(records)
     }

@@ -129,8 +129,8 @@ impl IncidentEnd {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct IncidentCost {
-    /// CPU seconds of the background thread and of the samples of the heap, until it ended; `None` where
-    /// it is unknown.
+    /// CPU seconds of telemetry's own threads, exporters included, and of the samples of the heap, until it ended;
+    /// `None` where it is unknown.
     pub cpu_seconds: Option<f64>,
     /// CPU seconds of the report of the heap, after that.
     pub report_cpu_seconds: Option<f64>,

@@ -49,8 +49,9 @@ pub struct Ledger {
     /// `call_after_end`: something was added to a [`Call`](crate::Call) whose unit had ended.
     #[serde(default)]
     pub untold: BTreeMap<String, u64>,
-    /// Panics on telemetry's own thread, each caught: what it was about to write is missing from the
-    /// records, and the thread goes on. Those of exporters at work are in `records`.
+    /// Panics on telemetry's own threads, each caught: what was about to be written is missing from the
+    /// records, and the thread goes on. Those of exporters at work are in `records`, those of exporters that were
+    /// dropped are here.
     #[serde(default)]
     pub panics: u64,
     /// This is the ledger of a forked child: what was counted here is in it, and is written nowhere.

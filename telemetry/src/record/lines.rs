@@ -1,7 +1,7 @@
 //! A stream of JSON lines, as records.
 
 use super::plain::Plain;
-use super::{Record, VERSION};
+use super::{Record, Tagged, VERSION};
 use alloc_tracker::raw::escaped;
 use serde_json::Value;
 use serde_json::error::Category;
@@ -13,7 +13,8 @@ use std::io::{self, BufRead, Read};
 const LONGEST: usize = 1 << 20;
 
 /// Reads JSON lines as a stream. What is no record is an error with the number of its line, and the next line is
-/// read; what a newer version of the same format has more, a type, a field or a word, is passed over or unknown.
+/// read; what a newer version of the same format has more, a type, a field or a word, is passed over or unknown. Of a field
+/// that comes twice, the last one counts.
 ///
 /// # Cost
 ///
@@ -97,7 +98,7 @@ fn record(line: &[u8]) -> Result<Record, Why> {
     match (value["v"].as_u64(), &value["type"]) {
         (Some(v), _) if v > u64::from(VERSION) => Err(Why::Newer(v)),
         (Some(1..), Value::String(_)) => {
-            Record::deserialize(Plain(value)).map_err(|error| Why::NoRecord(error.to_string()))
+            Tagged::deserialize(Plain(value)).map_err(|error| Why::NoRecord(error.to_string()))
         }
         _ => Err(Why::NoRecord("it has no `v` or no `type`".to_owned())),
     }

@@ -57,8 +57,7 @@ use serde_json::Value;
 const VERSION: u32 = 1;
 
 /// One record. Serialised, it is one object with `type` and what is in its [`Envelope`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", remote = "Self")]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Record {
     /// What the units of one kind cost in one interval.
@@ -77,20 +76,35 @@ pub enum Record {
     Ledger(LedgerRecord),
     /// Of a type that this library does not know: of a newer one. What it says is not kept, so it cannot be
     /// serialised: that is an error.
+    Unknown,
+}
+
+/// How it is written: what serde makes of this is for a [`Record`]. Of its own, for what is read goes by
+/// [`Plain`] first.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Record", tag = "type", rename_all = "snake_case")]
+enum Tagged {
+    Unit(UnitRecord),
+    Exemplar(ExemplarRecord),
+    Event(EventRecord),
+    Suppressed(SuppressedRecord),
+    Finding(FindingRecord),
+    Incident(IncidentRecord),
+    Ledger(LedgerRecord),
     #[serde(other, skip_serializing)]
     Unknown,
 }
 
 impl Serialize for Record {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        Record::serialize(self, to)
+        Tagged::serialize(self, to)
     }
 }
 
 impl<'de> Deserialize<'de> for Record {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(from)?;
-        Record::deserialize(Plain(value)).map_err(D::Error::custom)
+        Tagged::deserialize(Plain(value)).map_err(D::Error::custom)
     }
 }
 

@@ -5,7 +5,7 @@ use alloc_tracker::raw::escaped;
 use std::fmt;
 
 /// Frames of a stack that are shown; the record has more.
-const THIS_THREAD: usize = 4;
+const FRAMES: usize = 4;
 
 /// For people, control characters shown and not obeyed: who began it and why, or what it found.
 impl fmt::Display for IncidentRecord {
@@ -71,7 +71,7 @@ impl fmt::Display for Culprit {
             None => f.write_str("no unit")?,
         }
         writeln!(f, ", in {}", escaped(&self.site))?;
-        for frame in self.stack.iter().take(THIS_THREAD) {
+        for frame in self.stack.iter().take(FRAMES) {
             writeln!(f, "      {}", escaped(frame))?;
         }
         Ok(())

@@ -7,12 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 /// The cost of every kind of unit, at one moment. Displayed, it is a table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(remote = "Self")]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// Whose figures, and of when.
-    #[serde(flatten)]
     pub envelope: Envelope,
     /// Over how many seconds: since the start, or the last flush for an exported interval.
     pub seconds: f64,
@@ -22,25 +20,38 @@ pub struct Snapshot {
     /// Units that a budget, a trigger or a prepared incident is about, and that nobody has seen so far although others were
     /// seen: their names may be wrong. If there is the unit `other`, they may be among those that it stands
     /// for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unseen: Vec<String>,
     /// Boundaries that a budget allows to be crossed, and that no unit has crossed so far: the same.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unseen_boundaries: Vec<String>,
     /// What became of everything, since the start.
     pub ledger: Ledger,
 }
 
+/// How it is written, as with [`Record`](super::Record).
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Snapshot")]
+struct Flat {
+    #[serde(flatten)]
+    envelope: Envelope,
+    seconds: f64,
+    units: Vec<UnitSnapshot>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unseen: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unseen_boundaries: Vec<String>,
+    ledger: Ledger,
+}
+
 impl Serialize for Snapshot {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        Snapshot::serialize(self, to)
+        Flat::serialize(self, to)
     }
 }
 
 impl<'de> Deserialize<'de> for Snapshot {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(from)?;
-        Snapshot::deserialize(Plain(value)).map_err(D::Error::custom)
+        Flat::deserialize(Plain(value)).map_err(D::Error::custom)
     }
 }
 

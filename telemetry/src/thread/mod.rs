@@ -1,6 +1,6 @@
 //! What each thread is working on, in thread-locals: for each instance a [`state`], with a [`stack`] of the
 //! spans that the thread has entered. They are [`entered`] and left; those that only telemetry has are made
-//! in [`lean`].
+//! in [`lean`](crate::subscriber::lean).
 
 mod entered;
 mod stack;
@@ -43,12 +43,7 @@ thread_local! {
 #[inline]
 pub(crate) fn with<T>(f: impl FnOnce(&mut ThisThread) -> T) -> Option<T> {
     THIS_THREAD
-        .try_with(|frames| {
-            frames
-                .try_borrow_mut()
-                .ok()
-                .map(|mut frames| f(&mut frames))
-        })
+        .try_with(|own| own.try_borrow_mut().ok().map(|mut own| f(&mut own)))
         .ok()
         .flatten()
 }
@@ -57,7 +52,7 @@ pub(crate) fn with<T>(f: impl FnOnce(&mut ThisThread) -> T) -> Option<T> {
 /// it, and what a child of it belongs to. `None`: the subscriber knows which it is, if any.
 #[inline]
 pub(crate) fn current_in(instance: &Instance) -> Option<(u64, UnitOfSpan)> {
-    // PERF: one `None` in all, for which there is a membership.
+    // PERF: one `None` in all: of a span that is in no unit.
     let (detail, in_unit) = with(|all| match all.known_state(instance) {
         Some(state) => match state.innermost(instance) {
             Innermost::OfUnit(known) => (known.detail, known.in_unit.of_child()),

@@ -27,7 +27,7 @@ use crate::live::{KnownSpan, Spans, UnitOfSpan};
 pub(super) struct Entry {
     /// 0: a grave.
     span: u64,
-    /// Of a unit, unless its membership is none.
+    /// Of a unit, unless that is none.
     pub(super) known: KnownSpan,
     times: Times,
     pub(super) work: Work,

@@ -1,4 +1,4 @@
-//! A thread's connection to an instance: through it go the units that the thread begins and ends, the
+//! What a thread has for one instance: through it go the units that the thread begins and ends, the
 //! details of what it does, and the events that it keeps back.
 
 use super::stack::{Innermost, Stack};
@@ -14,7 +14,7 @@ use crate::outbox::Outbox;
 use crate::tool::pool::{Allowed, PoolItem};
 use std::sync::{Arc, Weak};
 
-/// The thread's connection to one telemetry instance, which it does not keep alive.
+/// What the thread has for one telemetry instance, which it does not keep alive.
 pub(crate) struct ThreadState {
     pub(super) id: usize,
     /// The thread's number.
@@ -254,7 +254,7 @@ impl ThisThread {
         Some(UnitOfSpan::of_root(unit, timed))
     }
 
-    /// The thread's connection to an instance, if it has one.
+    /// What the thread has for an instance, if it has anything.
     #[inline]
     pub(crate) fn known_state(&mut self, instance: &Instance) -> Option<&mut ThreadState> {
         if !self.is_first(instance) && !self.bring_forward(instance) {
@@ -271,7 +271,7 @@ impl ThisThread {
             .is_some_and(|first| first.id == instance.id)
     }
 
-    /// Has the connection to an instance be the first one, if there is one.
+    /// Has what is for an instance be the first, if there is any.
     #[cold]
     fn bring_forward(&mut self, instance: &Instance) -> bool {
         let at = self.states.iter().position(|state| state.id == instance.id);
@@ -281,7 +281,7 @@ impl ThisThread {
         at.is_some()
     }
 
-    /// The thread's connection to an instance.
+    /// What the thread has for an instance.
     #[inline]
     pub(crate) fn state(&mut self, instance: &Arc<Instance>) -> &mut ThreadState {
         if !self.is_first(instance) {

@@ -30,7 +30,8 @@ mod unix {
     /// thread whose very first use of Rust's allocator came after our key's turn in the last round would stay
     /// attached after its end. Threads made by Rust allocate or free before they run anything, so they cannot.
     /// One made by foreign code can only if a library's key comes after [`last_key`], and its destructor, for the
-    /// fourth time and not before, calls into Rust.
+    /// fourth time and not before, calls into Rust. With glibc such a key is the 33rd of a process or later; with
+    /// musl and on macOS, which number keys otherwise, it may be any that is made after ours.
     pub(crate) fn register(slot: &'static Slot) -> bool {
         let Some(key) = key() else { return false };
         // SAFETY: `key` came from `pthread_key_create` and is never deleted. The value is an
@@ -46,7 +47,7 @@ mod unix {
             return Some(known as libc::pthread_key_t);
         }
         let fresh = last_key()?;
-        match KEY.compare_exchange(NO_KEY, u64::from(fresh), AcqRel, Acquire) {
+        match KEY.compare_exchange(NO_KEY, fresh as u64, AcqRel, Acquire) {
             Ok(_) => {
                 // Once per process, in its first allocation. If it fails, the child of a fork
                 // has stale slots: its totals are then wrong, nothing else.

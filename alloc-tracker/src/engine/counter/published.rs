@@ -59,7 +59,7 @@ pub(crate) struct Published {
 pub(crate) const UNPUBLISHED: u16 = 1;
 /// This thread wants to see each of its own calls.
 pub(crate) const OWN: u16 = 2;
-/// The process wants to see each call of every thread: see [`super::watch`].
+/// The process wants to see each call of every thread: see `engine::watch`.
 pub(crate) const PROCESS: u16 = 4;
 
 const BITS: u16 = UNPUBLISHED | OWN | PROCESS;

@@ -16,7 +16,9 @@ pub(crate) struct ActiveSites {
 impl Sites {
     /// Notes the calling thread's allocations until the guard is dropped.
     pub(crate) fn activate(self) -> ActiveSites {
-        self.link();
+        // SAFETY: it is this guard's alone from here on, which cannot leave the thread, and unlinks it when it is
+        // stopped or dropped. A guard that is forgotten drops nothing.
+        unsafe { self.link() };
         ActiveSites {
             sites: self,
             _not_send: PhantomData,

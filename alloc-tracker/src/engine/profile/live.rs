@@ -42,7 +42,7 @@ impl LiveSample {
     const END_BITS: u32 = 64 - Self::MEAN_BITS;
 
     pub(super) fn new(site: u32, thread: u32, size: u64, mean: u64, place: Place) -> Self {
-        let held = LiveSample {
+        let sample = LiveSample {
             site,
             thread,
             size,
@@ -50,7 +50,7 @@ impl LiveSample {
             place,
             ends_in: 0,
         };
-        held.resized(size, place)
+        sample.resized(size, place)
     }
 
     /// It is the same sample, but has another size and place now.
@@ -105,13 +105,13 @@ pub(super) fn take(block: *mut u8, size: usize) -> Option<LiveSample> {
     if !may_be_placed(block.addr()) || begun(block).load(Relaxed) == 0 {
         return None;
     }
-    let held = LiveSample::of(LIVE.remove(block.addr())?);
+    let sample = LiveSample::of(LIVE.remove(block.addr())?);
     begun(block).fetch_sub(1, Relaxed);
-    if !held.may_be(size) {
+    if !sample.may_be(size) {
         forget_stale();
         return None;
     }
-    Some(held)
+    Some(sample)
 }
 
 /// What the table had of an address was a block that somebody else has freed, as C code can: it is another
@@ -138,11 +138,11 @@ pub(super) fn freed_elsewhere() -> u64 {
 }
 
 /// Notes a sample that was resized. False: there is no room, and it is no sample any more.
-pub(super) fn put(block: *mut u8, held: LiveSample) -> bool {
-    if insert(block, held) {
+pub(super) fn put(block: *mut u8, sample: LiveSample) -> bool {
+    if insert(block, sample) {
         return true;
     }
-    if held.place != Place::Natural {
+    if sample.place != Place::Natural {
         // It cannot be freed without what the table has of it. Sixteen neighbours in each of a dozen chunks are taken, or no memory is left even for the
         // table. To go on would be to free memory at a wrong address later.
         std::process::abort();
@@ -178,9 +178,9 @@ pub(super) fn set_limit(limit: usize) {
 }
 
 /// False: there is no memory for it.
-pub(super) fn insert(block: *mut u8, held: LiveSample) -> bool {
+pub(super) fn insert(block: *mut u8, sample: LiveSample) -> bool {
     forget(block);
-    let inserted = LIVE.insert(block.addr(), held.words());
+    let inserted = LIVE.insert(block.addr(), sample.words());
     if inserted {
         begun(block).fetch_add(1, Relaxed);
     }

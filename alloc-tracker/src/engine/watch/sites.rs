@@ -92,7 +92,11 @@ impl Sites {
     }
 
     /// Notes the calling thread's allocations from here on.
-    pub(crate) fn link(&self) {
+    ///
+    /// # Safety
+    ///
+    /// The caller has it [unlinked](Sites::unlink), on this thread, before it is dropped or linked again.
+    pub(crate) unsafe fn link(&self) {
         if let Some(table) = self.table {
             let _ = ACTIVE.try_with(|active| {
                 let outer = active.innermost.replace(table.as_ptr());
