@@ -48,18 +48,64 @@ pub use unit::{
     BoundaryCost, BoundarySnapshot, BudgetSnapshot, InProgress, UnitRecord, UnitSnapshot,
 };
 
-use plain::Plain;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 /// The version of the format that this library writes, and the newest that it reads.
 const VERSION: u32 = 1;
 
-/// One record. Serialised, it is one object with `type` and what is in its [`Envelope`].
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Record {
+/// Reads and writes a type by what serde made of its likeness. What is read goes by [`Plain`] first.
+macro_rules! written_as {
+    ($record:ident, $likeness:ident) => {
+        impl Serialize for $record {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                $likeness::serialize(self, to)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $record {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let value = serde_json::Value::deserialize(from)?;
+                let plain = $crate::record::plain::Plain(value);
+                $likeness::deserialize(plain).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+use written_as;
+
+macro_rules! types {
+    ($($(#[$doc:meta])* $type:ident($record:ident),)*) => {
+        /// One record. Serialised, it is one object with `type` and what is in its [`Envelope`].
+        #[derive(Clone, Debug, PartialEq)]
+        #[non_exhaustive]
+        pub enum Record {
+            $($(#[$doc])* $type($record),)*
+            /// Of a type that this library does not know: of a newer one. What it says is not kept, so it cannot
+            /// be serialised: that is an error.
+            Unknown,
+        }
+
+        #[derive(Serialize, Deserialize)]
+        #[serde(remote = "Record", tag = "type", rename_all = "snake_case")]
+        enum Tagged {
+            $($type($record),)*
+            #[serde(other, skip_serializing)]
+            Unknown,
+        }
+
+        impl Record {
+            /// Who says it, and when; `None` of a record that this library does not know.
+            pub fn envelope(&self) -> Option<&Envelope> {
+                Some(match self {
+                    $(Record::$type(record) => &record.envelope,)*
+                    Record::Unknown => return None,
+                })
+            }
+        }
+    };
+}
+
+types! {
     /// What the units of one kind cost in one interval.
     Unit(UnitRecord),
     /// One unit in detail.
@@ -74,52 +120,6 @@ pub enum Record {
     Incident(IncidentRecord),
     /// What became of everything, since the start.
     Ledger(LedgerRecord),
-    /// Of a type that this library does not know: of a newer one. What it says is not kept, so it cannot be
-    /// serialised: that is an error.
-    Unknown,
 }
 
-/// How it is written: what serde makes of this is for a [`Record`]. Of its own, for what is read goes by
-/// [`Plain`] first.
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Record", tag = "type", rename_all = "snake_case")]
-enum Tagged {
-    Unit(UnitRecord),
-    Exemplar(ExemplarRecord),
-    Event(EventRecord),
-    Suppressed(SuppressedRecord),
-    Finding(FindingRecord),
-    Incident(IncidentRecord),
-    Ledger(LedgerRecord),
-    #[serde(other, skip_serializing)]
-    Unknown,
-}
-
-impl Serialize for Record {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        Tagged::serialize(self, to)
-    }
-}
-
-impl<'de> Deserialize<'de> for Record {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(from)?;
-        Tagged::deserialize(Plain(value)).map_err(D::Error::custom)
-    }
-}
-
-impl Record {
-    /// Who says it, and when; `None` of a record that this library does not know.
-    pub fn envelope(&self) -> Option<&Envelope> {
-        Some(match self {
-            Record::Unit(record) => &record.envelope,
-            Record::Exemplar(record) => &record.envelope,
-            Record::Event(record) => &record.envelope,
-            Record::Suppressed(record) => &record.envelope,
-            Record::Finding(record) => &record.envelope,
-            Record::Incident(record) => &record.envelope,
-            Record::Ledger(record) => &record.envelope,
-            Record::Unknown => return None,
-        })
-    }
-}
+written_as!(Record, Tagged);

@@ -1,10 +1,7 @@
 //! All figures at one moment.
 
-use super::plain::Plain;
-use super::{Envelope, Ledger, UnitSnapshot};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use super::{Envelope, Ledger, UnitSnapshot, written_as};
+use serde::{Deserialize, Serialize};
 
 /// The cost of every kind of unit, at one moment. Displayed, it is a table.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,18 +39,7 @@ struct Flat {
     ledger: Ledger,
 }
 
-impl Serialize for Snapshot {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        Flat::serialize(self, to)
-    }
-}
-
-impl<'de> Deserialize<'de> for Snapshot {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(from)?;
-        Flat::deserialize(Plain(value)).map_err(D::Error::custom)
-    }
-}
+written_as!(Snapshot, Flat);
 
 impl Snapshot {
     /// Of so many seconds, in which there was no unit.
