@@ -33,7 +33,7 @@ use std::time::{Duration, SystemTime};
 pub struct Builder {
     resource: Resource,
     calendar: Calendar,
-    #[cfg(feature = "settable-clock")]
+    #[cfg(any(debug_assertions, feature = "settable-clock"))]
     clock: Option<crate::SettableClock>,
     units: Result<UnitFilter, ParseFilterError>,
     budgets: Budgets,
@@ -64,7 +64,7 @@ impl Builder {
         Builder {
             resource: Resource::new("service"),
             calendar: Calendar::default(),
-            #[cfg(feature = "settable-clock")]
+            #[cfg(any(debug_assertions, feature = "settable-clock"))]
             clock: None,
             units: Ok(UnitFilter::default()),
             budgets: Budgets::default(),
@@ -123,7 +123,7 @@ impl Builder {
     }
 
     /// For tests: how long things take, when they happen and when they are over goes by this clock.
-    #[cfg(feature = "settable-clock")]
+    #[cfg(any(debug_assertions, feature = "settable-clock"))]
     #[doc(hidden)]
     pub fn clock(mut self, clock: &crate::SettableClock) -> Self {
         self.clock = Some(clock.clone());
@@ -379,9 +379,9 @@ impl Builder {
         let watches = triggers.map(|(trigger, incident)| Watch::new(trigger, incident));
         let has_exporters = !exporters.is_empty();
         let events = self.events.clone().map_err(BuildError::Events)?;
-        #[cfg(feature = "settable-clock")]
+        #[cfg(any(debug_assertions, feature = "settable-clock"))]
         let clock = self.clock.as_ref().map_or_else(Clock::new, Clock::set_by);
-        #[cfg(not(feature = "settable-clock"))]
+        #[cfg(not(any(debug_assertions, feature = "settable-clock")))]
         let clock = Clock::new();
         let interest = Interest::new(units.clone(), has_exporters.then_some(events));
         let instance = Arc::new(Instance::new(Setup {

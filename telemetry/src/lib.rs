@@ -111,7 +111,7 @@ pub use record::{
 pub use subscriber::filter::{EventFilter, ParseFilterError, UnitFilter};
 pub use subscriber::{Lean, TelemetryLayer};
 pub use telemetry::{Handle, ShutdownError, Telemetry};
-#[cfg(feature = "settable-clock")]
+#[cfg(any(debug_assertions, feature = "settable-clock"))]
 #[doc(hidden)]
 pub use tool::clock::SettableClock;
 

@@ -10,7 +10,7 @@ use crate::os;
 use std::thread;
 use std::time::{Duration, Instant};
 
-#[cfg(feature = "settable-clock")]
+#[cfg(any(debug_assertions, feature = "settable-clock"))]
 pub use settable::SettableClock;
 
 #[derive(Debug)]
@@ -26,33 +26,11 @@ enum Source {
         /// A tick is so many nanoseconds, times 2^32.
         nanos_of_tick: u64,
     },
-    Other(Other),
-}
-
-/// PERF: apart, so that the first source is told by one comparison, however many others there are.
-#[derive(Debug)]
-enum Other {
     System {
         start: Instant,
     },
-    #[cfg(feature = "settable-clock")]
+    #[cfg(any(debug_assertions, feature = "settable-clock"))]
     Set(SettableClock),
-}
-
-impl Other {
-    #[inline]
-    fn elapsed(&self) -> u64 {
-        match self {
-            Other::System { start } => {
-                // PERF: `as_nanos` computes in 128 bits; 64 last for 584 years.
-                let elapsed = start.elapsed();
-                let seconds = elapsed.as_secs().wrapping_mul(1_000_000_000);
-                seconds.wrapping_add(u64::from(elapsed.subsec_nanos()))
-            }
-            #[cfg(feature = "settable-clock")]
-            Other::Set(clock) => clock.elapsed(),
-        }
-    }
 }
 
 impl Clock {
@@ -74,17 +52,17 @@ impl Clock {
 
     fn system() -> Self {
         Clock {
-            source: Source::Other(Other::System {
+            source: Source::System {
                 start: Instant::now(),
-            }),
+            },
         }
     }
 
     /// One that a test sets.
-    #[cfg(feature = "settable-clock")]
+    #[cfg(any(debug_assertions, feature = "settable-clock"))]
     pub(crate) fn set_by(clock: &SettableClock) -> Self {
         Clock {
-            source: Source::Other(Other::Set(clock.clone())),
+            source: Source::Set(clock.clone()),
         }
     }
 
@@ -93,8 +71,8 @@ impl Clock {
         let Some(moment) = moment else {
             return thread::park();
         };
-        #[cfg(feature = "settable-clock")]
-        if let Source::Other(Other::Set(clock)) = &self.source {
+        #[cfg(any(debug_assertions, feature = "settable-clock"))]
+        if let Source::Set(clock) = &self.source {
             return clock.park_until(moment);
         }
         let left = moment.saturating_sub(self.now());
@@ -106,8 +84,8 @@ impl Clock {
     /// Whether time passes by itself.
     fn runs(&self) -> bool {
         match &self.source {
-            #[cfg(feature = "settable-clock")]
-            Source::Other(Other::Set(_)) => false,
+            #[cfg(any(debug_assertions, feature = "settable-clock"))]
+            Source::Set(_) => false,
             _ => true,
         }
     }
@@ -125,7 +103,14 @@ impl Clock {
                 let ticks = clock.raw().saturating_sub(*start);
                 ((u128::from(ticks) * u128::from(*nanos_of_tick)) >> 32) as u64
             }
-            Source::Other(other) => other.elapsed(),
+            Source::System { start } => {
+                // PERF: `as_nanos` computes in 128 bits; 64 last for 584 years.
+                let elapsed = start.elapsed();
+                let seconds = elapsed.as_secs().wrapping_mul(1_000_000_000);
+                seconds.wrapping_add(u64::from(elapsed.subsec_nanos()))
+            }
+            #[cfg(any(debug_assertions, feature = "settable-clock"))]
+            Source::Set(clock) => clock.elapsed(),
         };
         elapsed.max(1)
     }
@@ -171,7 +156,7 @@ fn kernel_trusts_the_counter() -> bool {
         && std::fs::read_to_string(SOURCE).is_ok_and(|source| source.trim() == "tsc")
 }
 
-#[cfg(feature = "settable-clock")]
+#[cfg(any(debug_assertions, feature = "settable-clock"))]
 mod settable {
     use std::sync::atomic::{
         AtomicU64,
