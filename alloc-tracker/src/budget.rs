@@ -298,9 +298,7 @@ impl fmt::Display for BudgetExceeded {
             write!(f, "\n  elsewhere: {allocs} alloc{s}, {bytes} B")?;
         }
         if self.estimated {
-            f.write_str(
-                "\n  (so many allocations that not each was looked at: lines are estimates)",
-            )?;
+            f.write_str("\n  (only a part of the allocations was looked at: lines are estimates)")?;
         }
         Ok(())
     }

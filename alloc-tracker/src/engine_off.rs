@@ -114,10 +114,6 @@ pub(crate) fn tools_usage() -> Usage {
     Usage::untracked()
 }
 
-pub(crate) fn unit_name(_name: &'static str) -> u32 {
-    0
-}
-
 pub(crate) fn is_installed() -> bool {
     false
 }

@@ -78,15 +78,6 @@ pub(crate) fn tools_usage() -> crate::Usage {
     tools::totals().usage(0, true)
 }
 
-/// The number that a name of units has in heap profiles.
-pub(crate) fn unit_name(_name: &'static str) -> u32 {
-    #[cfg(feature = "profile")]
-    let number = profile::names::number(_name);
-    #[cfg(not(feature = "profile"))]
-    let number = 0;
-    number
-}
-
 /// What all threads have counted for the program, those that ended, too.
 pub(crate) fn process_usage() -> crate::Usage {
     static HIGHEST_SEEN: AtomicI64 = AtomicI64::new(0);

@@ -62,7 +62,7 @@ pub(crate) struct State {
     cpu_reading: Option<u64>,
     detail_words: usize,
     exemplar_ids: AtomicU64,
-    /// Up to when it is known that the most units are in progress.
+    /// The time until which the pool of units counts as full, without a look at it.
     full_until: AtomicU64,
     /// What the calling thread hands over, if it ever did.
     own_outbox: fn(&Instance) -> Option<Arc<Outbox>>,

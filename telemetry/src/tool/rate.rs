@@ -6,7 +6,7 @@
 
 use crate::tool::sync::{AtomicU64, Relaxed};
 
-/// So many a second, and so many at once. Times are nanoseconds.
+/// A limit: one per interval, in nanoseconds, after a burst at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rate {
     interval: u64,
@@ -32,12 +32,12 @@ impl Rate {
         self.interval
     }
 
-    /// One in so many seconds, and so many at once.
+    /// One per `seconds`, after `burst` at once.
     pub(crate) const fn every(seconds: u64, burst: u64) -> Self {
         Self::every_millis(seconds * 1000, burst)
     }
 
-    /// One in so many milliseconds, and so many at once.
+    /// One per `millis`, after `burst` at once.
     pub(crate) const fn every_millis(millis: u64, burst: u64) -> Self {
         let interval = millis * 1_000_000;
         Rate {

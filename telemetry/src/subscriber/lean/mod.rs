@@ -6,12 +6,11 @@
 mod callbacks;
 mod observer;
 mod span;
-mod thread;
+pub(super) mod thread;
 
 #[cfg(test)]
 pub(crate) use span::HeldParent;
 pub(crate) use span::{LeanEnd, LeanRef, LeanSpan, LeanStart};
-pub(super) use thread::parent_of_new;
 
 use crate::subscriber::filter;
 use crate::subscriber::layer::TelemetryLayer;

@@ -196,7 +196,7 @@ impl ThisThread {
             (None, None) => (None, None),
         };
         let Some(in_unit) = in_unit else {
-            // Too many units: who is told so by the subscriber's layer counts it, too.
+            // Too many units: the subscriber's layer is told of this span, and counts the loss.
             instance.spans.give_back(record);
             return NewSpan::Shared;
         };
