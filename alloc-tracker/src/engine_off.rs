@@ -181,34 +181,34 @@ impl UnitHandle {
     }
 
     #[inline(always)]
-    pub(crate) fn id(&self) -> u64 {
-        0
-    }
+    pub(crate) fn set_name(&self, _name: u32) {}
+}
 
-    #[inline(always)]
-    pub(crate) fn ended_usage_of(_id: u64) -> Option<Usage> {
-        None
-    }
+#[derive(Debug)]
+pub(crate) struct Account;
 
+impl Account {
     #[inline(always)]
-    pub(crate) fn exchange(id: u64) -> (Usage, u64) {
-        (Usage::untracked(), id)
+    pub(crate) fn new() -> Self {
+        Account
     }
-
-    #[inline(always)]
-    pub(crate) fn open_id(_id: u64) -> UnitSegment {
-        UnitSegment::NONE
-    }
-
-    #[inline(always)]
-    pub(crate) fn set_name_of(_id: u64, _name: u32) {}
 
     #[inline(always)]
     pub(crate) fn set_name(&self, _name: u32) {}
 
     #[inline(always)]
-    pub(crate) fn reclaim(_id: u64) -> Option<Self> {
-        Some(UnitHandle)
+    pub(crate) fn ended_usage(&self) -> Option<Usage> {
+        None
+    }
+
+    #[inline(always)]
+    pub(crate) fn exchange(&self) -> Usage {
+        Usage::untracked()
+    }
+
+    #[inline(always)]
+    pub(crate) fn open(&self) -> UnitSegment {
+        UnitSegment::NONE
     }
 }
 

@@ -1,20 +1,15 @@
-//! What the `telemetry` crate needs of this one: units as plain integers, for tables that are
-//! all atomics. Not for users, and not covered by semantic versioning.
+//! What the `telemetry` crate needs of this one: units for tables that are all atomics. Not for users, and not covered by semantic versioning.
 //!
-//! Wrong use (a reference given back twice, a segment closed on another thread) gives wrong
+//! Wrong use (a segment closed on another thread, work for a unit that is over) gives wrong
 //! figures, never undefined behaviour: the memory of a unit is only ever reused for units.
 
 pub use crate::escape::{escaped, unshown};
 pub use crate::fork::{Guard, Lock, generation, is_child};
 
+use crate::Usage;
 use crate::engine;
-use crate::{Unit, Usage};
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
-
-/// A unit as one word: [`UnitId::leak`] and [`UnitId::reclaim`] move one reference in and out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnitId(pub u64);
 
 /// Runs work of a tool: as [`excluded`](crate::excluded) work, but no figure of the process has it
 /// either.
@@ -96,41 +91,44 @@ impl UnitName {
     }
 }
 
-impl UnitId {
-    /// Names the unit in heap profiles. One store.
+/// The allocations of one unit after another, for a table whose places are used again. A place has one for good.
+#[derive(Debug)]
+pub struct Account(engine::Account);
+
+impl Default for Account {
+    fn default() -> Self {
+        Account::new()
+    }
+}
+
+impl Account {
+    /// Of a first unit.
+    pub fn new() -> Self {
+        Account(engine::Account::new())
+    }
+
+    /// Names the unit in heap profiles.
     #[inline]
-    pub fn set_name(self, name: UnitName) {
-        engine::UnitHandle::set_name_of(self.0, name.0);
+    pub fn set_name(&self, name: UnitName) {
+        self.0.set_name(name.0);
     }
 
-    /// Turns a handle into a word that owns its reference.
-    pub fn leak(unit: Unit) -> UnitId {
-        let unit = ManuallyDrop::new(unit);
-        UnitId(unit.handle().id())
+    /// What every ended segment of the unit cost, on any thread; `None` if nobody counts.
+    pub fn ended_usage(&self) -> Option<Usage> {
+        self.0.ended_usage()
     }
 
-    /// Turns the word back into the handle that it was made from, unless that unit is gone.
-    pub fn reclaim(self) -> Option<Unit> {
-        engine::UnitHandle::reclaim(self.0).map(Unit::from_handle)
-    }
-
-    /// What every ended segment of the unit cost, on any thread; `None` if it is gone, or nobody counts.
-    pub fn ended_usage(self) -> Option<Usage> {
-        engine::UnitHandle::ended_usage_of(self.0)
-    }
-
-    /// Ends the unit that this word owns a reference of: its figures, and a word that owns a
-    /// reference of a new unit. Nobody works for the unit any more, not even the calling thread.
+    /// Ends the unit: its figures. Nobody works for it any more, not even the calling thread. From here on this is
+    /// about the next one.
     ///
     /// Costs less than a new unit: the old one is cleared, unless somebody else has a handle of it.
-    pub fn exchange(self) -> (Usage, UnitId) {
-        let (usage, next) = engine::UnitHandle::exchange(self.0);
-        (usage, UnitId(next))
+    pub fn exchange(&self) -> Usage {
+        self.0.exchange()
     }
 
     /// The calling thread starts to work for the unit, until [`Segment::close`].
-    pub fn open(self) -> Segment {
-        Segment(engine::UnitHandle::open_id(self.0))
+    pub fn open(&self) -> Segment {
+        Segment(self.0.open())
     }
 }
 

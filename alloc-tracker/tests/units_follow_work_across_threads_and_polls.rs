@@ -172,18 +172,26 @@ fn forgotten_guards_do_no_harm() {
 }
 
 #[test]
-fn a_word_that_comes_too_late_takes_nothing_from_the_next_unit() {
-    use alloc_tracker::raw::UnitId;
-    let word = UnitId::leak(Unit::new());
-    assert!(word.reclaim().is_some());
-    // The cell is this one's by now, and it must keep its only handle.
-    let next = Unit::new();
-    let entered = next.enter();
-    assert!(word.reclaim().is_none());
-    let same = Unit::current().expect("it has a handle");
-    drop(entered);
-    same.run(|| drop(bytes(8)));
-    assert_eq!(next.usage().alloc_bytes, 8);
+fn an_account_goes_from_unit_to_unit_and_takes_nothing_from_who_has_a_handle() {
+    use alloc_tracker::raw::Account;
+    let account = Account::new();
+    for size in [8, 16] {
+        let segment = account.open();
+        drop(bytes(size));
+        segment.close();
+        assert_eq!(account.exchange().alloc_bytes, size as u64);
+    }
+    let segment = account.open();
+    let kept = Unit::current().expect("it has a handle");
+    segment.close();
+    assert_eq!(account.exchange().alloc_bytes, 0);
+    // The cell is still this one's, and the account's next unit has another.
+    kept.run(|| drop(bytes(32)));
+    let segment = account.open();
+    drop(bytes(64));
+    segment.close();
+    assert_eq!(kept.usage().alloc_bytes, 32);
+    assert_eq!(account.exchange().alloc_bytes, 64);
 }
 
 #[test]

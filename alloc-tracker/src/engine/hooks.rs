@@ -35,6 +35,7 @@ pub(crate) fn handed_out(block: *mut u8) {
 #[inline(always)]
 pub(crate) fn on_dealloc(address: *mut u8, size: usize) -> bool {
     with(|block| {
+        block.falls();
         block.published.frees.add(1);
         block.published.freed_bytes.add(size as u64);
         block.published.looks_up(address.addr())
@@ -62,6 +63,7 @@ pub(crate) fn on_realloc(old: usize, new: usize) {
         if new >= old {
             block.published.alloc_bytes.add((new - old) as u64);
         } else {
+            block.falls();
             block.published.freed_bytes.add((old - new) as u64);
         }
         #[cfg(feature = "profile")]
@@ -74,7 +76,7 @@ fn is_alert() -> bool {
     with(|block| block.published.is_alert())
 }
 
-/// The rare path of an allocation: notices a new peak, and whatever else there is to see.
+/// The rare path of an allocation: notices whatever there is to see.
 ///
 /// # Safety
 ///

@@ -38,6 +38,7 @@ pub(crate) use hooks::{
     alloc_and_look, handed_out, is_due, is_realloc_due, look_and_dealloc, look_and_realloc,
     on_alloc, on_dealloc, on_realloc,
 };
+pub(crate) use measure::account::Account;
 pub(crate) use measure::active_sites::ActiveSites;
 pub(crate) use measure::installed::is_installed;
 pub(crate) use measure::meanwhile::{Here, Meanwhile};

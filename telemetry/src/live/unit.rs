@@ -5,8 +5,8 @@ use crate::cost::{
     UnitCosts,
 };
 use crate::os::{Sampled, SystemCosts};
-use alloc_tracker::raw::{Segment, UnitId, UnitName};
-use alloc_tracker::{Unit, Usage};
+use alloc_tracker::Usage;
+use alloc_tracker::raw::{Account, Segment, UnitName};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 const NOT_SAMPLED: u8 = 0;
@@ -36,8 +36,8 @@ pub(crate) struct LiveUnit {
     left_elsewhere: AtomicBool,
     /// The number of the thread that began the unit.
     thread: AtomicU64,
-    /// The account in which its allocations are. Kept from one unit at this place to the next.
-    unit: AtomicU64,
+    /// Where its allocations are, and those of the units at this place after it.
+    account: Account,
     started: AtomicU64,
     last_exit: SharedSum,
     /// What threads add to: see [`Source::Added`].
@@ -109,9 +109,7 @@ impl SharedSum {
 
 impl LiveUnit {
     pub(super) fn new() -> Self {
-        let live = LiveUnit::default();
-        live.unit.store(UnitId::leak(Unit::new()).0, Relaxed);
-        live
+        LiveUnit::default()
     }
 
     /// Adds to a figure, on the thread with this number; on any, if it is [`ANY_THREAD`].
@@ -129,7 +127,7 @@ impl LiveUnit {
     /// What the calling thread allocates from here on is the unit's.
     #[inline]
     pub(crate) fn open(&self) -> Segment {
-        UnitId(self.unit.load(Relaxed)).open()
+        self.account.open()
     }
 
     /// It stops, at `now`, after having started at `entered`.
@@ -287,7 +285,7 @@ impl LiveUnit {
     #[inline]
     pub(super) fn take(&self, now: impl FnOnce() -> u64, unit: &mut Finished) {
         let last_exit = self.last_exit.latest();
-        let usage = Some(self.usage()).filter(Usage::is_tracked);
+        let usage = Some(self.account.exchange()).filter(Usage::is_tracked);
         // A close can come long after the work: the last exit tells the truth, if there was one. A
         // unit that was never entered lasted until now.
         let end = if last_exit == 0 { now() } else { last_exit };
@@ -297,7 +295,7 @@ impl LiveUnit {
     /// Fills in what the unit, which may be in progress, has cost until `now`: what a thread does for it is
     /// in it when the thread leaves it. True if a thread has entered it, and none ever left it.
     pub(super) fn so_far(&self, now: u64, unit: &mut Finished) -> bool {
-        let usage = UnitId(self.unit.load(Relaxed)).ended_usage();
+        let usage = self.account.ended_usage();
         self.fill(now, usage, unit);
         unit.costs.value(Metric::Wakeups) > 0 && self.last_exit.latest() == 0
     }
@@ -333,13 +331,6 @@ impl LiveUnit {
         }
     }
 
-    /// What the unit allocated, and the account made ready for the next one.
-    fn usage(&self) -> Usage {
-        let (usage, next) = UnitId(self.unit.load(Relaxed)).exchange();
-        self.unit.store(next.0, Relaxed);
-        usage
-    }
-
     #[inline]
     pub(super) fn reset(&self, start: Start) {
         let Start {
@@ -351,7 +342,7 @@ impl LiveUnit {
             thread,
             name,
         } = start;
-        UnitId(self.unit.load(Relaxed)).set_name(name);
+        self.account.set_name(name);
         self.kind.store(kind.0, Relaxed);
         let sampled = match sampled {
             Sampled::No => NOT_SAMPLED,
@@ -382,12 +373,6 @@ impl LiveUnit {
             cell.sent.store(0, Relaxed);
             cell.received.store(0, Relaxed);
         }
-    }
-}
-
-impl Drop for LiveUnit {
-    fn drop(&mut self) {
-        let _last = UnitId(*self.unit.get_mut()).reclaim();
     }
 }
 

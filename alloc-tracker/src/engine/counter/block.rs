@@ -18,17 +18,12 @@ use std::cell::Cell;
 /// ```
 ///
 /// The hooks count, and *look up* where there may be more to do. An allocation takes its bytes from
-/// those that are [`LEFT`], and looks up if they are not enough, be it for a new peak, for a sample,
-/// because somebody wants to see each call, or because the thread is not ATTACHED. A free compares one
-/// word ([`Published::looks_up`]): every free looks up while somebody wants to see each call or the
-/// thread is not ATTACHED, and that of a block which may be a sample ever after the profiler was
-/// started. A DETACHED block keeps counting, and drains what it counts into the registry's overflow
-/// counts after each call.
-///
-/// PERF: a peak is `alloc_bytes` − `freed_bytes` above `top`. What is left leaves out what is freed
-/// after it was set, so it is used up too early, and looking then sets it anew: one subtraction per
-/// allocation for all there is to watch, and none per free. An allocation finds no new peak but
-/// looks up in vain once per as many bytes as lie between the live bytes and the peak.
+/// those that are [`LEFT`], and looks up if they are not enough, be it for a sample, because somebody
+/// wants to see each call, or because the thread is not ATTACHED. A free compares two words: whether the
+/// live bytes, which are about to fall, are a [peak](Peaks), and whether it looks up
+/// ([`Published::looks_up`]): every free does while somebody wants to see each call or the thread is not
+/// ATTACHED, and that of a block which may be a sample ever after the profiler was started. A DETACHED
+/// block keeps counting, and drains what it counts into the registry's overflow counts after each call.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Block {
@@ -110,19 +105,26 @@ impl Block {
         }
     }
 
-    /// Raises the peak, and says when to look again.
+    /// Says when to look again.
     #[inline(always)]
     pub(crate) fn look(&self) {
-        let bytes = self.published.alloc_bytes.load();
-        let freed = self.published.freed_bytes.load();
-        let top = self.peaks.reached(bytes.wrapping_sub(freed) as i64);
-        // How far `alloc_bytes` may grow before `bytes - freed > top`. With no measurement open, `top`
-        // is so high that this is never.
-        let to_next_peak = freed.wrapping_add(top as u64).wrapping_sub(bytes);
-        let left = to_next_peak.min(LOOK_EVERY);
+        let left = LOOK_EVERY;
         #[cfg(feature = "profile")]
-        let left = left.min(self.countdown.left(bytes));
+        let left = left.min(self.countdown.left(self.published.alloc_bytes.load()));
         set_left(left);
+    }
+
+    /// Live bytes are about to fall: perhaps from a peak.
+    #[inline(always)]
+    pub(crate) fn falls(&self) {
+        // SAFETY: a block is its thread's, which alone writes what it publishes.
+        let (bytes, freed) = unsafe {
+            (
+                self.published.alloc_bytes.load_own(),
+                self.published.freed_bytes.load_own(),
+            )
+        };
+        self.peaks.settle(bytes.wrapping_sub(freed) as i64);
     }
 
     /// The next allocation looks up.

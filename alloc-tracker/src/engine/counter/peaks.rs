@@ -3,11 +3,14 @@
 //! The figures of a measurement are the difference of the thread's counters between its two ends,
 //! so nesting costs nothing: the outer difference contains the inner one. Only the peak needs
 //! care. `top` is the highest live level while the *innermost* measurement has been innermost, and
-//! each level remembers what `top` was before it was opened:
+//! each level remembers what `top` was before it was opened. Live bytes rise and fall, and a peak is where they
+//! begin to fall: `top` may be too low as long as they rise, and is *settled* before they fall and before it is
+//! read. So allocations need not look at it, and frees make one comparison.
 //!
 //! ```text
-//!   open:   outer[level] := top          top := live
-//!   close:  own peak = max(top, outer of every level above) − live at open
+//!   settle: top := max(top, live)
+//!   open:   settle, outer[level] := top          top := live
+//!   close:  settle, own peak = max(top, outer of every level above) − live at open
 //!           top := max(top, outer[level])
 //! ```
 //!
@@ -103,12 +106,13 @@ impl Peaks {
         may
     }
 
-    /// The thread has grown to `live` bytes. Returns the peak.
+    /// The thread has `live` bytes, which are about to be fewer, or are looked at.
     #[inline(always)]
-    pub(crate) fn reached(&self, live: i64) -> i64 {
-        let top = self.top.get().max(live);
-        self.top.set(top);
-        top
+    pub(crate) fn settle(&self, live: i64) {
+        // PERF: a store is left out mostly: no maximum, which would be one each time.
+        if live > self.top.get() {
+            self.top.set(live);
+        }
     }
 
     /// `None`: not a plain measurement, use [`Peaks::open_any`].
@@ -116,7 +120,7 @@ impl Peaks {
     pub(crate) fn open(&self, live: i64) -> Option<Level> {
         let shape = self.shape.get();
         let outer = self.outer.get(shape as usize)?;
-        outer.set(self.top.get());
+        outer.set(self.top.get().max(live));
         self.top.set(live);
         self.shape.set(shape + 1);
         Some(Level(shape))
@@ -128,7 +132,7 @@ impl Peaks {
             self.deep.set(self.deep.get() + 1);
             return Level::DEEP;
         };
-        outer.set(self.top.get());
+        outer.set(self.top.get().max(live));
         self.top.set(live);
         self.shape.set(self.shape.get() + 1);
         Level(depth as u32)
@@ -146,24 +150,36 @@ impl Peaks {
     fn top(&self, live: i64) -> i64 {
         match self.top.get() {
             NOBODYS => live,
-            top => top,
+            top => top.max(live),
         }
     }
 
-    /// Closes `level`: the highest live level since it was opened. `None`: not a plain measurement,
-    /// use [`Peaks::close_any`].
+    /// Closes `level`: the highest live level since it was opened; `live` is the present one. `None`: not a plain
+    /// measurement, use [`Peaks::close_any`].
     #[inline(always)]
-    pub(crate) fn close(&self, level: Level) -> Option<i64> {
+    pub(crate) fn close(&self, level: Level, live: i64) -> Option<i64> {
         if self.shape.get() != level.0 + 1 {
             return None;
         }
         // The innermost level, and no flag: `level` is below `LEVELS`. The remainder, which is
         // itself, spares a check of the bounds.
         let outer = self.outer[level.0 as usize % LEVELS].get();
-        let top = self.top.get();
+        let top = self.top.get().max(live);
         self.top.set(top.max(outer));
         self.shape.set(level.0);
         Some(top)
+    }
+
+    /// The same of a level during which live bytes neither rose nor fell. False: not a plain measurement.
+    #[inline(always)]
+    pub(crate) fn close_unchanged(&self, level: Level) -> bool {
+        let is_plain = self.shape.get() == level.0 + 1;
+        if is_plain {
+            // What it was before has the present level: it was settled when this was opened.
+            self.top.set(self.outer[level.0 as usize % LEVELS].get());
+            self.shape.set(level.0);
+        }
+        is_plain
     }
 
     pub(crate) fn close_any(&self, level: Level, live: i64) -> i64 {
@@ -178,6 +194,7 @@ impl Peaks {
 
     #[cold]
     fn close_out_of_order(&self, level: Level, live: i64) -> i64 {
+        self.settle(live);
         let highest = self.highest(level, live);
         let (index, depth) = (level.0 as usize, self.depth());
         let is_dead = |level: &usize| self.dead.get() & 1 << level != 0;
@@ -199,8 +216,9 @@ impl Peaks {
         highest
     }
 
-    /// What `top` is, to be set back with [`Peaks::rewind`].
-    pub(crate) fn mark(&self) -> i64 {
+    /// What `top` is with `live` bytes, to be set back with [`Peaks::rewind`].
+    pub(crate) fn mark(&self, live: i64) -> i64 {
+        self.settle(live);
         self.top.get()
     }
 

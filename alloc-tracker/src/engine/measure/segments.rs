@@ -5,7 +5,7 @@
 
 use super::installed::is_installed;
 use crate::Usage;
-use crate::engine::counter::block::{self, Block, set_left};
+use crate::engine::counter::block::{self, Block};
 use crate::engine::counter::counts::Counts;
 use crate::engine::counter::peaks::Level;
 use crate::engine::counter::tools;
@@ -86,6 +86,13 @@ pub(crate) fn end(segment: Segment) -> (Counts, i64) {
     })
 }
 
+/// Ends the innermost segment, if all that are open are plain: `add` is handed what [`end`] returns, unless nothing
+/// was allocated or freed. False: it was not the innermost or some are not plain, and nothing was done.
+#[inline(always)]
+pub(crate) fn end_plainly(segment: &Segment, add: impl FnOnce(Counts, i64)) -> bool {
+    block::with(|block| block.close_plainly(segment, add))
+}
+
 /// Charges to nobody what the thread allocates while this guard lives.
 pub(crate) struct Excluded {
     start: Option<Mark>,
@@ -137,9 +144,6 @@ impl Block {
         let Some(level) = self.peaks.open(counts.live()) else {
             return self.open_otherwise(place);
         };
-        // The peak that counts from here on is the present level. If every call has to look
-        // anyway, the next one sees to the ones after it.
-        set_left(0);
         place.write(Segment {
             start: counts,
             level,
@@ -154,7 +158,6 @@ impl Block {
             return;
         }
         self.peaks.set_tracked();
-        self.look_at_next();
         let live = self.published.counts().live();
         place.write(Segment {
             start: self.without_excluded(),
@@ -175,10 +178,33 @@ impl Block {
     /// opened.
     #[inline(always)]
     fn close(&self, level: Level) -> (Counts, i64) {
-        match self.peaks.close(level) {
-            Some(peak) => (self.published.counts(), peak),
+        let counts = self.published.counts();
+        match self.peaks.close(level, counts.live()) {
+            Some(peak) => (counts, peak),
             None => self.close_otherwise(level),
         }
+    }
+
+    /// See [`end_plainly`].
+    #[inline(always)]
+    fn close_plainly(&self, segment: &Segment, add: impl FnOnce(Counts, i64)) -> bool {
+        let Segment { start, level } = segment;
+        // SAFETY: a block is its thread's, which alone writes what it publishes.
+        let (allocs, frees) = unsafe {
+            let published = &self.published;
+            (published.allocs.load_own(), published.frees.load_own())
+        };
+        // PERF: most entries of most units allocate nothing.
+        if allocs == start.allocs && frees == start.frees {
+            return self.peaks.close_unchanged(*level);
+        }
+        // SAFETY: as above.
+        let counts = unsafe { self.published.own_counts() };
+        let Some(highest) = self.peaks.close(*level, counts.live()) else {
+            return false;
+        };
+        add(counts.minus(*start), highest.wrapping_sub(start.live()));
+        true
     }
 
     /// PERF: reads the counts again rather than being handed them, which would put them into
@@ -201,7 +227,7 @@ impl Block {
     fn mark(&self) -> Mark {
         Mark {
             counts: self.without_excluded(),
-            peak: self.peaks.mark(),
+            peak: self.peaks.mark(self.published.counts().live()),
         }
     }
 
@@ -219,7 +245,6 @@ impl Block {
         self.peaks.set_excluding();
         self.excluded.set(self.excluded.get().plus(fresh));
         self.peaks.rewind(mark.peak, fresh.live());
-        self.look_at_next();
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::counts::{Counts, SharedCounts};
 use super::sync::{
-    AcqRel, Acquire, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Relaxed, Release, constructor,
-    fence,
+    AcqRel, Acquire, AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Relaxed, Release,
+    constructor, fence,
 };
 
 /// On cache lines of its own: units on different threads do not disturb each other.
@@ -24,6 +24,8 @@ pub(crate) struct UnitCell {
     pub(crate) next_free: AtomicU32,
     pub(crate) index: AtomicU32,
     following: AtomicU8,
+    /// A segment that counted something was added.
+    has_costs: AtomicBool,
     /// The number of its name, if it has one; else 0.
     pub(crate) name: AtomicU32,
     /// What only some units need is on the second pair of cache lines.
@@ -60,6 +62,7 @@ impl UnitCell {
                 retained_bytes: AtomicI64::new(0),
                 parent: AtomicU64::new(NO_UNIT),
                 following: AtomicU8::new(NOT),
+                has_costs: AtomicBool::new(false),
                 name: AtomicU32::new(0),
             }
         }
@@ -67,12 +70,17 @@ impl UnitCell {
 
     /// Makes a free cell a new unit's with one handle, and returns the generation. The caller has
     /// the cell to itself. `owner`: the thread that is expected to work for it; 0 if none is.
+    #[inline]
     pub(crate) fn begin(&self, follow: Option<u64>, owner: u64) -> u32 {
         let generation = self.life.load(Relaxed) >> 32;
         self.owner.store(owner, Relaxed);
-        self.owned.store(Counts::ZERO);
-        self.shared.store(Counts::ZERO);
-        self.peak.store(0, Relaxed);
+        // PERF: many units allocate nothing, and leave nothing to clear.
+        if self.has_costs.load(Relaxed) {
+            self.has_costs.store(false, Relaxed);
+            self.owned.store(Counts::ZERO);
+            self.shared.store(Counts::ZERO);
+            self.peak.store(0, Relaxed);
+        }
         self.parent.store(follow.unwrap_or(NO_UNIT), Relaxed);
         if follow.is_some() {
             self.retained_blocks.store(0, Relaxed);
@@ -90,6 +98,7 @@ impl UnitCell {
     ///
     /// PERF: the thread that ends a unit mostly begins the next one, and then need not ask whether
     /// another one owns it.
+    #[inline]
     pub(crate) fn restart(&self, generation: u32, owner: u64) -> Option<u32> {
         if self.follows() {
             return None;
@@ -154,12 +163,24 @@ impl UnitCell {
 
     #[inline]
     pub(crate) fn is(&self, generation: u32) -> bool {
-        self.life.load(Relaxed) >> 32 == u64::from(generation)
+        self.generation() == generation
+    }
+
+    #[inline]
+    pub(crate) fn generation(&self) -> u32 {
+        (self.life.load(Relaxed) >> 32) as u32
     }
 
     /// Whether the unit is `generation`'s and still has a handle.
     pub(crate) fn is_alive(&self, generation: u32) -> bool {
         self.is(generation) && self.life.load(Relaxed) & HANDLES > 0
+    }
+
+    /// The sums, and the peak. `None`: nothing was added so far.
+    #[inline]
+    pub(crate) fn costs(&self) -> Option<(Counts, i64)> {
+        let has_costs = self.has_costs.load(Relaxed);
+        has_costs.then(|| (self.counts(), self.peak()))
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -188,6 +209,8 @@ impl UnitCell {
                 self.peak.fetch_max(top, Relaxed);
             }
         }
+        // Release: who is to clear the sums sees that there are any.
+        self.has_costs.store(true, Release);
         if self.is_owned_by(thread) {
             self.owned.add_alone(counts);
         } else {
@@ -217,6 +240,15 @@ impl UnitCell {
         let (from, to) = (FOLLOWS, LOST_TRACK);
         // Not of one that does not: whether it follows says what its end has to undo.
         let _ = self.following.compare_exchange(from, to, Relaxed, Relaxed);
+    }
+
+    /// Names the unit in heap profiles.
+    #[inline]
+    pub(crate) fn set_name(&self, name: u32) {
+        // PERF: mostly it is the name of the unit before.
+        if cfg!(feature = "profile") && self.name.load(Relaxed) != name {
+            self.name.store(name, Relaxed);
+        }
     }
 
     pub(crate) fn parent(&self) -> u64 {

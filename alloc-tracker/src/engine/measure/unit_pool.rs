@@ -7,11 +7,11 @@
 
 use super::installed::is_installed;
 use super::unit_cell::{NO_UNIT, UnitCell};
+use crate::Retained;
 use crate::engine::counter::block;
 use crate::engine::counter::counts::Counts;
 use crate::engine::free_stack::FreeStack;
 use crate::engine::watch::followers;
-use crate::{Retained, Usage};
 use std::alloc::{GlobalAlloc, Layout, System, handle_alloc_error};
 use std::ptr;
 use std::sync::atomic::{
@@ -43,6 +43,22 @@ impl UnitRef {
             cell: cells::get(id as u32)?,
             generation: (id >> 32) as u32,
         })
+    }
+
+    /// The unit that a cell is about now.
+    #[inline]
+    pub(crate) fn now_in(cell: &'static UnitCell) -> Self {
+        UnitRef {
+            cell,
+            generation: cell.generation(),
+        }
+    }
+
+    /// Ends the unit, of which the caller has the only handle, and begins another, which has the handle then. False:
+    /// others have some, and nothing was done.
+    #[inline]
+    pub(crate) fn restart(self, owner: u64) -> bool {
+        self.cell.restart(self.generation, owner).is_some()
     }
 
     pub(crate) fn id(self) -> u64 {
@@ -158,63 +174,18 @@ impl UnitHandle {
         })
     }
 
-    /// The unit as one word; see [`UnitHandle::reclaim`].
+    /// The unit as one word.
     pub(crate) fn id(&self) -> u64 {
         self.unit.id()
     }
 
-    /// Names the unit with this id, if it still exists.
-    #[inline]
-    pub(crate) fn set_name_of(id: u64, name: u32) {
-        if cfg!(feature = "profile")
-            && let Some(unit) = UnitRef::of(id)
-            && unit.cell.is(unit.generation)
-        {
-            unit.cell.name.store(name, Relaxed);
-        }
-    }
-
     pub(crate) fn set_name(&self, name: u32) {
-        self.unit.cell.name.store(name, Relaxed);
+        self.unit.cell.set_name(name);
     }
 
-    /// Takes over the reference that was leaked with this id.
-    pub(crate) fn reclaim(id: u64) -> Option<Self> {
-        let unit = UnitRef::of(id)?;
-        let alive = unit.cell.is_alive(unit.generation);
-        alive.then(|| UnitHandle { unit })
-    }
-
-    /// What every ended segment of the unit with this id cost; `None` if it is gone, or nobody counts.
-    pub(crate) fn ended_usage_of(id: u64) -> Option<Usage> {
-        let unit = UnitRef::of(id).filter(|_| is_installed())?;
-        let usage = unit.cell.counts().usage(unit.cell.peak(), true);
-        // Afterwards: another unit may have its place by now.
-        unit.is_alive().then_some(usage)
-    }
-
-    /// Takes over the reference that was leaked with this id, and leaks one of a new unit; the
-    /// figures of the old one.
-    pub(crate) fn exchange(id: u64) -> (Usage, u64) {
-        let Some(handle) = Self::reclaim(id) else {
-            return (Usage::untracked(), Self::leak(Self::new()));
-        };
-        let UnitRef { cell, generation } = handle.unit;
-        let tracked = is_installed();
-        let usage = cell.counts().usage(cell.peak(), tracked);
-        let thread = block::with(|block| block.thread());
-        match cell.restart(generation, thread) {
-            Some(generation) => {
-                // The reference is the new unit's now.
-                std::mem::forget(handle);
-                (usage, UnitRef { cell, generation }.id())
-            }
-            None => (usage, Self::leak(Self::new())),
-        }
-    }
-
-    fn leak(self) -> u64 {
-        std::mem::ManuallyDrop::new(self).id()
+    /// Takes over a handle, of which nobody makes another use.
+    pub(crate) fn of(unit: UnitRef) -> Self {
+        UnitHandle { unit }
     }
 }
 

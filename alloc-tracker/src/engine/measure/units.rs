@@ -61,9 +61,4 @@ impl UnitHandle {
             }
         }
     }
-
-    #[inline]
-    pub(crate) fn open_id(id: u64) -> UnitSegment {
-        UnitRef::of(id).map_or(UnitSegment::NONE, work::open_for)
-    }
 }

@@ -27,6 +27,16 @@ impl UnitSegment {
 /// The thread starts to work for `unit`.
 #[inline]
 pub(crate) fn open_for(unit: UnitRef) -> UnitSegment {
+    // SAFETY: it is not kept.
+    match unsafe { stack() }.and_then(|stack| stack.push_first(unit)) {
+        Some(segment) => segment,
+        None => open_otherwise(unit),
+    }
+}
+
+/// PERF: apart, so that the common path keeps nothing in registers that it must save.
+#[inline(never)]
+fn open_otherwise(unit: UnitRef) -> UnitSegment {
     push::<false>(unit)
 }
 
@@ -58,9 +68,17 @@ fn push<const IS_A_BUDGETS: bool>(unit: UnitRef) -> UnitSegment {
 #[inline]
 pub(crate) fn close_for_unit(segment: UnitSegment) {
     // SAFETY: it is not kept.
-    if let Some(stack) = unsafe { stack() } {
-        stack.close(segment);
+    if let Some(stack) = unsafe { stack() }
+        && stack.close_first(segment).is_none()
+    {
+        close_otherwise(segment);
     }
+}
+
+/// PERF: as [`open_otherwise`].
+#[inline(never)]
+fn close_otherwise(segment: UnitSegment) {
+    with_stack(|stack| stack.close(segment));
 }
 
 /// The thread's work ends, and is nobody's: how much of it was for the unit cannot be told.
@@ -179,6 +197,23 @@ fn with_stack<T>(f: impl FnOnce(&Stack) -> Option<T>) -> Option<T> {
 }
 
 impl Stack {
+    /// Closes what is the thread's only work, in a plain measurement. `None`: it is not, nothing was done.
+    #[inline(always)]
+    fn close_first(&self, segment: UnitSegment) -> Option<()> {
+        // SAFETY: what follows pushes nothing while it has the reference, and pops it at the end.
+        let work = unsafe { self.only() }?;
+        if work.id != segment.id || work.unit.follows() || !work.counts || self.is_detached() {
+            return None;
+        }
+        let unit = work.unit;
+        let add = |counts, peak| unit.add(counts, work.base, peak);
+        if !segments::end_plainly(&work.segment, add) {
+            return None;
+        }
+        self.pop();
+        Some(())
+    }
+
     #[inline(always)]
     fn close(&self, segment: UnitSegment) -> Option<()> {
         // SAFETY: what follows pushes nothing while it has the reference: it may pop, after which the place stays

@@ -67,7 +67,34 @@ pub(super) unsafe fn stack<'a>() -> Option<&'a Stack> {
     Some(unsafe { &*stack })
 }
 
+/// In the numbers of work that begins when the thread has given up what it had: see [`Stack::free_if_detached`].
+const DETACHED: u64 = 1 << 63;
+
 impl Stack {
+    /// Pushes the thread's only work, if that is so and the unit does not follow its blocks. `None`: nothing was done.
+    #[inline(always)]
+    pub(super) fn push_first(&self, unit: UnitRef) -> Option<UnitSegment> {
+        let end = self.end.get();
+        if end != self.first.get() || end == self.limit.get() || unit.follows() {
+            return None;
+        }
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
+        // SAFETY: as in `push`.
+        unsafe {
+            (&raw mut (*end).id).write(id);
+            (&raw mut (*end).unit).write(unit);
+            (&raw mut (*end).base).write(unit.live());
+            (&raw mut (*end).counts).write(true);
+            (&raw mut (*end).is_a_budgets).write(false);
+            (&raw mut (*end).suspended).write(0);
+            let segment = &raw mut (*end).segment;
+            segments::open_in(&mut *segment.cast::<MaybeUninit<Segment>>());
+            self.end.set(end.add(1));
+        }
+        Some(UnitSegment { id })
+    }
+
     #[inline(always)]
     pub(super) fn push<const IS_A_BUDGETS: bool>(&self, unit: UnitRef) -> Option<UnitSegment> {
         if self.end.get() == self.limit.get() && !self.grow() {
@@ -126,6 +153,20 @@ impl Stack {
     /// Copies of all, the outermost first. What goes meanwhile may be missing.
     pub(super) fn all(&self) -> impl DoubleEndedIterator<Item = Work> {
         (0..self.len()).filter_map(|index| self.at(index))
+    }
+
+    /// The only one.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Stack::last`].
+    #[inline(always)]
+    pub(super) unsafe fn only(&self) -> Option<&Work> {
+        let first = self.first.get();
+        let is_only = self.end.get() == first.wrapping_add(1);
+        // SAFETY: there is one, so the first place is initialised, and only this thread touches it; for how long, the
+        // caller sees to.
+        is_only.then(|| unsafe { &*first })
     }
 
     /// The innermost one.
@@ -193,10 +234,16 @@ impl Stack {
         unsafe { self.first.get().add(heir).write(work) };
     }
 
+    /// Whether `release_stack` has been, or will not be.
+    #[inline(always)]
+    pub(super) fn is_detached(&self) -> bool {
+        self.next_id.get() & DETACHED != 0
+    }
+
     /// If the thread is ending and `release_stack` has been.
     #[inline(always)]
     pub(super) fn free_if_detached(&self) {
-        if self.first.get() == self.end.get() && block::with(|block| block.is_detached()) {
+        if self.is_detached() && self.first.get() == self.end.get() {
             self.free();
         }
     }
@@ -232,6 +279,9 @@ impl Stack {
         }
         // So that `release_stack` is called, even if this thread never allocates.
         attend::when_the_thread_ends(super::release_stack);
+        if block::with(|block| block.is_detached()) {
+            self.next_id.set(self.next_id.get() | DETACHED);
+        }
         let full = self.len();
         let len = self.bury();
         if len < full / 2 {
