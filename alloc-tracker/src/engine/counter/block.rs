@@ -86,8 +86,27 @@ pub(crate) fn set_left(bytes: u64) {
 /// Calls `f` with the calling thread's block.
 #[inline(always)]
 pub(crate) fn with<T: Default>(f: impl FnOnce(&Block) -> T) -> T {
+    // SAFETY: it is not kept: `f` cannot.
+    match unsafe { own() } {
+        Some(block) => f(block),
+        None => T::default(),
+    }
+}
+
+/// The calling thread's block.
+///
+/// PERF: not handed to a closure, which is then not always inlined.
+///
+/// # Safety
+///
+/// The caller does not keep the reference.
+#[inline(always)]
+pub(crate) unsafe fn own<'a>() -> Option<&'a Block> {
     // `try_with` cannot fail here (no destructor); it has no panic branch, that is its use.
-    BLOCK.try_with(f).unwrap_or_default()
+    let block = BLOCK.try_with(std::ptr::from_ref).ok()?;
+    // SAFETY: the thread-local is const-initialised and has no destructor, so it is in its place for as long
+    // as its thread runs the caller, who keeps the reference no longer.
+    Some(unsafe { &*block })
 }
 
 impl Block {

@@ -90,7 +90,8 @@ pub(crate) fn end(segment: Segment) -> (Counts, i64) {
 /// was allocated or freed. False: it was not the innermost or some are not plain, and nothing was done.
 #[inline(always)]
 pub(crate) fn end_plainly(segment: &Segment, add: impl FnOnce(Counts, i64)) -> bool {
-    block::with(|block| block.close_plainly(segment, add))
+    // SAFETY: it is not kept.
+    unsafe { block::own() }.is_some_and(|block| block.close_plainly(segment, add))
 }
 
 /// Charges to nobody what the thread allocates while this guard lives.
@@ -198,7 +199,14 @@ impl Block {
         if allocs == start.allocs && frees == start.frees {
             return self.peaks.close_unchanged(*level);
         }
-        // SAFETY: as above.
+        self.close_counting(segment, add)
+    }
+
+    /// PERF: apart, so that what counted nothing saves no registers for it.
+    #[inline(never)]
+    fn close_counting(&self, segment: &Segment, add: impl FnOnce(Counts, i64)) -> bool {
+        let Segment { start, level } = segment;
+        // SAFETY: a block is its thread's, which alone writes what it publishes.
         let counts = unsafe { self.published.own_counts() };
         let Some(highest) = self.peaks.close(*level, counts.live()) else {
             return false;
