@@ -122,11 +122,16 @@ impl Account {
     /// about the next one.
     ///
     /// Costs less than a new unit: the old one is cleared, unless somebody else has a handle of it.
+    #[inline]
     pub fn exchange(&self) -> Usage {
         self.0.exchange()
     }
 
     /// The calling thread starts to work for the unit, until [`Segment::close`].
+    ///
+    // PERF: inlined, as is the end, into the program: in a library the address of a thread-local is a function's
+    // answer as far as the compiler knows, and registers are saved for it.
+    #[inline]
     pub fn open(&self) -> Segment {
         Segment(self.0.open())
     }
@@ -141,6 +146,7 @@ impl Segment {
     pub const NONE: Segment = Segment(engine::UnitSegment::NONE);
 
     /// Ends the work: the unit has its figures.
+    #[inline]
     pub fn close(self) {
         engine::close_for_unit(self.0);
     }

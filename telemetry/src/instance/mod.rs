@@ -21,7 +21,7 @@ use crate::histogram::Histogram;
 use crate::incidents::{IncidentSettings, Incidents};
 use crate::kinds::Kinds;
 use crate::ledger::{Counters, UnitDrop};
-use crate::live::{LiveUnits, Spans};
+use crate::live::{KnownSpan, LiveUnits, Spans};
 use crate::os::{self, Sampling};
 use crate::outbox::Outbox;
 use crate::output::{Item, Queue};
@@ -150,6 +150,13 @@ impl Instance {
     /// Of a record about this moment.
     pub(crate) fn envelope(&self) -> Envelope {
         Envelope::new(self.resource.clone(), self.calendar.now())
+    }
+
+    /// What is known of a span, and where its unit is.
+    #[inline]
+    pub(crate) fn known(&self, span: u64) -> Option<KnownSpan> {
+        let known = self.spans.get(span)?;
+        Some(known.at(self.live_units.place(known.in_unit.unit())))
     }
 
     /// Whether spans and events of units leave entries in the rings.

@@ -11,6 +11,11 @@ impl Refs {
         Refs(AtomicU64::new(0))
     }
 
+    /// Whoever had one has none any more.
+    pub(crate) fn forget(&self) {
+        self.0.store(0, Relaxed);
+    }
+
     /// The first handle. The caller has the thing to itself.
     #[inline]
     pub(crate) fn begin(&self) {

@@ -20,6 +20,12 @@ const RESERVED: u64 = u64::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TableIndex(pub(super) u32);
 
+impl TableIndex {
+    fn of(bucket: usize, way: usize) -> Self {
+        TableIndex((bucket * WAYS + way) as u32)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct SpanTable {
     buckets: Box<[Bucket]>,
@@ -70,10 +76,6 @@ impl SpanTable {
         Self::home(span) & (self.buckets.len() - 1)
     }
 
-    fn home_bucket(&self, span: u64) -> &Bucket {
-        &self.buckets[self.home_index(span)]
-    }
-
     /// Where else to look: first in the buckets after the home; where many threads have many spans, or
     /// ids are made otherwise, homes may lie on a heap: then in some at random.
     fn elsewhere(&self, span: u64) -> impl Iterator<Item = usize> {
@@ -84,20 +86,27 @@ impl SpanTable {
         next.chain(random).map(|at| at & (self.buckets.len() - 1))
     }
 
-    /// False if there is no room near the span's home, nor elsewhere.
+    /// The span's place; `None` if there is no room near its home, nor elsewhere.
     #[inline]
-    pub(super) fn insert(&self, span: u64, word: u64) -> bool {
-        self.home_bucket(span).insert(span, word) || self.insert_elsewhere(span, word)
+    pub(super) fn insert(&self, span: u64, word: u64) -> Option<TableIndex> {
+        let home = self.home_index(span);
+        match self.buckets[home].insert(span, word) {
+            Some(way) => Some(TableIndex::of(home, way)),
+            None => self.insert_elsewhere(span, word),
+        }
     }
 
     #[cold]
-    fn insert_elsewhere(&self, span: u64, word: u64) -> bool {
+    fn insert_elsewhere(&self, span: u64, word: u64) -> Option<TableIndex> {
         // First, so that who sees the key sees that there are keys elsewhere.
-        let displaced = &self.home_bucket(span).displaced;
+        let displaced = &self.buckets[self.home_index(span)].displaced;
         displaced.fetch_add(1, AcqRel);
         let mut elsewhere = self.elsewhere(span);
-        let inserted = elsewhere.any(|at| self.buckets[at].insert(span, word));
-        if !inserted {
+        let inserted = elsewhere.find_map(|at| {
+            let way = self.buckets[at].insert(span, word)?;
+            Some(TableIndex::of(at, way))
+        });
+        if inserted.is_none() {
             displaced.fetch_sub(1, AcqRel);
         }
         inserted
@@ -110,14 +119,17 @@ impl SpanTable {
     pub(super) fn get(&self, span: u64) -> Option<(u64, TableIndex)> {
         let found = self.find(span)?;
         let word = found.bucket.values[found.way].load(Relaxed);
-        Some((word, TableIndex((found.at * WAYS + found.way) as u32)))
+        Some((word, TableIndex::of(found.at, found.way)))
     }
 
-    /// Whether a span is still in its place.
+    /// Whether a span is still in its place, with this word about it.
     #[inline]
-    pub(super) fn is_at(&self, place: TableIndex, span: u64) -> bool {
+    pub(super) fn is_at(&self, place: TableIndex, span: u64, word: u64) -> bool {
+        let way = place.0 as usize % WAYS;
         let bucket = self.buckets.get(place.0 as usize / WAYS);
-        bucket.is_some_and(|bucket| bucket.keys[place.0 as usize % WAYS].load(Acquire) == span)
+        bucket.is_some_and(|bucket| {
+            bucket.keys[way].load(Acquire) == span && bucket.values[way].load(Relaxed) == word
+        })
     }
 
     #[inline]
@@ -164,8 +176,8 @@ struct Found<'a> {
 
 impl Bucket {
     #[inline]
-    fn insert(&self, span: u64, word: u64) -> bool {
-        for (key, value) in self.keys.iter().zip(&self.values) {
+    fn insert(&self, span: u64, word: u64) -> Option<usize> {
+        for (way, (key, value)) in self.keys.iter().zip(&self.values).enumerate() {
             if key.load(Relaxed) != 0
                 || key.compare_exchange(0, RESERVED, Acquire, Relaxed).is_err()
             {
@@ -174,9 +186,9 @@ impl Bucket {
             value.store(word, Relaxed);
             // Release the value, and the home's count, to the look-up that sees the key.
             key.store(span, Release);
-            return true;
+            return Some(way);
         }
-        false
+        None
     }
 
     #[inline]
@@ -206,7 +218,7 @@ mod tests {
                 Some(expected) => assert_eq!(table.remove(span), Some(expected)),
                 None => {
                     assert!(table.get(span).is_none());
-                    if table.insert(span, seed >> 20) {
+                    if table.insert(span, seed >> 20).is_some() {
                         naive.insert(span, seed >> 20);
                     }
                 }
@@ -214,8 +226,9 @@ mod tests {
             let probe = 1 + (seed >> 13) % 300;
             let found = table.get(probe);
             assert_eq!(found.map(|(word, _)| word), naive.get(&probe).copied());
-            if let Some((_, place)) = found {
-                assert!(table.is_at(place, probe) && !table.is_at(place, probe + 1));
+            if let Some((word, place)) = found {
+                assert!(table.is_at(place, probe, word) && !table.is_at(place, probe + 1, word));
+                assert!(!table.is_at(place, probe, word + 1));
             }
         }
     }
@@ -223,12 +236,14 @@ mod tests {
     #[test]
     fn a_full_neighbourhood_refuses_and_recovers() {
         let table = SpanTable::new(1);
-        let taken: Vec<u64> = (1..1000).filter(|&span| table.insert(span, span)).collect();
+        let taken: Vec<u64> = (1..1000)
+            .filter(|&span| table.insert(span, span).is_some())
+            .collect();
         assert!(taken.len() <= WAYS * REACH * 2);
         for &span in &taken {
             assert_eq!(table.remove(span), Some(span));
         }
-        assert!(table.insert(7, 7));
+        assert!(table.insert(7, 7).is_some());
     }
 
     /// Ids as the registry makes them: the place, and the thread above it.
@@ -245,7 +260,7 @@ mod tests {
                 let (thread, spans) = (random % 200, 1 + (random >> 20) % 2000);
                 for place in 0..spans.min(left) {
                     let span = 1 + place + (thread << 38);
-                    assert!(table.get(span).is_some() || table.insert(span, span));
+                    assert!(table.get(span).is_some() || table.insert(span, span).is_some());
                 }
                 left = left.saturating_sub(spans);
             }
@@ -255,7 +270,7 @@ mod tests {
         for thread in [10u64, 99, 188] {
             for place in 0..1000 {
                 let span = 1 + place + (thread << 38);
-                assert!(table.insert(span, span));
+                assert!(table.insert(span, span).is_some());
                 assert_eq!(table.get(span).map(|(word, _)| word), Some(span));
             }
         }
@@ -270,7 +285,7 @@ mod tests {
                 threads.spawn(move || {
                     for round in 0..20_000u64 {
                         let span = 1 + t + 4 * (round % 200);
-                        assert!(table.insert(span, span + round));
+                        assert!(table.insert(span, span + round).is_some());
                         assert_eq!(table.get(span).map(|(word, _)| word), Some(span + round));
                         assert_eq!(table.remove(span), Some(span + round));
                     }

@@ -8,6 +8,7 @@
 
 use super::in_unit::{UNIT_SHIFT, UnitOfSpan, UnitRef};
 use super::span_table::{SpanTable, TableIndex};
+use super::unit::LiveUnit;
 use crate::callsites::SiteId;
 use crate::subscriber::lean::{LeanEnd, LeanRef, LeanSpan, LeanStart};
 use crate::tool::pool::{Allowed, Pool, PoolItem};
@@ -18,15 +19,20 @@ const LEAN: u64 = 1 << 63;
 const _: () = assert!((UnitRef::MASK << UNIT_SHIFT) & LEAN == 0);
 
 /// A span that is in a unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// PERF: where its record and its unit lie, so that they need not be looked up; and words, as what is entered is
+/// copied.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct KnownSpan {
     pub(crate) in_unit: UnitOfSpan,
     /// What the details call it: no other span of the unit is called that.
     pub(crate) detail: u64,
     /// Its record, marked as in the table, if nobody but telemetry has it; else its place in the table.
-    ///
-    /// PERF: one word, as the others: what is entered is copied.
     at: u64,
+    /// Its record, if nobody but telemetry has it.
+    record: Option<&'static LeanSpan>,
+    /// The place of its unit, where another one may be by now.
+    place: Option<&'static LiveUnit>,
 }
 
 impl KnownSpan {
@@ -35,12 +41,45 @@ impl KnownSpan {
         in_unit: UnitOfSpan::NONE,
         detail: 0,
         at: 0,
+        record: None,
+        place: None,
     };
 
     /// Its record, if nobody but telemetry has it.
     #[inline]
     pub(crate) fn lean(&self) -> Option<LeanRef> {
         (self.at & LEAN != 0).then_some(LeanRef(self.at as u32))
+    }
+
+    #[inline]
+    pub(crate) fn is_lean(&self) -> bool {
+        self.record.is_some()
+    }
+
+    /// Its unit, unless that is over.
+    #[inline]
+    pub(crate) fn live(&self) -> Option<&'static LiveUnit> {
+        self.place.filter(|place| place.is(self.in_unit.unit()))
+    }
+
+    /// The same, with the place of its unit.
+    #[inline]
+    pub(crate) fn at(mut self, place: Option<&'static LiveUnit>) -> Self {
+        self.place = place;
+        self
+    }
+
+    /// Where its unit is, or was.
+    #[inline]
+    pub(crate) fn place(&self) -> Option<&'static LiveUnit> {
+        self.place
+    }
+}
+
+/// Where anything lies does not matter.
+impl PartialEq for KnownSpan {
+    fn eq(&self, other: &Self) -> bool {
+        (self.in_unit, self.detail, self.at) == (other.in_unit, other.detail, other.at)
     }
 }
 
@@ -64,6 +103,8 @@ impl Spans {
         }
     }
 
+    /// Without the place of its unit, which is not known here.
+    ///
     /// PERF: always inlined, as in the table.
     #[inline(always)]
     pub(crate) fn get(&self, span: u64) -> Option<KnownSpan> {
@@ -73,34 +114,42 @@ impl Spans {
                 in_unit: UnitOfSpan(word),
                 detail: span,
                 at: u64::from(place.0),
+                record: None,
+                place: None,
             });
         }
-        let lean = LeanRef(word as u32);
-        let record = self.lean.at(lean.0)?;
+        let record = self.lean.at(word as u32)?;
         // Otherwise a stand-in that nobody borrows. Whoever asks for it has kept an id for too long.
         record.is_held().then(|| KnownSpan {
             in_unit: record.in_unit(),
-            detail: record.detail(lean),
+            detail: record.detail(),
             at: word,
+            record: Some(record),
+            place: None,
         })
     }
 
     /// Whether the span is not over. `span`: its id.
     #[inline]
     pub(crate) fn lives(&self, span: u64, known: &KnownSpan) -> bool {
-        match known.lean() {
-            None => self.table.is_at(TableIndex(known.at as u32), span),
-            Some(lean) => {
-                let record = self.lean.at(lean.0);
-                record.is_some_and(|record| record.detail(lean) == known.detail)
-            }
+        match known.record {
+            Some(record) => record.detail() == known.detail,
+            // What is in no unit is nowhere.
+            None => (self.table).is_at(TableIndex(known.at as u32), span, known.in_unit.0),
         }
     }
 
-    /// Adds a span that others see, too. False if there is no room.
+    /// Adds a span that others see, too. `None` if there is no room.
     #[inline]
-    pub(crate) fn insert(&self, span: u64, in_unit: UnitOfSpan) -> bool {
-        self.table.insert(span, in_unit.0)
+    pub(crate) fn insert(&self, span: u64, in_unit: UnitOfSpan) -> Option<KnownSpan> {
+        let at = self.table.insert(span, in_unit.0)?;
+        Some(KnownSpan {
+            in_unit,
+            detail: span,
+            at: at.0.into(),
+            record: None,
+            place: None,
+        })
     }
 
     #[inline]
@@ -144,8 +193,8 @@ impl Spans {
             None => self.lean.take_fresh(|| true)?,
         };
         let word = LEAN | u64::from(taken.0);
-        self.lean.at(taken.0)?.lend(id);
-        if !self.table.insert(id, word) {
+        self.lean.at(taken.0)?.lend(LeanRef(taken.0), id);
+        if self.table.insert(id, word).is_none() {
             self.spare.store(taken.0 + 1, Relaxed);
             return None;
         }
@@ -164,8 +213,10 @@ impl Spans {
         record.begin(start);
         let known = KnownSpan {
             in_unit: start.in_unit,
-            detail: record.detail(lean),
+            detail: record.detail(),
             at: LEAN | u64::from(lean.0),
+            record: Some(record),
+            place: None,
         };
         Some((record.id(), known))
     }
@@ -189,12 +240,13 @@ impl Spans {
     /// A handle less. After the last one the span has ended, and the record is the caller's.
     #[inline]
     pub(crate) fn release(&self, lean: LeanRef) -> Option<LeanEnd> {
-        let (in_unit, holds) = self.lean.at(lean.0)?.release()?;
-        Some(LeanEnd {
-            in_unit,
-            holds,
-            record: PoolItem(lean.0),
-        })
+        release(lean, self.lean.at(lean.0)?)
+    }
+
+    /// The same of one that is known.
+    #[inline]
+    pub(crate) fn release_known(known: &KnownSpan) -> Option<LeanEnd> {
+        release(LeanRef(known.at as u32), known.record?)
     }
 
     /// The innermost span around a lean one that others see.
@@ -212,6 +264,16 @@ impl Spans {
     pub(crate) fn site(&self, lean: LeanRef) -> Option<SiteId> {
         Some(self.lean.at(lean.0)?.site())
     }
+}
+
+#[inline]
+fn release(lean: LeanRef, record: &LeanSpan) -> Option<LeanEnd> {
+    let (in_unit, holds) = record.release()?;
+    Some(LeanEnd {
+        in_unit,
+        holds,
+        record: PoolItem(lean.0),
+    })
 }
 
 #[cfg(test)]
@@ -271,7 +333,7 @@ mod tests {
     fn spans_of_others_are_kept_apart_from_lean_ones() {
         let spans = Spans::new(64);
         let shared = start(None, None).in_unit;
-        assert!(spans.insert(1, shared));
+        assert!(spans.insert(1, shared).is_some());
         let _stand_in = spans.adopt(2).unwrap();
         let known = spans.get(1).unwrap();
         assert_eq!(

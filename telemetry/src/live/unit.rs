@@ -1,5 +1,6 @@
 //! What one unit in progress has cost so far.
 
+use super::in_unit::UnitRef;
 use crate::cost::{
     BOUNDARIES_PER_UNIT, BoundaryId, Finished, FinishedBoundary, KindId, Metric, Outcome, Source,
     UnitCosts,
@@ -7,7 +8,10 @@ use crate::cost::{
 use crate::os::{Sampled, SystemCosts};
 use alloc_tracker::Usage;
 use alloc_tracker::raw::{Account, Segment, UnitName};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed},
+};
 
 const NOT_SAMPLED: u8 = 0;
 const WITHOUT_IO: u8 = 1;
@@ -112,6 +116,18 @@ impl LiveUnit {
         LiveUnit::default()
     }
 
+    /// Whether it is about this unit.
+    #[inline]
+    pub(crate) fn is(&self, unit: UnitRef) -> bool {
+        self.owner.load(Acquire) == unit.0
+    }
+
+    /// Nobody works for the unit at this place, if there is one, and nobody finds it.
+    pub(super) fn forget(&self) {
+        self.owner.store(0, Relaxed);
+        self.account.exchange();
+    }
+
     /// Adds to a figure, on the thread with this number; on any, if it is [`ANY_THREAD`].
     #[inline(always)]
     pub(crate) fn add(&self, metric: Metric, n: u64, thread: u64) {
@@ -137,6 +153,12 @@ impl LiveUnit {
         let by_owner = self.is_owner(thread);
         self.added[Metric::Busy.place()].add(now.saturating_sub(entered), by_owner);
         self.last_exit.reach(now, by_owner);
+    }
+
+    /// Whether the system is to be asked at each entry and exit.
+    #[inline]
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.sampled.load(Relaxed) != NOT_SAMPLED
     }
 
     /// What the system is to be asked at each entry and exit.

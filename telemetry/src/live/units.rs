@@ -3,7 +3,8 @@
 use super::in_unit::{MOST_UNITS, UnitRef};
 use super::unit::{LiveUnit, Start};
 use crate::cost::Finished;
-use crate::tool::pool::{Allowed, CHUNK, Pool, PoolItem, Pooled};
+use crate::tool::pool::{Allowed, CHUNK, Chunk, Pool, PoolItem, Pooled};
+use alloc_tracker::raw::Lock;
 use std::sync::atomic::{
     AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
@@ -26,6 +27,15 @@ pub(crate) struct Ended {
 impl Pooled for LiveUnit {
     fn new() -> Self {
         LiveUnit::new()
+    }
+
+    fn forget(&self) {
+        LiveUnit::forget(self);
+    }
+
+    fn spare() -> &'static Lock<Vec<&'static Chunk<Self>>> {
+        static SPARE: Lock<Vec<&'static Chunk<LiveUnit>>> = Lock::new();
+        &SPARE
     }
 
     fn next_free(&self) -> &AtomicU32 {
@@ -68,7 +78,7 @@ impl LiveUnits {
         start: Start,
         at_hand: Option<PoolItem>,
         is_full: impl FnOnce() -> bool,
-    ) -> Option<UnitRef> {
+    ) -> Option<(UnitRef, &'static LiveUnit)> {
         let taken = match at_hand.or_else(|| self.pool.take_again()) {
             Some(taken) => taken,
             None => self.pool.take_fresh(is_full)?,
@@ -82,14 +92,19 @@ impl LiveUnits {
         live.reset(start);
         let reference = UnitRef::new(index, generation);
         live.owner.store(reference.0, Release);
-        Some(reference)
+        Some((reference, live))
+    }
+
+    /// Where a unit is, or was.
+    #[inline]
+    pub(crate) fn place(&self, reference: UnitRef) -> Option<&'static LiveUnit> {
+        self.pool.at(reference.index())
     }
 
     /// The unit's figures, unless the unit has ended.
     #[inline]
-    pub(crate) fn get(&self, reference: UnitRef) -> Option<&LiveUnit> {
-        let live = self.pool.at(reference.index())?;
-        (live.owner.load(Acquire) == reference.0).then_some(live)
+    pub(crate) fn get(&self, reference: UnitRef) -> Option<&'static LiveUnit> {
+        self.place(reference).filter(|live| live.is(reference))
     }
 
     /// Ends a unit, and fills in what it cost. The caller, whose alone the end is, keeps its place at
@@ -159,12 +174,12 @@ mod tests {
     #[test]
     fn a_late_reference_does_not_reach_the_next_unit() {
         let live_units = LiveUnits::new(1);
-        let first = live_units.begin(start(1, false, 5), None, || true).unwrap();
+        let (first, _) = live_units.begin(start(1, false, 5), None, || true).unwrap();
         assert!(live_units.get(first).is_some());
         let mut unit = Finished::empty();
         let ended = live_units.finish(first, || 9, &mut unit).unwrap();
         assert_eq!((unit.costs.value(Metric::Wall), ended.started), (4, 5));
-        let second = live_units
+        let (second, _) = live_units
             .begin(start(1, false, 10), Some(ended.place), || true)
             .unwrap();
         assert_eq!(first.index(), second.index());
@@ -180,7 +195,7 @@ mod tests {
     #[test]
     fn a_place_starts_clean_however_many_boundaries_were_crossed_before() {
         let live_units = LiveUnits::new(1);
-        let unit = live_units.begin(start(1, true, 1), None, || true).unwrap();
+        let (unit, _) = live_units.begin(start(1, true, 1), None, || true).unwrap();
         for n in 0..20 {
             live_units
                 .get(unit)
@@ -193,7 +208,7 @@ mod tests {
         assert_eq!(calls, 20);
         assert_eq!(finished.boundaries[7].id, BoundaryId::OTHER);
         live_units.give_back(ended.place);
-        let unit = live_units.begin(start(1, false, 3), None, || true).unwrap();
+        let (unit, _) = live_units.begin(start(1, false, 3), None, || true).unwrap();
         live_units.finish(unit, || 4, &mut finished).unwrap();
         assert!(finished.boundaries.is_empty());
         assert_eq!(finished.telemetry_ns, None);
@@ -203,7 +218,12 @@ mod tests {
     fn past_the_most_units_there_is_none_and_ended_ones_make_room() {
         let live_units = LiveUnits::new(CHUNK);
         let units: Vec<_> = (0..CHUNK)
-            .map(|_| live_units.begin(start(0, false, 1), None, || true).unwrap())
+            .map(|_| {
+                live_units
+                    .begin(start(0, false, 1), None, || true)
+                    .unwrap()
+                    .0
+            })
             .collect();
         assert!(
             live_units

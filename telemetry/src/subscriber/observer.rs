@@ -11,7 +11,7 @@ use crate::instance::Instance;
 use crate::ledger::UnitDrop;
 use crate::live::{Ended, UnitOfSpan};
 use crate::output::Item;
-use crate::thread::{self, EntryOrExit, SpanOwner};
+use crate::thread::{self, EntryOrExit, Passed, SpanOwner, ThreadState};
 use crate::tool::silence;
 use std::sync::Arc;
 use tracing::span::{Attributes, Id, Record};
@@ -149,7 +149,7 @@ impl Observer {
             return None;
         }
         let now = instance.clock.now();
-        let Some(in_unit) = thread::begin(instance, kind, now) else {
+        let Some((in_unit, _)) = thread::begin(instance, kind, now) else {
             instance.drop_unit(UnitDrop::TooManyUnits);
             return None;
         };
@@ -162,13 +162,18 @@ impl Observer {
     fn add(&self, site: SiteId, attributes: &Attributes<'_>, id: &Id, place: SpanPlace) {
         let instance = &self.instance;
         let in_unit = place.in_unit;
-        if !instance.spans.insert(id.into_u64(), in_unit) {
+        if instance.spans.insert(id.into_u64(), in_unit).is_none() {
             // A child without a place is no loss but for its own threads; a root is its unit.
             if in_unit.is_root() {
                 instance.drop_unit(UnitDrop::TooManySpans);
                 let (mut unit, now) = (Finished::empty(), || instance.clock.now());
                 if let Some(ended) = instance.live_units.finish(in_unit.unit(), now, &mut unit) {
-                    thread::ended(instance, unit.kind, ended.place);
+                    let mut place = Some(ended.place);
+                    thread::with_state(instance, |state| {
+                        if let Some(place) = place.take() {
+                            thread::ended(instance, state, unit.kind, place);
+                        }
+                    });
                 }
             }
             return;
@@ -249,23 +254,24 @@ impl Observer {
     #[inline]
     pub(crate) fn enter(&self, id: &Id, is_there: impl Fn(u64) -> bool) {
         let span = id.into_u64();
-        let passed = match self.instance.spans.get(span) {
-            Some(known) => thread::enter(&self.instance, span, known),
-            None => thread::enter_other(&self.instance, span),
+        let passed = match thread::enter(&self.instance, span, SpanOwner::Subscriber) {
+            Passed::Another => thread::enter_other(&self.instance, span),
+            passed => passed,
         };
-        if let Some(passed) = passed {
+        if let Passed::More(passed) = passed {
             self.entered(passed, is_there);
         }
     }
 
     #[inline]
     pub(crate) fn exit(&self, id: &Id) {
-        if let Some(passed) = thread::exit(&self.instance, id.into_u64(), SpanOwner::Subscriber) {
+        let passed = thread::exit(&self.instance, id.into_u64(), SpanOwner::Subscriber);
+        if let Passed::More(passed) = passed {
             self.left(passed);
         }
     }
 
-    #[inline]
+    #[cold]
     pub(super) fn entered(&self, passed: EntryOrExit, is_there: impl Fn(u64) -> bool) {
         if passed.wants_tidying {
             thread::tidy(&self.instance, is_there);
@@ -273,7 +279,7 @@ impl Observer {
         self.time(passed.in_unit, passed.timed_from);
     }
 
-    #[inline]
+    #[cold]
     pub(super) fn left(&self, passed: EntryOrExit) {
         if passed.unwinds
             && let Some(live) = self.instance.live_units.get(passed.in_unit.unit())
@@ -322,9 +328,16 @@ impl Observer {
 
     /// A unit's own span has ended.
     pub(super) fn end(&self, in_unit: UnitOfSpan) {
+        thread::with_state(&self.instance, |state| self.end_on(state, in_unit));
+    }
+
+    /// The same, on a thread with this state, unless it is ending.
+    pub(super) fn end_on(&self, mut state: Option<&mut ThreadState>, in_unit: UnitOfSpan) {
         let instance = &self.instance;
         let start = in_unit.timed().then(|| instance.clock.now());
-        thread::ends(instance, in_unit);
+        if let Some(state) = &mut state {
+            state.ends(instance, in_unit);
+        }
         let mut unit = Finished::empty();
         let Some(ended) =
             (instance.live_units).finish(in_unit.unit(), || instance.clock.now(), &mut unit)
@@ -332,7 +345,7 @@ impl Observer {
             return;
         };
         if instance.background.is_stopping() {
-            thread::ended(instance, unit.kind, ended.place);
+            thread::ended(instance, state, unit.kind, ended.place);
             instance.drop_unit(UnitDrop::ShutDown);
             return;
         }
@@ -340,7 +353,7 @@ impl Observer {
         if let (Some(ns), Some(start)) = (&mut unit.telemetry_ns, start) {
             *ns += instance.clock.now().saturating_sub(start);
         }
-        thread::hand_on(instance, &unit, ended.place);
+        thread::hand_on(instance, state, &unit, ended.place);
     }
 
     /// Keeps an ended unit in detail, if there is a reason to.

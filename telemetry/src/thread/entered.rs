@@ -38,7 +38,7 @@ impl Work {
     }
 }
 
-/// A span of a unit was entered or left.
+/// A span of a unit was entered or left, and there is more to do about it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EntryOrExit {
     pub(crate) in_unit: UnitOfSpan,
@@ -50,61 +50,84 @@ pub(crate) struct EntryOrExit {
     pub(crate) timed_from: Option<u64>,
 }
 
-impl EntryOrExit {
+/// What became of an entry or exit.
+///
+/// PERF: mostly one of two plain answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Passed {
+    /// All is done.
+    Done,
+    /// There is more to do.
+    More(EntryOrExit),
+    /// Nothing was done: the span is in no unit, or not his who asks.
+    Another,
+}
+
+impl Passed {
     #[inline]
-    fn now(instance: &Instance, in_unit: UnitOfSpan) -> Self {
-        EntryOrExit {
-            in_unit,
-            unwinds: false,
-            wants_tidying: false,
-            timed_from: in_unit.timed().then(|| instance.clock.now()),
+    fn through(in_unit: UnitOfSpan, timed_from: Option<u64>) -> Self {
+        match timed_from {
+            None => Passed::Done,
+            Some(_) => Passed::More(EntryOrExit {
+                in_unit,
+                unwinds: false,
+                wants_tidying: false,
+                timed_from,
+            }),
         }
     }
 }
 
-/// A span of a unit is entered.
 #[inline]
-pub(crate) fn enter(instance: &Arc<Instance>, span: u64, known: KnownSpan) -> Option<EntryOrExit> {
-    with(|all| {
-        let in_unit = known.in_unit;
-        let mut passed = EntryOrExit::now(instance, in_unit);
-        let state = all.state(instance);
-        let found = state.stack.enter(span, &known);
-        // Nobody works for a unit that is over.
-        let unit = match found {
-            Found::Nothing => instance.live_units.get(in_unit.unit()),
-            Found::Same | Found::SameUnit => None,
+fn timed_from(instance: &Instance, in_unit: UnitOfSpan) -> Option<u64> {
+    in_unit.timed().then(|| instance.clock.now())
+}
+
+/// A span is entered.
+#[inline]
+pub(crate) fn enter(instance: &Arc<Instance>, span: u64, who: SpanOwner) -> Passed {
+    let entered = with(|all| match all.known_state(instance) {
+        Some(state) => state.enter_plainly(instance, span, who),
+        None => false,
+    });
+    match entered {
+        Some(true) => Passed::Done,
+        _ => enter_otherwise(instance, span, who),
+    }
+}
+
+/// PERF: apart, so that the common way keeps nothing for it.
+#[inline(never)]
+fn enter_otherwise(instance: &Arc<Instance>, span: u64, who: SpanOwner) -> Passed {
+    let passed = with(|all| {
+        let Some(known) = instance.known(span).filter(|known| who.has(known)) else {
+            return Passed::Another;
         };
-        let mut work = Work::NONE;
-        if unit.is_some() || instance.keeps_details() {
-            let now = instance.clock.now();
-            state.looked_at = now;
-            if instance.keeps_details() {
-                (state.outbox.details).enter(now, in_unit.unit(), known.detail);
-            }
-            if let Some(unit) = unit {
-                unit.enter(state.thread);
-                work = state.begin_work(unit, in_unit.unit(), now);
-            }
-        }
-        if found != Found::Same {
-            passed.wants_tidying = (state.stack).push(span, known, thread::panicking(), work);
-        }
-        passed
+        let state = all.state(instance);
+        state.stack.expect(span, known);
+        state.enter(instance, &known)
+    });
+    // The thread is ending, or this is a callback in a callback.
+    passed.unwrap_or_else(|| match instance.spans.get(span) {
+        Some(known) if who.has(&known) => Passed::Done,
+        _ => Passed::Another,
     })
 }
 
 /// A span that only the subscriber knows is entered.
 #[inline]
-pub(crate) fn enter_other(instance: &Arc<Instance>, span: u64) -> Option<EntryOrExit> {
-    with(|all| {
+pub(crate) fn enter_other(instance: &Arc<Instance>, span: u64) -> Passed {
+    let passed = with(|all| {
         // With nothing of ours around it, the subscriber is asked anyway.
         let state = (all.known_state(instance)).filter(|state| !state.stack.is_empty())?;
-        Some(EntryOrExit {
-            wants_tidying: state.stack.enter_other(span),
-            ..EntryOrExit::now(instance, UnitOfSpan::NONE)
+        state.stack.enter_other(span).then_some(EntryOrExit {
+            in_unit: UnitOfSpan::NONE,
+            unwinds: false,
+            wants_tidying: true,
+            timed_from: None,
         })
-    })?
+    });
+    passed.flatten().map_or(Passed::Another, Passed::More)
 }
 
 /// What the thread has entered and is over goes. `is_there`: whether the subscriber still has a span that
@@ -132,144 +155,250 @@ pub(crate) enum SpanOwner {
     Telemetry,
 }
 
-/// A span is left; `None` if this thread had not entered it, it is not of a unit, or somebody else has it.
-#[inline]
-pub(crate) fn exit(instance: &Arc<Instance>, span: u64, who: SpanOwner) -> Option<EntryOrExit> {
-    with(|all| {
-        let is_lean = who == SpanOwner::Telemetry;
-        let Some(state) = all.known_state(instance) else {
-            left_elsewhere(instance, span, is_lean);
-            return None;
-        };
-        if !state.stack.is_innermost(span) {
-            return state.exit_further_out(instance, span, is_lean);
-        }
-        match state.stack.leave(&instance.spans, is_lean) {
-            Some(left) => state.exit(instance, left),
-            None => {
-                left_elsewhere(instance, span, is_lean);
-                None
-            }
-        }
-    })?
+impl SpanOwner {
+    #[inline]
+    fn has(self, known: &KnownSpan) -> bool {
+        known.is_lean() == (self == SpanOwner::Telemetry)
+    }
 }
 
-/// A unit ends. What the calling thread still does for it, as far as it can tell, is in its figures.
+/// A span is left. [`Passed::Another`]: this thread had not entered it, it is not of a unit, or somebody else has it.
 #[inline]
-pub(crate) fn ends(instance: &Arc<Instance>, in_unit: UnitOfSpan) {
-    with(|all| {
-        let Some(state) = all
-            .known_state(instance)
-            .filter(|state| !state.stack.is_empty())
-        else {
-            return;
-        };
-        let Some(work) = state.stack.take_work(in_unit) else {
-            return;
-        };
-        let unit_ref = in_unit.unit();
-        match instance
-            .live_units
-            .get(unit_ref)
-            .is_some_and(LiveUnit::was_left_elsewhere)
-        {
-            true => state.abandon_work(instance, unit_ref, work),
-            false => state.end_work(instance, unit_ref, work, instance.clock.now()),
-        }
+pub(crate) fn exit(instance: &Arc<Instance>, span: u64, who: SpanOwner) -> Passed {
+    let left = with(|all| match all.known_state(instance) {
+        Some(state) => state.exit_plainly(instance, span, who),
+        None => false,
     });
+    match left {
+        Some(true) => Passed::Done,
+        _ => exit_otherwise(instance, span, who),
+    }
+}
+
+/// PERF: as [`enter_otherwise`].
+#[inline(never)]
+fn exit_otherwise(instance: &Arc<Instance>, span: u64, who: SpanOwner) -> Passed {
+    let passed = with(|all| {
+        let is_lean = who == SpanOwner::Telemetry;
+        let left = all.known_state(instance).and_then(|state| {
+            let left = match state.stack.is_innermost(span) {
+                true => state.stack.leave(&instance.spans, is_lean),
+                false => state
+                    .stack
+                    .leave_further_out(&instance.spans, span, is_lean),
+            };
+            Some(state.exit(instance, left?))
+        });
+        left.unwrap_or_else(|| {
+            left_elsewhere(instance, span, is_lean);
+            Passed::Another
+        })
+    });
+    passed.unwrap_or(Passed::Another)
 }
 
 /// A span is left that this thread had not entered, or that somebody else has.
 #[cold]
 fn left_elsewhere(instance: &Instance, span: u64, is_lean: bool) {
-    let known = instance.spans.get(span);
-    let known = known.filter(|known| known.lean().is_some() == is_lean);
-    if let Some(unit) = known.and_then(|known| instance.live_units.get(known.in_unit.unit())) {
+    let known = instance.known(span);
+    let known = known.filter(|known| known.is_lean() == is_lean);
+    if let Some(unit) = known.and_then(|known| known.live()) {
         unit.mark_left_elsewhere();
     }
 }
 
 impl ThreadState {
+    /// Enters a span that is expected, if there is nothing about it but to count. False: nothing was done.
     #[inline(always)]
-    fn exit(&mut self, instance: &Instance, left: Left) -> Option<EntryOrExit> {
-        let (in_unit, work) = (left.in_unit, left.work);
-        if in_unit.is_none() {
-            return None;
+    fn enter_plainly(&mut self, instance: &Instance, span: u64, who: SpanOwner) -> bool {
+        let Some(known) = self.stack.expected(&instance.spans, span) else {
+            return false;
+        };
+        if !who.has(known) || known.in_unit.timed() || thread::panicking() {
+            return false;
         }
-        let mut passed = EntryOrExit::now(instance, in_unit);
+        let known = *known;
+        self.stack.has_room() && !self.enter_expected(instance, &known, false)
+    }
+
+    /// The expected span is entered, of which this is known.
+    fn enter(&mut self, instance: &Instance, known: &KnownSpan) -> Passed {
+        let in_unit = known.in_unit;
+        let timed_from = timed_from(instance, in_unit);
+        if self.enter_expected(instance, known, thread::panicking()) {
+            return Passed::More(EntryOrExit {
+                in_unit,
+                unwinds: false,
+                wants_tidying: true,
+                timed_from,
+            });
+        }
+        Passed::through(in_unit, timed_from)
+    }
+
+    /// True: the stack had to grow.
+    #[inline(always)]
+    fn enter_expected(
+        &mut self,
+        instance: &Instance,
+        known: &KnownSpan,
+        in_unwinding: bool,
+    ) -> bool {
+        let found = match self.stack.is_empty() {
+            true => Found::Nothing,
+            false => self.stack.enter(),
+        };
+        // Nobody works for a unit that is over.
+        let unit = match found {
+            Found::Nothing => known.live(),
+            Found::Same | Found::SameUnit => None,
+        };
+        let mut work = Work::NONE;
+        if unit.is_some() || instance.keeps_details() {
+            let now = instance.clock.now();
+            self.looked_at = now;
+            if instance.keeps_details() {
+                (self.outbox.details).enter(now, known.in_unit.unit(), known.detail);
+            }
+            if let Some(unit) = unit {
+                unit.enter(self.thread);
+                work = self.begin_work(unit, known.in_unit.unit(), now);
+            }
+        }
+        found != Found::Same && self.stack.push(in_unwinding, work)
+    }
+
+    /// Leaves the innermost span, if it is this one and there is nothing about it but to count. False: nothing was
+    /// done.
+    #[inline(always)]
+    fn exit_plainly(&mut self, instance: &Instance, span: u64, who: SpanOwner) -> bool {
+        let Some(entry) = self.stack.last().filter(|last| last.span == span) else {
+            return false;
+        };
+        let known = &entry.known;
+        if !who.has(known) || known.in_unit.is_none() || known.in_unit.timed() {
+            return false;
+        }
+        if !entry.is_entered_once() || !entry.lives(&instance.spans) || thread::panicking() {
+            return false;
+        }
+        let (known, work) = (*known, entry.work);
+        self.stack.pop();
+        self.leave(instance, &known, work);
+        true
+    }
+
+    fn exit(&mut self, instance: &Instance, left: Left) -> Passed {
+        let Left { entry, .. } = left;
+        let in_unit = entry.known.in_unit;
+        if in_unit.is_none() {
+            return Passed::Another;
+        }
+        let timed_from = timed_from(instance, in_unit);
+        self.leave(instance, &entry.known, entry.work);
         // Not if a destructor entered it: it may be well, while something else panicked.
-        passed.unwinds = thread::panicking() && !left.entered_in_unwinding;
+        if thread::panicking() && !left.entered_in_unwinding {
+            return Passed::More(EntryOrExit {
+                in_unit,
+                unwinds: true,
+                wants_tidying: false,
+                timed_from,
+            });
+        }
+        Passed::through(in_unit, timed_from)
+    }
+
+    /// A span is no longer entered, nor the thread at this work.
+    #[inline(always)]
+    fn leave(&mut self, instance: &Instance, known: &KnownSpan, work: Work) {
+        let in_unit = known.in_unit;
         // PERF: two instructions. A unit that lasts, a connection say, ends nothing for a long time; what it
         // costs meanwhile is written because of this.
         instance.background.something_happened();
         if work.is_none() && !instance.keeps_details() {
-            return Some(passed);
+            return;
         }
         let now = instance.clock.now();
         self.looked_at = now;
         if instance.keeps_details() {
-            (self.outbox.details).exit(now, in_unit.unit(), left.detail);
+            (self.outbox.details).exit(now, in_unit.unit(), known.detail);
         }
         if !work.is_none() {
-            self.end_work(instance, in_unit.unit(), work, now);
+            self.end_work(in_unit.unit(), known.live(), work, now);
             if !self.stack.is_empty() {
                 self.hand_over(instance, in_unit, now);
             }
         }
-        Some(passed)
     }
 
-    /// PERF: apart, all of it: what is left is copied only where two ways meet.
-    #[cold]
+    /// A unit ends. What the thread still does for it, as far as it can tell, is in its figures.
+    #[inline]
+    pub(crate) fn ends(&mut self, instance: &Instance, in_unit: UnitOfSpan) {
+        if !self.stack.is_empty() {
+            self.ends_inside(instance, in_unit);
+        }
+    }
+
     #[inline(never)]
-    fn exit_further_out(
-        &mut self,
-        instance: &Instance,
-        span: u64,
-        is_lean: bool,
-    ) -> Option<EntryOrExit> {
-        match self.stack.leave_further_out(&instance.spans, span, is_lean) {
-            Some(left) => self.exit(instance, left),
-            None => {
-                left_elsewhere(instance, span, is_lean);
-                None
-            }
+    fn ends_inside(&mut self, instance: &Instance, in_unit: UnitOfSpan) {
+        let Some(work) = self.stack.take_work(in_unit) else {
+            return;
+        };
+        let unit_ref = in_unit.unit();
+        let unit = instance.live_units.get(unit_ref);
+        match unit.is_some_and(LiveUnit::was_left_elsewhere) {
+            true => self.abandon_work(instance, unit_ref, work),
+            false => self.end_work(unit_ref, unit, work, instance.clock.now()),
         }
     }
 
     /// The thread starts to work for a unit.
-    #[inline]
+    #[inline(always)]
     fn begin_work(&mut self, unit: &LiveUnit, unit_ref: UnitRef, now: u64) -> Work {
-        let started = Started::now(unit.sampled());
-        if let Some(started) = started {
-            alloc_tracker::raw::for_a_tool(|| self.samples.push((unit_ref, started)));
+        let mut samples = 0;
+        if unit.is_sampled() {
+            samples = self.begin_sample(unit, unit_ref);
         }
         Work {
             entered: now,
-            samples: u64::from(started.is_some()),
+            samples,
             segment: unit.open(),
         }
     }
 
+    #[cold]
+    fn begin_sample(&mut self, unit: &LiveUnit, unit_ref: UnitRef) -> u64 {
+        let started = Started::now(unit.sampled());
+        if let Some(started) = started {
+            alloc_tracker::raw::for_a_tool(|| self.samples.push((unit_ref, started)));
+        }
+        u64::from(started.is_some())
+    }
+
     /// The thread no longer works for a unit.
-    #[inline]
-    fn end_work(&mut self, instance: &Instance, unit_ref: UnitRef, work: Work, now: u64) {
+    #[inline(always)]
+    fn end_work(&mut self, unit_ref: UnitRef, unit: Option<&LiveUnit>, work: Work, now: u64) {
         work.segment.close();
-        let unit = instance.live_units.get(unit_ref);
         if let Some(unit) = unit {
             unit.exit(work.entered, now, self.thread);
         }
-        if work.samples > 0
-            && let Some(started) = self.take_sample(unit_ref)
-            && let (Some(unit), Some(costs)) = (unit, started.elapsed())
-        {
+        if work.samples > 0 {
+            self.end_sample(unit_ref, unit);
+        }
+    }
+
+    #[cold]
+    fn end_sample(&mut self, unit_ref: UnitRef, unit: Option<&LiveUnit>) {
+        let started = self.take_sample(unit_ref);
+        let costs = started.and_then(|started| started.elapsed());
+        if let (Some(unit), Some(costs)) = (unit, costs) {
             unit.add_system_costs(costs);
         }
     }
 
     /// Spans may be left in any order: if another span of the unit is still entered here, the thread goes
     /// on working for it. Of what it does from here on, it is told apart whether it ever ends.
-    #[inline]
+    #[inline(never)]
     fn hand_over(&mut self, instance: &Instance, in_unit: UnitOfSpan, now: u64) {
         if self.stack.heir(&instance.spans, in_unit).is_none() {
             return;

@@ -6,16 +6,15 @@ mod entered;
 mod stack;
 mod state;
 
-pub(crate) use entered::{EntryOrExit, SpanOwner, ends, enter, enter_other, exit, tidy};
-pub(crate) use state::{begin, detail, ended, hand_on, outbox, suppress};
+pub(crate) use entered::{EntryOrExit, Passed, SpanOwner, enter, enter_other, exit, tidy};
+pub(crate) use state::{ThreadState, begin, detail, ended, hand_on, outbox, suppress};
 
 use crate::instance::Instance;
 use crate::live::{UnitOfSpan, UnitRef};
 use crate::os::RANDOM_BITS;
-use alloc_tracker::raw::Own;
 pub(crate) use stack::Innermost;
-use state::ThreadState;
 use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -29,13 +28,39 @@ pub(crate) struct ThisThread {
 }
 
 thread_local! {
-    static THIS_THREAD: RefCell<Own<ThisThread>> = const {
-        RefCell::new(Own::new(ThisThread {
+    // PERF: const-initialised and without a destructor: nobody asks whether it is there. What is in it goes with
+    // `AT_THE_END`.
+    static THIS_THREAD: ManuallyDrop<RefCell<ThisThread>> = const {
+        ManuallyDrop::new(RefCell::new(ThisThread {
             states: Vec::new(),
             thread: 0,
             random: 0,
         }))
     };
+
+    static AT_THE_END: AtTheEnd = const { AtTheEnd };
+}
+
+/// Gives up what the calling thread has when it ends.
+struct AtTheEnd;
+
+impl AtTheEnd {
+    fn is_to_come() {
+        let _ = AT_THE_END.try_with(|_| ());
+    }
+}
+
+impl Drop for AtTheEnd {
+    fn drop(&mut self) {
+        let gone = THIS_THREAD.try_with(|this| {
+            let mut this = this.try_borrow_mut().ok()?;
+            let gone = std::mem::take(&mut *this);
+            // From here on nobody can have it.
+            std::mem::forget(this);
+            Some(gone)
+        });
+        alloc_tracker::raw::for_a_tool(|| drop(gone));
+    }
 }
 
 /// `None` while the thread is ending, and in a callback inside a callback: nothing is counted
@@ -43,9 +68,18 @@ thread_local! {
 #[inline]
 pub(crate) fn with<T>(f: impl FnOnce(&mut ThisThread) -> T) -> Option<T> {
     THIS_THREAD
-        .try_with(|own| own.try_borrow_mut().ok().map(|mut own| f(&mut own)))
+        .try_with(|this| this.try_borrow_mut().ok().map(|mut this| f(&mut this)))
         .ok()
         .flatten()
+}
+
+/// Calls `f` with what the thread has for an instance; `None` while the thread is ending, as in [`with`].
+#[inline]
+pub(crate) fn with_state<T>(
+    instance: &Arc<Instance>,
+    mut f: impl FnMut(Option<&mut ThreadState>) -> T,
+) -> T {
+    with(|all| f(Some(all.state(instance)))).unwrap_or_else(|| f(None))
 }
 
 /// The innermost span that this thread has entered, if it belongs to a unit of `instance`, as the details call

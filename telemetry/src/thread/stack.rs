@@ -13,6 +13,9 @@
 //!   grave       where spans were that are over: the thread is in no span while it is the innermost
 //! ```
 //!
+//! Above them lies the place of the next one. Whatever was left last is still there, and a span that is made is
+//! put there, so that entering it need not look it up: it is the one that is *expected*.
+//!
 //! Neighbouring graves are one. So there are at most twice as many entries as spans that the thread has
 //! entered and that are not over, but for those that came since the stack last had to grow, which buries all
 //! that are.
@@ -26,7 +29,7 @@ use crate::live::{KnownSpan, Spans, UnitOfSpan};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     /// 0: a grave.
-    span: u64,
+    pub(super) span: u64,
     /// Of a unit, unless that is none.
     pub(super) known: KnownSpan,
     times: Times,
@@ -43,18 +46,13 @@ const IN_UNWINDING: u64 = 1;
 const ONCE: u64 = 2;
 
 impl Entry {
-    #[inline]
-    fn of_unit(span: u64, known: KnownSpan) -> Self {
+    fn other(span: u64) -> Self {
         Entry {
             span,
-            known,
+            known: KnownSpan::NOTHING,
             times: Times(ONCE),
             work: Work::NONE,
         }
-    }
-
-    fn other(span: u64) -> Self {
-        Entry::of_unit(span, KnownSpan::NOTHING)
     }
 
     fn grave() -> Self {
@@ -75,41 +73,30 @@ impl Entry {
     }
 
     #[inline(always)]
-    fn lives(&self, spans: &Spans) -> bool {
-        self.is_of_unit() && spans.lives(self.span, &self.known)
+    pub(super) fn lives(&self, spans: &Spans) -> bool {
+        spans.lives(self.span, &self.known)
+    }
+
+    #[inline]
+    pub(super) fn is_entered_once(&self) -> bool {
+        self.times.0 < 2 * ONCE
     }
 
     /// Whether this is what a span that has this id leaves, which is `lean` or not.
     #[inline]
     fn is_left_by(&self, spans: &Spans, lean: bool) -> bool {
         // A lean one may be over, and the id now be that of another, which was not entered here.
-        self.known.lean().is_some() == lean && (!lean || self.lives(spans))
-    }
-
-    /// Once, and whether it was the last time.
-    #[inline(always)]
-    fn leave(&mut self) -> (Left, bool) {
-        let is_last = self.times.0 < 2 * ONCE;
-        let left = Left {
-            in_unit: self.known.in_unit,
-            detail: self.known.detail,
-            entered_in_unwinding: self.times.0 & IN_UNWINDING != 0,
-            work: if is_last { self.work } else { Work::NONE },
-        };
-        self.times.0 -= ONCE;
-        (left, is_last)
+        self.known.is_lean() == lean && (!lean || self.lives(spans))
     }
 }
 
-/// What is left.
+/// How a span was left.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Left {
-    pub(super) in_unit: UnitOfSpan,
-    pub(super) detail: u64,
+    /// As it was, with the thread's work for the unit if this was the last time it was entered.
+    pub(super) entry: Entry,
     /// A destructor entered, while the thread was unwinding.
     pub(super) entered_in_unwinding: bool,
-    /// The thread's work for the unit that this ends; none if it does not.
-    pub(super) work: Work,
 }
 
 /// What a thread had entered of a span's unit.
@@ -135,9 +122,12 @@ pub(crate) enum Innermost {
     Over,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Stack {
-    entries: Vec<Entry>,
+#[derive(Debug)]
+pub(crate) struct Stack {
+    /// More than there are entries.
+    places: Vec<Entry>,
+    /// The number of entries.
+    len: usize,
 }
 
 /// Places of a stack that first needs some.
@@ -147,19 +137,62 @@ impl Stack {
     /// With room for some entries.
     pub(super) fn new() -> Self {
         Stack {
-            entries: Vec::with_capacity(FIRST_CAPACITY),
+            places: vec![Entry::grave(); FIRST_CAPACITY],
+            len: 0,
         }
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len == 0
+    }
+
+    fn entries(&self) -> &[Entry] {
+        self.places.get(..self.len).unwrap_or_default()
+    }
+
+    #[inline]
+    fn entries_mut(&mut self) -> &mut [Entry] {
+        self.places.get_mut(..self.len).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(super) fn last(&self) -> Option<&Entry> {
+        self.places.get(self.len.checked_sub(1)?)
+    }
+
+    /// A span that is about to be entered.
+    #[inline]
+    pub(crate) fn expect(&mut self, span: u64, known: KnownSpan) {
+        if let Some(next) = self.places.get_mut(self.len) {
+            next.span = span;
+            next.known = known;
+        }
+    }
+
+    /// Whether it need not grow for one more.
+    #[inline]
+    pub(super) fn has_room(&self) -> bool {
+        self.len + 1 < self.places.len()
+    }
+
+    /// The innermost one goes, which was entered once.
+    #[inline]
+    pub(super) fn pop(&mut self) {
+        self.len = self.len.saturating_sub(1);
+    }
+
+    /// What is known of a span, if it is expected and not over.
+    #[inline(always)]
+    pub(crate) fn expected(&self, spans: &Spans, span: u64) -> Option<&KnownSpan> {
+        let next = self.places.get(self.len)?;
+        (next.span == span && next.lives(spans)).then_some(&next.known)
     }
 
     /// The innermost span. One that is over is to be buried.
     #[inline(always)]
     pub(super) fn innermost(&self, spans: &Spans) -> Innermost {
-        match self.entries.last() {
+        match self.last() {
             None => Innermost::Nothing,
             Some(last) if last.lives(spans) => Innermost::OfUnit(last.known),
             Some(last) if last.is_other() => Innermost::Other,
@@ -171,70 +204,75 @@ impl Stack {
     /// none, but for entries that lie beneath others.
     #[cold]
     pub(super) fn bury(&mut self, spans: &Spans) -> Option<Entry> {
-        let is_grave = self.entries.last().is_some_and(Entry::is_grave);
-        let at = (self.entries.len() - usize::from(is_grave)).checked_sub(1)?;
-        let entry = self.entries[at];
+        let is_grave = self.last().is_some_and(Entry::is_grave);
+        let at = (self.len - usize::from(is_grave)).checked_sub(1)?;
+        let entry = *self.places.get(at)?;
         if entry.is_other() || entry.lives(spans) {
             return None;
         }
-        self.entries.truncate(at);
+        self.len = at;
         self.dig();
         Some(entry)
     }
 
     /// Adds a grave, if the innermost is none.
     fn dig(&mut self) {
-        if !self.entries.last().is_some_and(Entry::is_grave) {
-            self.entries.push(Entry::grave());
+        if !self.last().is_some_and(Entry::is_grave) {
+            self.put(Entry::grave());
         }
+    }
+
+    fn put(&mut self, entry: Entry) {
+        match self.places.get_mut(self.len) {
+            Some(place) => *place = entry,
+            None => self.places.push(entry),
+        }
+        self.len += 1;
     }
 
     /// The innermost span of a unit that is not over, whatever was entered after it.
     pub(super) fn living(&self, spans: &Spans) -> Option<KnownSpan> {
-        let mut entries = self.entries.iter().rev();
+        let mut entries = self.entries().iter().rev();
         let entry = entries.find(|entry| entry.lives(spans))?;
         Some(entry.known)
     }
 
-    /// A span of a unit is entered: once more, if it was entered before.
+    /// The expected span is entered: once more, if it was entered before.
     #[inline]
-    pub(super) fn enter(&mut self, span: u64, known: &KnownSpan) -> Found {
+    pub(super) fn enter(&mut self) -> Found {
         let mut found = Found::Nothing;
+        let Some((entries, [next, ..])) = self.places.split_at_mut_checked(self.len) else {
+            return found;
+        };
         // PERF: one walk for both, the innermost first.
-        for entry in self.entries.iter_mut().rev() {
-            if entry.span == span && entry.known.detail == known.detail {
+        for entry in entries.iter_mut().rev() {
+            if entry.span == next.span && entry.known.detail == next.known.detail {
                 entry.times.0 += ONCE;
                 return Found::Same;
             }
-            if entry.known.in_unit.unit() == known.in_unit.unit() {
+            if entry.known.in_unit.unit() == next.known.in_unit.unit() {
                 found = Found::SameUnit;
             }
         }
         found
     }
 
-    /// Adds a span of a unit as the innermost one. True: the stack had to grow, and is to be
+    /// Adds the expected span as the innermost one. True: the stack had to grow, and is to be
     /// [tidied](Stack::tidy) soon.
     #[inline]
-    pub(super) fn push(
-        &mut self,
-        span: u64,
-        known: KnownSpan,
-        in_unwinding: bool,
-        work: Work,
-    ) -> bool {
-        self.entries.push(Entry {
-            times: Times(ONCE | u64::from(in_unwinding)),
-            work,
-            ..Entry::of_unit(span, known)
-        });
+    pub(super) fn push(&mut self, in_unwinding: bool, work: Work) -> bool {
+        if let Some(next) = self.places.get_mut(self.len) {
+            next.times = Times(ONCE | u64::from(in_unwinding));
+            next.work = work;
+            self.len += 1;
+        }
         self.grow_if_full()
     }
 
     /// Makes room for the next entry.
     #[inline]
     fn grow_if_full(&mut self) -> bool {
-        let is_full = self.entries.len() == self.entries.capacity();
+        let is_full = self.len == self.places.len();
         if is_full {
             self.grow();
         }
@@ -243,16 +281,16 @@ impl Stack {
 
     #[cold]
     fn grow(&mut self) {
-        let more = self.entries.len().max(FIRST_CAPACITY);
-        alloc_tracker::raw::for_a_tool(|| self.entries.reserve(more));
+        let more = self.len.max(FIRST_CAPACITY);
+        alloc_tracker::raw::for_a_tool(|| self.places.resize(self.len + more, Entry::grave()));
     }
 
     /// A span that only the subscriber knows is entered. There is one of a unit around it.
     pub(super) fn enter_other(&mut self, span: u64) -> bool {
-        let mut entries = self.entries.iter_mut();
+        let mut entries = self.entries_mut().iter_mut();
         match entries.find(|entry| entry.span == span && !entry.is_of_unit()) {
             Some(again) => again.times.0 += ONCE,
-            None => self.entries.push(Entry::other(span)),
+            None => self.put(Entry::other(span)),
         }
         self.grow_if_full()
     }
@@ -260,21 +298,28 @@ impl Stack {
     /// As most that are left.
     #[inline]
     pub(super) fn is_innermost(&self, span: u64) -> bool {
-        self.entries.last().is_some_and(|last| last.span == span)
+        self.last().is_some_and(|last| last.span == span)
     }
 
     /// The innermost span is left. `None`: it is not `lean`, or is.
-    #[inline(always)]
     pub(super) fn leave(&mut self, spans: &Spans, lean: bool) -> Option<Left> {
-        let last = self.entries.last_mut()?;
+        let at = self.len.checked_sub(1)?;
+        let last = self.places.get_mut(at)?;
         if !last.is_left_by(spans, lean) {
             return None;
         }
-        let (left, is_gone) = last.leave();
-        if is_gone {
-            self.entries.pop();
+        let entered_in_unwinding = last.times.0 & IN_UNWINDING != 0;
+        let mut entry = *last;
+        if entry.is_entered_once() {
+            self.len = at;
+        } else {
+            last.times.0 -= ONCE;
+            entry.work = Work::NONE;
         }
-        Some(left)
+        Some(Left {
+            entry,
+            entered_in_unwinding,
+        })
     }
 
     /// Any span is left. `None`: the thread has not entered it, or it is not `lean`, or is.
@@ -284,26 +329,39 @@ impl Stack {
         span: u64,
         lean: bool,
     ) -> Option<Left> {
-        let at = self.entries.iter().rposition(|entry| entry.span == span)?;
-        let entry = self.entries.get_mut(at)?;
+        let entries = self.entries_mut();
+        let at = entries.iter().rposition(|entry| entry.span == span)?;
+        let (entry, after) = entries.get_mut(at..)?.split_first_mut()?;
         if !entry.is_left_by(spans, lean) {
             return None;
         }
-        let (mut left, is_gone) = entry.leave();
+        let mut left = Left {
+            entry: *entry,
+            entered_in_unwinding: entry.times.0 & IN_UNWINDING != 0,
+        };
         // A destructor entered after it, and leaves what it found entered: that is no panic of the span's own.
-        let after = self.entries.get(at + 1..).unwrap_or_default();
         left.entered_in_unwinding |= after.iter().any(|e| e.times.0 & IN_UNWINDING != 0);
-        if is_gone {
+        if entry.is_entered_once() {
             self.remove(at);
+        } else {
+            entry.times.0 -= ONCE;
+            left.entry.work = Work::NONE;
         }
         Some(left)
     }
 
     fn remove(&mut self, at: usize) {
-        self.entries.remove(at);
-        let is_grave = |at: usize| self.entries.get(at).is_some_and(Entry::is_grave);
+        self.take_out(at);
+        let is_grave = |at: usize| self.entries().get(at).is_some_and(Entry::is_grave);
         if at > 0 && is_grave(at - 1) && is_grave(at) {
-            self.entries.remove(at);
+            self.take_out(at);
+        }
+    }
+
+    fn take_out(&mut self, at: usize) {
+        if let Some(from_there) = self.entries_mut().get_mut(at..) {
+            from_there.rotate_left(1);
+            self.len -= 1;
         }
     }
 
@@ -311,14 +369,14 @@ impl Stack {
     #[inline]
     pub(super) fn heir(&mut self, spans: &Spans, in_unit: UnitOfSpan) -> Option<&mut Entry> {
         // PERF: few are left when the last of a unit goes.
-        let mut entries = self.entries.iter_mut();
+        let mut entries = self.entries_mut().iter_mut();
         entries.find(|entry| entry.known.in_unit.unit() == in_unit.unit() && entry.lives(spans))
     }
 
     /// The open work for a unit, which its entry then no longer has.
     #[inline]
     pub(super) fn take_work(&mut self, in_unit: UnitOfSpan) -> Option<Work> {
-        let mut entries = self.entries.iter_mut();
+        let mut entries = self.entries_mut().iter_mut();
         let entry = entries
             .find(|entry| entry.known.in_unit.unit() == in_unit.unit() && !entry.work.is_none())?;
         Some(std::mem::replace(&mut entry.work, Work::NONE))
@@ -332,14 +390,15 @@ impl Stack {
         is_there: impl Fn(u64) -> bool,
         mut abandon: impl FnMut(Entry),
     ) {
-        let entries = std::mem::take(&mut self.entries);
+        let entries = self.entries().to_vec();
+        self.len = 0;
         for entry in entries {
             let is_over = match entry.is_of_unit() {
                 true => !entry.lives(spans),
                 false => entry.is_grave() || !is_there(entry.span),
             };
             match is_over {
-                false => self.entries.push(entry),
+                false => self.put(entry),
                 true => {
                     self.dig();
                     abandon(entry);
@@ -347,7 +406,9 @@ impl Stack {
             }
         }
         // So that as many come before this is done again, however few are left.
-        self.entries.reserve(self.entries.len().max(FIRST_CAPACITY));
+        let room = self.len + self.len.max(FIRST_CAPACITY);
+        self.places.resize(room, Entry::grave());
+        self.places.shrink_to_fit();
     }
 }
 

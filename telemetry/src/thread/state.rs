@@ -2,13 +2,13 @@
 //! details of what it does, and the events that it keeps back.
 
 use super::stack::{Innermost, Stack};
-use super::{ThisThread, with};
+use super::{AtTheEnd, ThisThread, with};
 use crate::callsites::SiteId;
 use crate::cost::{Finished, KindId};
 use crate::details::{DetailRing, FieldBytes};
 use crate::instance::Instance;
 use crate::ledger::UnitDrop;
-use crate::live::{Start, UnitOfSpan, UnitRef};
+use crate::live::{LiveUnit, Start, UnitOfSpan, UnitRef};
 use crate::os::{Sampled, Started};
 use crate::outbox::Outbox;
 use crate::tool::pool::{Allowed, PoolItem};
@@ -32,7 +32,7 @@ pub(crate) struct ThreadState {
     pub(crate) lean: Vec<PoolItem>,
     pub(crate) lean_allowed: Allowed,
     /// The spans that the thread has entered.
-    pub(super) stack: Stack,
+    pub(crate) stack: Stack,
     /// What the system knew of the thread when it began to work for a unit that it is asked about.
     pub(super) samples: Vec<(UnitRef, Started)>,
 }
@@ -57,9 +57,13 @@ impl Drop for ThreadState {
     }
 }
 
-/// Begins a unit at `now`. `None` if too many are in progress.
+/// Begins a unit at `now`, and the place where it lies. `None` if too many are in progress.
 #[inline]
-pub(crate) fn begin(instance: &Arc<Instance>, kind: KindId, now: u64) -> Option<UnitOfSpan> {
+pub(crate) fn begin(
+    instance: &Arc<Instance>,
+    kind: KindId,
+    now: u64,
+) -> Option<(UnitOfSpan, &'static LiveUnit)> {
     // The thread is ending: it has no number, and nothing at hand.
     with(|all| all.begin(instance, kind, now)).unwrap_or_else(|| {
         let start = Start {
@@ -71,22 +75,29 @@ pub(crate) fn begin(instance: &Arc<Instance>, kind: KindId, now: u64) -> Option<
             thread: NO_THREAD,
             name: instance.kinds.get(kind).unit_name(),
         };
-        let unit = instance
+        let (unit, place) = instance
             .live_units
             .begin(start, None, || instance.is_full(now))?;
         instance.kinds.get(kind).add_elsewhere(1);
-        Some(UnitOfSpan::of_root(unit, false))
+        Some((UnitOfSpan::of_root(unit, false), place))
     })
 }
 
 /// No thread has this number.
 const NO_THREAD: u64 = u64::MAX;
 
-/// A unit of this kind was ended: it is in progress no more, and its place is free.
-pub(crate) fn ended(instance: &Arc<Instance>, kind: KindId, place: PoolItem) {
+/// A unit of this kind was ended: it is in progress no more, and its place is free. `state`: the thread's, unless
+/// that is ending.
+pub(crate) fn ended(
+    instance: &Instance,
+    state: Option<&mut ThreadState>,
+    kind: KindId,
+    place: PoolItem,
+) {
     let mut place = Some(place);
-    if with(|all| all.state(instance).ended(kind, &mut place)).is_none() {
-        instance.kinds.get(kind).add_elsewhere(-1);
+    match state {
+        Some(state) => state.ended(kind, &mut place),
+        None => instance.kinds.get(kind).add_elsewhere(-1),
     }
     if let Some(place) = place {
         instance.live_units.give_back(place);
@@ -95,32 +106,31 @@ pub(crate) fn ended(instance: &Arc<Instance>, kind: KindId, place: PoolItem) {
 
 /// A unit has ended: puts it into the thread's ring, and drains the ring in time.
 #[inline]
-pub(crate) fn hand_on(instance: &Arc<Instance>, unit: &Finished, place: PoolItem) {
-    let mut place = Some(place);
-    let handed_on = with(|all| {
-        let state = all.state(instance);
-        state.ended(unit.kind, &mut place);
-        let outbox = &state.outbox;
-        if outbox.units.is_half_full() {
-            instance.drain_if_free(outbox);
-        }
-        while !outbox.units.push(unit) {
-            // Full, and others were at the histograms all the while. No unit is lost for
-            // that: the thread waits for them, some microseconds mostly.
-            if !instance.drain(outbox) {
-                instance.drop_unit(UnitDrop::Forked);
-                break;
+pub(crate) fn hand_on(
+    instance: &Instance,
+    state: Option<&mut ThreadState>,
+    unit: &Finished,
+    place: PoolItem,
+) {
+    match &state {
+        Some(state) => {
+            let outbox = &state.outbox;
+            if outbox.units.is_half_full() {
+                instance.drain_if_free(outbox);
+            }
+            while !outbox.units.push(unit) {
+                // Full, and others were at the histograms all the while. No unit is lost for
+                // that: the thread waits for them, some microseconds mostly.
+                if !instance.drain(outbox) {
+                    instance.drop_unit(UnitDrop::Forked);
+                    break;
+                }
             }
         }
-    });
-    if handed_on.is_none() {
         // The thread is ending: straight into the histograms.
-        instance.take_in(unit);
-        instance.kinds.get(unit.kind).add_elsewhere(-1);
+        None => instance.take_in(unit),
     }
-    if let Some(place) = place {
-        instance.live_units.give_back(place);
-    }
+    ended(instance, state, unit.kind, place);
     instance.background.something_happened();
 }
 
@@ -140,6 +150,15 @@ impl ThreadState {
     pub(super) fn bury(&mut self, instance: &Instance) {
         while let Some(entry) = self.stack.bury(&instance.spans) {
             self.abandon(instance, &entry);
+        }
+    }
+
+    /// A record without a span: at hand for the next one, or for other threads.
+    #[inline]
+    pub(crate) fn give_back(&mut self, instance: &Instance, record: PoolItem) {
+        match self.lean_allowed.one_more(self.lean.len()) {
+            true => self.lean.push(record),
+            false => instance.spans.give_back(record),
         }
     }
 
@@ -199,7 +218,7 @@ pub(crate) fn suppress(
             return None;
         };
         let (unit, span) = (known.in_unit.unit(), known.detail);
-        if !instance.live_units.get(unit)?.is_drawn() {
+        if !known.live()?.is_drawn() {
             (state.outbox.details).event(state.looked_at, unit, span, site, &[]);
             return None;
         }
@@ -227,7 +246,7 @@ impl ThisThread {
         instance: &Arc<Instance>,
         kind: KindId,
         now: u64,
-    ) -> Option<UnitOfSpan> {
+    ) -> Option<(UnitOfSpan, &'static LiveUnit)> {
         let drawn = instance.has_exporters && instance.head_sample.draws(self.random());
         let sampled = instance.sampling.decide(self.random());
         let state = self.state(instance);
@@ -245,13 +264,13 @@ impl ThisThread {
             thread: state.thread,
             name: instance.kinds.get(kind).unit_name(),
         };
-        let unit = instance
+        let (unit, place) = instance
             .live_units
             .begin(start, state.places.pop(), || instance.is_full(now))?;
         if state.outbox.in_flight_changes(kind, 1) {
             instance.look_at_in_flight(kind);
         }
-        Some(UnitOfSpan::of_root(unit, timed))
+        Some((UnitOfSpan::of_root(unit, timed), place))
     }
 
     /// What the thread has for an instance, if it has anything.
@@ -301,6 +320,7 @@ impl ThisThread {
         }
         let thread = self.thread();
         alloc_tracker::raw::for_a_tool(|| {
+            AtTheEnd::is_to_come();
             self.states
                 .retain(|state| state.instance.strong_count() > 0);
             let (places_allowed, lean_allowed) =

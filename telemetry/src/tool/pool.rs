@@ -1,7 +1,11 @@
 //! Things that are taken, given back and taken again: they lie in chunks that are made as they are
-//! needed, up to a fixed number, and are never given up.
+//! needed, up to a fixed number.
+//!
+//! A chunk lasts as long as the program: when its pool is gone, it is there for the next one. So whoever knows
+//! where a thing lies may keep that, whatever became of the pool, and the thing says whether it is still what it
+//! was.
 
-use alloc_tracker::raw::is_child;
+use alloc_tracker::raw::{Lock, for_a_tool, is_child};
 use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicU32, AtomicU64, AtomicUsize,
@@ -10,9 +14,18 @@ use std::sync::atomic::{
 
 pub(crate) const CHUNK: usize = 64;
 
+/// PERF: of a length that the compiler knows.
+pub(crate) type Chunk<T> = [T; CHUNK];
+
 /// What lies in a pool.
-pub(crate) trait Pooled {
+pub(crate) trait Pooled: Sized + 'static {
     fn new() -> Self;
+
+    /// Its pool is gone: from here on it is as a new one, and not what anybody takes it for.
+    fn forget(&self);
+
+    /// The chunks that no pool has.
+    fn spare() -> &'static Lock<Vec<&'static Chunk<Self>>>;
 
     /// While it is free: the index of the next free one plus one.
     fn next_free(&self) -> &AtomicU32;
@@ -40,13 +53,12 @@ impl Allowed {
 }
 
 #[derive(Debug)]
-pub(crate) struct Pool<T> {
+pub(crate) struct Pool<T: Pooled> {
     /// How many may be in use at once.
     most: usize,
     /// How many may be kept at hand by threads that do not use them.
     at_hand: AtomicUsize,
-    /// PERF: of a length that the compiler knows.
-    chunks: Box<[OnceLock<Box<[T; CHUNK]>>]>,
+    chunks: Box<[OnceLock<&'static Chunk<T>>]>,
     /// How many were made so far.
     len: AtomicU32,
     /// The index of the first free one plus one in the lower half; a tag in the upper that changes
@@ -133,13 +145,7 @@ impl<T: Pooled> Pool<T> {
             // Whoever took the first of the chunk was to make it, and may not have been forked.
             return None;
         }
-        chunk.get_or_init(|| {
-            let things = || (0..CHUNK).map(|_| T::new()).collect::<Box<[T]>>();
-            match alloc_tracker::raw::for_a_tool(things).try_into() {
-                Ok(chunk) => chunk,
-                Err(_) => unreachable!("there are as many"),
-            }
-        });
+        chunk.get_or_init(|| for_a_tool(new_chunk));
         Some(PoolItem(index))
     }
 
@@ -166,9 +172,33 @@ impl<T: Pooled> Pool<T> {
     }
 
     #[inline]
-    pub(crate) fn at(&self, index: u32) -> Option<&T> {
+    pub(crate) fn at(&self, index: u32) -> Option<&'static T> {
         let index = index as usize;
-        Some(&self.chunks.get(index / CHUNK)?.get()?[index % CHUNK])
+        let chunk: &'static Chunk<T> = self.chunks.get(index / CHUNK)?.get()?;
+        Some(&chunk[index % CHUNK])
+    }
+}
+
+impl<T: Pooled> Drop for Pool<T> {
+    fn drop(&mut self) {
+        for_a_tool(|| {
+            let mut spare = T::spare().lock();
+            for chunk in self.chunks.iter_mut().filter_map(OnceLock::take) {
+                chunk.iter().for_each(T::forget);
+                spare.push(chunk);
+            }
+        });
+    }
+}
+
+fn new_chunk<T: Pooled>() -> &'static Chunk<T> {
+    if let Some(spare) = T::spare().lock().pop() {
+        return spare;
+    }
+    let things = (0..CHUNK).map(|_| T::new()).collect::<Box<[T]>>();
+    match things.try_into() {
+        Ok(chunk) => Box::leak(chunk),
+        Err(_) => unreachable!("there are as many"),
     }
 }
 
@@ -195,9 +225,34 @@ mod tests {
             }
         }
 
+        fn forget(&self) {
+            self.owner.store(0, Relaxed);
+        }
+
+        fn spare() -> &'static Lock<Vec<&'static Chunk<Self>>> {
+            static SPARE: Lock<Vec<&'static Chunk<Thing>>> = Lock::new();
+            &SPARE
+        }
+
         fn next_free(&self) -> &AtomicU32 {
             &self.next_free
         }
+    }
+
+    #[test]
+    fn the_chunks_of_a_pool_that_is_gone_are_the_next_ones() {
+        let place = |pool: &Pool<Thing>| {
+            let taken = pool.take_fresh(|| true).expect("there is room");
+            let thing = pool.at(taken.0).unwrap();
+            assert_eq!(thing.owner.swap(7, Relaxed), 0);
+            std::ptr::from_ref(thing).addr()
+        };
+        // Other tests have pools meanwhile: one of a few has the chunk.
+        let first = Pool::<Thing>::new(CHUNK);
+        let before = place(&first);
+        drop(first);
+        let pools: Vec<_> = (0..20).map(|_| Pool::<Thing>::new(CHUNK)).collect();
+        assert!(pools.iter().any(|pool| place(pool) == before));
     }
 
     #[test]

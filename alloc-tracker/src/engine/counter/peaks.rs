@@ -115,6 +115,12 @@ impl Peaks {
         }
     }
 
+    /// Whether the next measurement is a plain one, if the counts are.
+    #[inline(always)]
+    pub(crate) fn opens_plainly(&self) -> bool {
+        self.shape.get() < LEVELS as u32
+    }
+
     /// `None`: not a plain measurement, use [`Peaks::open_any`].
     #[inline(always)]
     pub(crate) fn open(&self, live: i64) -> Option<Level> {
@@ -170,16 +176,18 @@ impl Peaks {
         Some(top)
     }
 
-    /// The same of a level during which live bytes neither rose nor fell. False: not a plain measurement.
+    /// Whether `level` is the innermost, and all that are open are plain.
     #[inline(always)]
-    pub(crate) fn close_unchanged(&self, level: Level) -> bool {
-        let is_plain = self.shape.get() == level.0 + 1;
-        if is_plain {
-            // What it was before has the present level: it was settled when this was opened.
-            self.top.set(self.outer[level.0 as usize % LEVELS].get());
-            self.shape.set(level.0);
-        }
-        is_plain
+    pub(crate) fn closes_plainly(&self, level: Level) -> bool {
+        self.shape.get() == level.0 + 1
+    }
+
+    /// The same as [`Peaks::close`] where that is so, and live bytes neither rose nor fell meanwhile.
+    #[inline(always)]
+    pub(crate) fn close_unchanged(&self, level: Level) {
+        // What it was before has the present level: it was settled when this was opened.
+        self.top.set(self.outer[level.0 as usize % LEVELS].get());
+        self.shape.set(level.0);
     }
 
     pub(crate) fn close_any(&self, level: Level, live: i64) -> i64 {

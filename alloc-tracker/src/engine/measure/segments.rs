@@ -86,12 +86,32 @@ pub(crate) fn end(segment: Segment) -> (Counts, i64) {
     })
 }
 
-/// Ends the innermost segment, if all that are open are plain: `add` is handed what [`end`] returns, unless nothing
-/// was allocated or freed. False: it was not the innermost or some are not plain, and nothing was done.
+/// Opens a segment, if it is a plain one. False: nothing was done.
 #[inline(always)]
-pub(crate) fn end_plainly(segment: &Segment, add: impl FnOnce(Counts, i64)) -> bool {
+pub(crate) fn open_plainly(place: &mut MaybeUninit<Segment>) -> bool {
     // SAFETY: it is not kept.
-    unsafe { block::own() }.is_some_and(|block| block.close_plainly(segment, add))
+    let block = unsafe { block::own() }.filter(|block| block.peaks.opens_plainly());
+    if let Some(block) = block {
+        block.open(place);
+    }
+    block.is_some()
+}
+
+/// Ends the innermost segment, if all that are open are plain: `first` is called then, and `add` is handed what [`end`]
+/// returns, unless nothing was allocated or freed. False: nothing was done.
+#[inline(always)]
+pub(crate) fn end_plainly(
+    segment: &Segment,
+    first: impl FnOnce(),
+    add: impl FnOnce(Counts, i64),
+) -> bool {
+    // SAFETY: it is not kept.
+    let block = unsafe { block::own() }.filter(|block| block.peaks.closes_plainly(segment.level));
+    if let Some(block) = block {
+        first();
+        block.close_plainly(segment, add);
+    }
+    block.is_some()
 }
 
 /// Charges to nobody what the thread allocates while this guard lives.
@@ -188,7 +208,7 @@ impl Block {
 
     /// See [`end_plainly`].
     #[inline(always)]
-    fn close_plainly(&self, segment: &Segment, add: impl FnOnce(Counts, i64)) -> bool {
+    fn close_plainly(&self, segment: &Segment, add: impl FnOnce(Counts, i64)) {
         let Segment { start, level } = segment;
         // SAFETY: a block is its thread's, which alone writes what it publishes.
         let (allocs, frees) = unsafe {
@@ -197,22 +217,21 @@ impl Block {
         };
         // PERF: most entries of most units allocate nothing.
         if allocs == start.allocs && frees == start.frees {
-            return self.peaks.close_unchanged(*level);
+            self.peaks.close_unchanged(*level);
+        } else {
+            self.close_counting(segment, add);
         }
-        self.close_counting(segment, add)
     }
 
     /// PERF: apart, so that what counted nothing saves no registers for it.
     #[inline(never)]
-    fn close_counting(&self, segment: &Segment, add: impl FnOnce(Counts, i64)) -> bool {
+    fn close_counting(&self, segment: &Segment, add: impl FnOnce(Counts, i64)) {
         let Segment { start, level } = segment;
         // SAFETY: a block is its thread's, which alone writes what it publishes.
         let counts = unsafe { self.published.own_counts() };
-        let Some(highest) = self.peaks.close(*level, counts.live()) else {
-            return false;
-        };
-        add(counts.minus(*start), highest.wrapping_sub(start.live()));
-        true
+        if let Some(highest) = self.peaks.close(*level, counts.live()) {
+            add(counts.minus(*start), highest.wrapping_sub(start.live()));
+        }
     }
 
     /// PERF: reads the counts again rather than being handed them, which would put them into

@@ -288,11 +288,13 @@ where
     /// the registry.
     #[inline]
     fn try_close(&self, id: Id) -> bool {
-        let Some((ours, lean)) = self.lean(&id) else {
-            return self.inner.try_close(id);
-        };
-        if let Released::EndedInside(outer) = ours.observer.release_lean(lean) {
-            self.inner.try_close(outer);
+        let released = (self.ours.as_ref()).and_then(|ours| ours.observer.close_lean(&id));
+        match released {
+            None => return self.inner.try_close(id),
+            Some(Released::EndedInside(outer)) => {
+                self.inner.try_close(outer);
+            }
+            Some(Released::Lives | Released::Ended) => {}
         }
         false
     }

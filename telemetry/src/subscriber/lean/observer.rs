@@ -3,8 +3,9 @@
 use super::span::{HeldParent, LeanRef};
 use super::thread::{Around, NewSpan, current_lean, give_back, make, with_parent};
 use crate::callsites::SiteId;
+use crate::live::{KnownSpan, Spans};
 use crate::subscriber::observer::{Observer, SpanPlace};
-use crate::thread::{self, SpanOwner};
+use crate::thread::{self, Passed, SpanOwner, with};
 use crate::tool::pool::PoolItem;
 use crate::tool::silence;
 use tracing::Metadata;
@@ -112,17 +113,14 @@ impl Observer {
     /// False if it is not a lean span.
     #[inline]
     pub(crate) fn enter_lean(&self, id: &Id, is_there: impl Fn(u64) -> bool) -> bool {
-        let span = id.into_u64();
-        let Some(known) = self.instance.spans.get(span) else {
-            return false;
-        };
-        if known.lean().is_none() {
-            return false;
+        match thread::enter(&self.instance, id.into_u64(), SpanOwner::Telemetry) {
+            Passed::Done => true,
+            Passed::More(passed) => {
+                self.entered(passed, is_there);
+                true
+            }
+            Passed::Another => false,
         }
-        if let Some(passed) = thread::enter(&self.instance, span, known) {
-            self.entered(passed, is_there);
-        }
-        true
     }
 
     /// False if it is not a lean span.
@@ -130,11 +128,14 @@ impl Observer {
     pub(crate) fn exit_lean(&self, id: &Id) -> bool {
         let span = id.into_u64();
         match thread::exit(&self.instance, span, SpanOwner::Telemetry) {
-            Some(passed) => self.left(passed),
+            Passed::Done => true,
+            Passed::More(passed) => {
+                self.left(passed);
+                true
+            }
             // A lean span that was entered elsewhere is nobody else's either.
-            None => return self.instance.spans.lean(span).is_some(),
+            Passed::Another => self.instance.spans.lean(span).is_some(),
         }
-        true
     }
 
     /// While `make` makes a span, telemetry takes `parent` for its parent, if there is one.
@@ -146,10 +147,38 @@ impl Observer {
         self.instance.spans.hold(lean);
     }
 
-    /// Gives up a handle of a lean span; the spans around it end with it if nothing else holds them.
+    /// Gives up a handle of the lean span with this id; the spans around it end with it if nothing else holds them.
+    /// `None`: there is no such lean span.
     #[inline]
-    pub(crate) fn release_lean(&self, mut lean: LeanRef) -> Released {
-        let mut released = Released::Lives;
+    pub(crate) fn close_lean(&self, id: &Id) -> Option<Released> {
+        let instance = &self.instance;
+        // PERF: mostly the span that the thread has left last, of which it knows where it lies.
+        let known = with(|all| {
+            let state = all.known_state(instance)?;
+            let known = state.stack.expected(&instance.spans, id.into_u64())?;
+            let known = Some(*known).filter(KnownSpan::is_lean)?;
+            let Some(end) = Spans::release_known(&known) else {
+                return Some((Released::Lives, None));
+            };
+            if end.in_unit.is_root() {
+                self.end_on(Some(state), end.in_unit);
+            }
+            state.give_back(instance, end.record);
+            Some(Released::by(end.holds))
+        });
+        let (released, around) = match known.flatten() {
+            Some(released) => released,
+            None => (Released::Lives, Some(self.lean(id)?)),
+        };
+        Some(match around {
+            Some(around) => self.release_lean(around, released),
+            None => released,
+        })
+    }
+
+    /// Gives up a handle of a lean span, and what it holds if it ends. `so_far`: what was released before.
+    fn release_lean(&self, mut lean: LeanRef, so_far: Released) -> Released {
+        let mut released = so_far;
         loop {
             let Some(end) = self.instance.spans.release(lean) else {
                 return released;
@@ -158,12 +187,23 @@ impl Observer {
                 self.end(end.in_unit);
             }
             give_back(&self.instance, end.record);
-            released = Released::Ended;
-            match end.holds {
-                HeldParent::Lean(around) => lean = around,
-                HeldParent::Nothing => return released,
-                HeldParent::Shared(around) => return Released::EndedInside(Id::from_u64(around)),
+            let around;
+            (released, around) = Released::by(end.holds);
+            match around {
+                Some(around) => lean = around,
+                None => return released,
             }
+        }
+    }
+}
+
+impl Released {
+    /// A span that held this has ended. The lean span around it, of which a handle is to be given up, too.
+    fn by(held: HeldParent) -> (Self, Option<LeanRef>) {
+        match held {
+            HeldParent::Nothing => (Released::Ended, None),
+            HeldParent::Lean(around) => (Released::Ended, Some(around)),
+            HeldParent::Shared(around) => (Released::EndedInside(Id::from_u64(around)), None),
         }
     }
 }

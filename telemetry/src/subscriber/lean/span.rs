@@ -3,7 +3,8 @@
 use crate::callsites::SiteId;
 use crate::live::UnitOfSpan;
 use crate::live::refs::Refs;
-use crate::tool::pool::{PoolItem, Pooled};
+use crate::tool::pool::{Chunk, PoolItem, Pooled};
+use alloc_tracker::raw::Lock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// A lean span by the place of its record.
@@ -29,8 +30,8 @@ pub(crate) struct LeanSpan {
     /// The innermost span around it that others see; 0: there is none. If it is inside no lean span
     /// itself, it holds a handle of this one.
     outer: AtomicU64,
-    /// How many spans it was, and that are over.
-    generation: AtomicU64,
+    /// What the details call it: see [`LeanSpan::detail`].
+    detail: AtomicU64,
 }
 
 impl Pooled for LeanSpan {
@@ -43,8 +44,18 @@ impl Pooled for LeanSpan {
             refs: Refs::none(),
             in_unit: AtomicU64::new(0),
             outer: AtomicU64::new(0),
-            generation: AtomicU64::new(0),
+            detail: AtomicU64::new(u64::MAX),
         }
+    }
+
+    fn forget(&self) {
+        self.refs.forget();
+        self.be_another();
+    }
+
+    fn spare() -> &'static Lock<Vec<&'static Chunk<Self>>> {
+        static SPARE: Lock<Vec<&'static Chunk<LeanSpan>>> = Lock::new();
+        &SPARE
     }
 
     fn next_free(&self) -> &AtomicU32 {
@@ -53,9 +64,19 @@ impl Pooled for LeanSpan {
 }
 
 impl LeanSpan {
-    /// From here on it has the stand-in with this id.
-    pub(crate) fn lend(&self, stand_in: u64) {
+    /// From here on it is the record at this place, and has the stand-in with this id.
+    pub(crate) fn lend(&self, lean: LeanRef, stand_in: u64) {
         self.id.store(stand_in, Relaxed);
+        let spans_before = self.detail.load(Relaxed) >> 32 << 32;
+        self.detail
+            .store(spans_before | u64::from(!lean.0), Relaxed);
+    }
+
+    /// What comes next has another name in the details.
+    #[inline]
+    fn be_another(&self) {
+        self.detail
+            .store(self.detail.load(Relaxed).wrapping_sub(1 << 32), Relaxed);
     }
 
     #[inline]
@@ -90,8 +111,7 @@ impl LeanSpan {
         if !self.refs.release() {
             return None;
         }
-        let generation = self.generation.load(Relaxed);
-        self.generation.store(generation + 1, Relaxed);
+        self.be_another();
         let holds = match (self.parent.load(Relaxed).checked_sub(1), self.outer()) {
             (Some(parent), _) => HeldParent::Lean(LeanRef(parent)),
             (None, None) => HeldParent::Nothing,
@@ -119,11 +139,11 @@ impl LeanSpan {
         (outer != 0).then_some(outer)
     }
 
-    /// A stand-in is lent to many spans of a unit: what tells them apart in the details. Registries
-    /// count up from 1, this counts down.
+    /// A stand-in is lent to many spans of a unit: what tells them apart in the details. Registries count up from 1,
+    /// this counts down: how many spans the record was and its place, bit by bit the other way round.
     #[inline]
-    pub(crate) fn detail(&self, lean: LeanRef) -> u64 {
-        !(self.generation.load(Relaxed) << 32 | u64::from(lean.0))
+    pub(crate) fn detail(&self) -> u64 {
+        self.detail.load(Relaxed)
     }
 }
 

@@ -4,7 +4,7 @@ use super::span::{LeanRef, LeanStart};
 use crate::callsites::SiteId;
 use crate::cost::KindId;
 use crate::instance::Instance;
-use crate::live::{KnownSpan, UnitOfSpan};
+use crate::live::{KnownSpan, LiveUnit, UnitOfSpan};
 use crate::thread::{Innermost, ThisThread, with};
 use crate::tool::pool::PoolItem;
 use std::cell::Cell;
@@ -46,6 +46,8 @@ pub(crate) struct NewLean {
 /// The span around one that is to be made.
 struct Parent {
     in_unit: UnitOfSpan,
+    /// Where its unit is.
+    place: Option<&'static LiveUnit>,
     detail: u64,
     around: Others,
 }
@@ -93,11 +95,8 @@ pub(crate) fn make(
 pub(crate) fn give_back(instance: &Arc<Instance>, record: PoolItem) {
     let mut record = Some(record);
     with(|all| {
-        let state = all.state(instance);
-        if state.lean_allowed.one_more(state.lean.len())
-            && let Some(record) = record.take()
-        {
-            state.lean.push(record);
+        if let Some(record) = record.take() {
+            all.state(instance).give_back(instance, record);
         }
     });
     if let Some(record) = record {
@@ -155,13 +154,14 @@ impl ThisThread {
     ) -> Result<Option<Parent>, ()> {
         let inside = |known: KnownSpan, shared: u64| Parent {
             in_unit: known.in_unit,
+            place: known.place(),
             detail: known.detail,
             around: known.lean().map_or(Others::Shared(shared), Others::Lean),
         };
         match around {
             Around::Nothing => Ok(None),
             Around::Span(span) => {
-                let known = instance.spans.get(span).ok_or(())?;
+                let known = instance.known(span).ok_or(())?;
                 Ok(Some(inside(known, span)))
             }
             Around::Context => {
@@ -187,15 +187,16 @@ impl ThisThread {
         parent: Option<Parent>,
         record: PoolItem,
     ) -> NewSpan {
-        let (in_unit, now) = match (&parent, kind) {
-            (Some(parent), _) => (Some(parent.in_unit.of_child()), None),
+        let (unit, now) = match (&parent, kind) {
+            (Some(parent), _) => (Some((parent.in_unit.of_child(), parent.place)), None),
             (None, Some(kind)) => {
                 let now = instance.clock.now();
-                (self.begin(instance, kind, now), Some(now))
+                let begun = self.begin(instance, kind, now);
+                (begun.map(|(unit, place)| (unit, Some(place))), Some(now))
             }
             (None, None) => (None, None),
         };
-        let Some(in_unit) = in_unit else {
+        let Some((in_unit, place)) = unit else {
             // Too many units: the subscriber's layer is told of this span, and counts the loss.
             instance.spans.give_back(record);
             return NewSpan::Shared;
@@ -216,6 +217,8 @@ impl ThisThread {
         let Some((id, known)) = instance.spans.begin(record, start) else {
             return NewSpan::Shared;
         };
+        let known = known.at(place);
+        self.state(instance).stack.expect(id, known);
         NewSpan::Lean(NewLean {
             id,
             known,

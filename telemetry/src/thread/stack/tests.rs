@@ -63,7 +63,7 @@ proptest! {
         let mut live = BTreeSet::new();
         let in_unit = |n: u64| UnitOfSpan::of_root(UnitRef(n % 3 + 1), false);
         for n in 1..=LAST_OF_A_UNIT {
-            assert!(spans.insert(n, in_unit(n)));
+            assert!(spans.insert(n, in_unit(n)).is_some());
         }
         live.extend(ids.iter().copied());
         let (mut naive, mut stack) = (Naive::default(), Stack::new());
@@ -73,8 +73,11 @@ proptest! {
                     let id = ids[n as usize];
                     match spans.get(id) {
                         Some(known) => {
-                            if stack.enter(id, &known) != Found::Same {
-                                stack.push(id, known, false, Work::NONE);
+                            if stack.expected(&spans, id).is_none() {
+                                stack.expect(id, known);
+                            }
+                            if stack.enter() != Found::Same {
+                                stack.push(false, Work::NONE);
                             }
                         }
                         // With nothing of ours around it, the registry is asked. That one is then entered
@@ -103,7 +106,7 @@ proptest! {
                     *id = next;
                     live.insert(next);
                     if n <= LAST_OF_A_UNIT {
-                        assert!(spans.insert(next, in_unit(n)));
+                        assert!(spans.insert(next, in_unit(n)).is_some());
                     }
                 }
                 Step::Ask => {
@@ -124,7 +127,7 @@ proptest! {
                 }
                 Step::Tidy => {
                     stack.tidy(&spans, |id| live.contains(&id), |_| {});
-                    prop_assert!(stack.entries.len() <= 2 * live.len() + 1);
+                    prop_assert!(stack.len <= 2 * live.len() + 1);
                 }
             }
         }
@@ -136,13 +139,13 @@ fn what_is_never_left_does_not_pile_up() {
     let spans = Spans::new(64);
     let mut stack = Stack::new();
     for span in 1..100_000u64 {
-        assert!(spans.insert(span, UnitOfSpan::of_root(UnitRef(span), false)));
-        let known = spans.get(span).unwrap();
-        assert_eq!(stack.enter(span, &known), Found::Nothing);
-        if stack.push(span, known, false, Work::NONE) {
+        let known = spans.insert(span, UnitOfSpan::of_root(UnitRef(span), false));
+        stack.expect(span, known.unwrap());
+        assert_eq!(stack.enter(), Found::Nothing);
+        if stack.push(false, Work::NONE) {
             stack.tidy(&spans, |_| false, |_| {});
         }
         spans.remove(span);
     }
-    assert!(stack.entries.capacity() <= 4 * FIRST_CAPACITY);
+    assert!(stack.places.len() <= 4 * FIRST_CAPACITY);
 }

@@ -200,18 +200,14 @@ impl Stack {
     /// Closes what is the thread's only work, in a plain measurement. `None`: it is not, nothing was done.
     #[inline(always)]
     fn close_first(&self, segment: UnitSegment) -> Option<()> {
-        // SAFETY: what follows pushes nothing while it has the reference, and pops it at the end.
+        // SAFETY: what follows pushes nothing while it has the reference: it pops, after which the place stays as it
+        // is until the next push.
         let work = unsafe { self.only() }?;
         if work.id != segment.id || work.unit.follows() || !work.counts || self.is_detached() {
             return None;
         }
-        let unit = work.unit;
-        let add = |counts, peak| unit.add(counts, work.base, peak);
-        if !segments::end_plainly(&work.segment, add) {
-            return None;
-        }
-        self.pop();
-        Some(())
+        let add = |counts, peak| work.unit.add(counts, work.base, peak);
+        segments::end_plainly(&work.segment, || self.pop(), add).then_some(())
     }
 
     #[inline(always)]

@@ -78,6 +78,11 @@ impl Stack {
         if end != self.first.get() || end == self.limit.get() || unit.follows() {
             return None;
         }
+        // SAFETY: as in `push`.
+        let segment = unsafe { &mut *(&raw mut (*end).segment).cast::<MaybeUninit<Segment>>() };
+        if !segments::open_plainly(segment) {
+            return None;
+        }
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         // SAFETY: as in `push`.
@@ -88,8 +93,6 @@ impl Stack {
             (&raw mut (*end).counts).write(true);
             (&raw mut (*end).is_a_budgets).write(false);
             (&raw mut (*end).suspended).write(0);
-            let segment = &raw mut (*end).segment;
-            segments::open_in(&mut *segment.cast::<MaybeUninit<Segment>>());
             self.end.set(end.add(1));
         }
         Some(UnitSegment { id })
