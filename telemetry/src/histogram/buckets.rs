@@ -121,13 +121,19 @@ impl Buckets {
     }
 }
 
-fn number_of(value: u64, bits: u8) -> u32 {
+#[inline]
+pub(super) fn number_of(value: u64, bits: u8) -> u32 {
     let bits = u32::from(bits);
     let Some(exponent) = (value >> bits).checked_ilog2() else {
         return value as u32;
     };
     let mantissa = (value >> exponent) & ((1 << bits) - 1);
     (exponent + 1) << bits | mantissa as u32
+}
+
+/// The highest value in one of the finest buckets.
+pub(super) fn highest_in(number: u32) -> u64 {
+    range_of(number, FINEST).1
 }
 
 fn range_of(number: u32, bits: u8) -> (u64, u64) {

@@ -6,6 +6,7 @@ mod distribution;
 
 pub use buckets::Bucket;
 pub(crate) use buckets::Buckets;
+use buckets::FINEST;
 pub use distribution::{Distribution, MergeError};
 
 /// What both kinds of distribution tell. Sum and maximum are exact, percentiles within 1 %.
@@ -26,12 +27,13 @@ pub(crate) trait Distributed: Clone {
     fn buckets(&self) -> Buckets;
 }
 
-/// Of an interval: a histogram of two significant digits, which grows with the largest value that it
-/// was given: 2 KiB for values to 1,000, 15 KiB for a minute in nanoseconds.
+/// Of an interval: a counter for each [bucket](buckets), up to that of the largest value that it was given: 1 KiB for
+/// values to 1,000, 15 KiB for a minute in nanoseconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Histogram {
-    /// Of 32-bit counters, which saturate: no interval has four billion units.
-    histogram: hdrhistogram::Histogram<u32>,
+    /// They saturate: no interval has four billion units.
+    counts: Vec<u32>,
+    count: u64,
     sum: u128,
     max: u64,
     /// The last value, and how often in a row: not yet in the rest.
@@ -53,22 +55,48 @@ impl Histogram {
     }
 
     /// Puts the values in a row to the others.
+    #[inline]
     pub(crate) fn settle(&mut self) {
         let (value, times) = (self.last, std::mem::take(&mut self.in_a_row));
         if times == 0 {
             return;
         }
-        let narrow = u32::try_from(times).unwrap_or(u32::MAX);
-        // It resizes itself to any value, so this cannot fail; if it did, count and sum would
-        // still be told apart in the snapshot.
-        let _ = self.histogram.record_n(value, narrow);
+        self.add_to_bucket(buckets::number_of(value, FINEST), times);
         self.sum += u128::from(value) * u128::from(times);
         self.max = self.max.max(value);
     }
 
+    #[inline]
+    fn add_to_bucket(&mut self, bucket: u32, times: u64) {
+        let bucket = bucket as usize;
+        if bucket >= self.counts.len() {
+            self.grow(bucket);
+        }
+        if let Some(count) = self.counts.get_mut(bucket) {
+            *count = count.saturating_add(u32::try_from(times).unwrap_or(u32::MAX));
+        }
+        self.count += times;
+    }
+
+    /// By whole powers of two: values of about one size grow it once.
+    #[cold]
+    fn grow(&mut self, bucket: usize) {
+        let len = (bucket + 1).next_multiple_of(1 << FINEST);
+        self.counts.reserve_exact(len - self.counts.len());
+        self.counts.resize(len, 0);
+    }
+
+    /// Buckets that hold something, but for the values in a row: their highest value, and how many they have.
+    fn recorded(&self) -> impl Iterator<Item = (u64, u64)> {
+        let counts = self.counts.iter().enumerate();
+        let filled = counts.filter(|(_, count)| **count > 0);
+        filled.map(|(bucket, count)| (buckets::highest_in(bucket as u32), u64::from(*count)))
+    }
+
     /// Forgets the values and keeps the memory.
     pub(crate) fn clear(&mut self) {
-        self.histogram.reset();
+        self.counts.fill(0);
+        self.count = 0;
         self.sum = 0;
         self.max = 0;
         self.in_a_row = 0;
@@ -77,11 +105,9 @@ impl Histogram {
 
 impl Distributed for Histogram {
     fn empty() -> Self {
-        let Ok(histogram) = hdrhistogram::Histogram::new(2) else {
-            unreachable!("two significant digits are within 0..=5");
-        };
         Histogram {
-            histogram,
+            counts: Vec::new(),
+            count: 0,
             sum: 0,
             max: 0,
             last: 0,
@@ -94,15 +120,18 @@ impl Distributed for Histogram {
     }
 
     fn merge(&mut self, interval: &Histogram) {
-        // It saturates as a record does.
-        let _ = self.histogram.add(&interval.histogram);
+        for (bucket, count) in interval.counts.iter().enumerate() {
+            if *count > 0 {
+                self.add_to_bucket(bucket as u32, u64::from(*count));
+            }
+        }
         self.sum += interval.sum;
         self.max = self.max.max(interval.max);
         self.record(interval.last, interval.in_a_row);
     }
 
     fn count(&self) -> u64 {
-        self.histogram.len() + self.in_a_row
+        self.count + self.in_a_row
     }
 
     fn sum(&self) -> u64 {
@@ -124,7 +153,7 @@ impl Distributed for Histogram {
             settled.settle();
             return settled.quantile(q);
         }
-        self.histogram.value_at_quantile(q).min(self.max)
+        quantile(self.recorded(), self.count, q).min(self.max)
     }
 
     fn buckets(&self) -> Buckets {
@@ -133,9 +162,19 @@ impl Distributed for Histogram {
             settled.settle();
             return settled.buckets();
         }
-        let steps = self.histogram.iter_recorded();
-        Buckets::of(steps.map(|step| (step.value_iterated_to(), step.count_at_value().into())))
+        Buckets::of(self.recorded())
     }
+}
+
+/// The value at a share of all `count`, of values in order and how often each came.
+fn quantile(values: impl Iterator<Item = (u64, u64)>, count: u64, q: f64) -> u64 {
+    let rank = ((q * count as f64).ceil() as u64).max(1);
+    let mut seen = 0;
+    let mut values = values.skip_while(|(_, times)| {
+        seen += times;
+        seen < rank
+    });
+    values.next().map_or(0, |(value, _)| value)
 }
 
 /// Of all time: how often each value came, of those that did.
@@ -178,11 +217,11 @@ impl Distributed for TotalHistogram {
     }
 
     fn merge(&mut self, interval: &Histogram) {
-        for step in interval.histogram.iter_recorded() {
-            self.add(step.value_iterated_to(), step.count_at_value().into());
+        for (value, times) in interval.recorded() {
+            self.add(value, times);
         }
-        let in_a_row = interval.histogram.highest_equivalent(interval.last);
-        self.add(in_a_row, interval.in_a_row);
+        let bucket = buckets::number_of(interval.last, FINEST);
+        self.add(buckets::highest_in(bucket), interval.in_a_row);
         self.sum += u128::from(interval.last) * u128::from(interval.in_a_row) + interval.sum;
         self.max = self.max.max(interval.max());
     }
@@ -200,13 +239,7 @@ impl Distributed for TotalHistogram {
     }
 
     fn quantile(&self, q: f64) -> u64 {
-        let rank = ((q * self.count as f64).ceil() as u64).max(1);
-        let mut seen = 0;
-        let at_rank = self.values.iter().find(|(_, times)| {
-            seen += times;
-            seen >= rank
-        });
-        at_rank.map_or(0, |(value, _)| (*value).min(self.max))
+        quantile(self.values.iter().copied(), self.count, q).min(self.max)
     }
 
     fn buckets(&self) -> Buckets {

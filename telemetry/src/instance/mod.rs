@@ -152,6 +152,12 @@ impl Instance {
         Envelope::new(self.resource.clone(), self.calendar.now())
     }
 
+    /// Whether some of the units are drawn for something.
+    #[inline]
+    pub(crate) fn draws_units(&self) -> bool {
+        self.has_exporters || !self.sampling.is_off()
+    }
+
     /// What is known of a span, and where its unit is.
     #[inline]
     pub(crate) fn known(&self, span: u64) -> Option<KnownSpan> {

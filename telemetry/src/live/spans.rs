@@ -175,7 +175,7 @@ impl Spans {
     }
 
     /// A record that has a stand-in and no span.
-    pub(crate) fn take_again(&self) -> Option<PoolItem> {
+    pub(crate) fn take_again(&self) -> Option<PoolItem<LeanSpan>> {
         self.lean.take_again()
     }
 
@@ -186,30 +186,30 @@ impl Spans {
 
     /// A fresh record for the stand-in with this id; `None` if there is no room for one more.
     #[cold]
-    pub(crate) fn adopt(&self, id: u64) -> Option<PoolItem> {
+    pub(crate) fn adopt(&self, id: u64) -> Option<PoolItem<LeanSpan>> {
         let taken = match self.spare.swap(0, Relaxed).checked_sub(1) {
-            Some(spare) => PoolItem(spare),
+            Some(spare) => PoolItem::of(spare, self.lean.at(spare)?),
             // What idle threads keep at hand is not made up for: others have the subscriber.
             None => self.lean.take_fresh(|| true)?,
         };
-        let word = LEAN | u64::from(taken.0);
-        self.lean.at(taken.0)?.lend(LeanRef(taken.0), id);
+        let word = LEAN | u64::from(taken.index());
+        taken.thing().lend(LeanRef(taken.index()), id);
         if self.table.insert(id, word).is_none() {
-            self.spare.store(taken.0 + 1, Relaxed);
+            self.spare.store(taken.index() + 1, Relaxed);
             return None;
         }
         Some(taken)
     }
 
-    pub(crate) fn give_back(&self, record: PoolItem) {
+    pub(crate) fn give_back(&self, record: PoolItem<LeanSpan>) {
         self.lean.give_back(record);
     }
 
     /// Begins a lean span with one handle: its id, and what is known of it.
     #[inline]
-    pub(crate) fn begin(&self, record: PoolItem, start: LeanStart) -> Option<(u64, KnownSpan)> {
-        let lean = LeanRef(record.0);
-        let record = self.lean.at(lean.0)?;
+    pub(crate) fn begin(record: PoolItem<LeanSpan>, start: LeanStart) -> (u64, KnownSpan) {
+        let lean = LeanRef(record.index());
+        let record = record.thing();
         record.begin(start);
         let known = KnownSpan {
             in_unit: start.in_unit,
@@ -218,7 +218,7 @@ impl Spans {
             record: Some(record),
             place: None,
         };
-        Some((record.id(), known))
+        (record.id(), known)
     }
 
     /// One more handle of a lean span, for one inside it; the innermost span around both that others see.
@@ -267,12 +267,12 @@ impl Spans {
 }
 
 #[inline]
-fn release(lean: LeanRef, record: &LeanSpan) -> Option<LeanEnd> {
+fn release(lean: LeanRef, record: &'static LeanSpan) -> Option<LeanEnd> {
     let (in_unit, holds) = record.release()?;
     Some(LeanEnd {
         in_unit,
         holds,
-        record: PoolItem(lean.0),
+        record: PoolItem::of(lean.0, record),
     })
 }
 
@@ -299,7 +299,7 @@ mod tests {
         assert!(spans.take_again().is_none());
         let record = spans.adopt(500).expect("there is room");
         assert_eq!(spans.get(500), None, "a stand-in");
-        let (id, known) = spans.begin(record, start(None, Some(9))).unwrap();
+        let (id, known) = Spans::begin(record, start(None, Some(9)));
         let found = spans.get(500).unwrap();
         assert_eq!(
             (id, found.in_unit, found.detail),
@@ -319,7 +319,7 @@ mod tests {
         assert!(spans.release(lean).is_none(), "once too often");
 
         // The next one has the same id, and another name in the details.
-        let (id, next) = spans.begin(end.record, start(Some(lean), Some(9))).unwrap();
+        let (id, next) = Spans::begin(end.record, start(Some(lean), Some(9)));
         assert_eq!(id, 500);
         assert_ne!(next.detail, known.detail);
         assert!(spans.lives(500, &next) && !spans.lives(500, &known));
@@ -352,7 +352,7 @@ mod tests {
         let spans = Spans::new(64);
         let mut record = spans.adopt(7).unwrap();
         for _ in 0..200 {
-            let (_, known) = spans.begin(record, start(None, None)).unwrap();
+            let (_, known) = Spans::begin(record, start(None, None));
             let lean = known.lean().unwrap();
             (0..3).for_each(|_| spans.hold(lean));
             let ends = std::thread::scope(|threads| {

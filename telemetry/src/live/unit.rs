@@ -53,6 +53,8 @@ pub(crate) struct LiveUnit {
     asked: [AtomicU64; Source::ASKED.len()],
     asked_for_io: [AtomicU64; Source::ASKED_FOR_IO.len()],
     boundaries: [BoundaryCell; BOUNDARIES_PER_UNIT],
+    /// Some boundary was crossed.
+    has_crossed: AtomicBool,
 }
 
 /// For what may be called on any thread: no thread has this number.
@@ -105,6 +107,7 @@ impl SharedSum {
         self.own.load(Relaxed).max(self.others.load(Relaxed))
     }
 
+    #[inline(always)]
     fn clear(&self) {
         self.own.store(0, Relaxed);
         self.others.store(0, Relaxed);
@@ -230,6 +233,9 @@ impl LiveUnit {
 
     /// Adds to the figures of one boundary.
     pub(crate) fn cross(&self, boundary: BoundaryId, calls: u64, sent: u64, received: u64) {
+        if !self.has_crossed.load(Relaxed) {
+            self.has_crossed.store(true, Relaxed);
+        }
         let cell = self.boundary(boundary);
         for (sum, n) in [
             (&cell.calls, calls),
@@ -341,6 +347,12 @@ impl LiveUnit {
         unit.telemetry_ns = timed.then(|| self.telemetry_ns.load(Relaxed));
         unit.exemplar = Outcome::default();
         unit.boundaries.clear();
+        if self.has_crossed.load(Relaxed) {
+            self.fill_boundaries(unit);
+        }
+    }
+
+    fn fill_boundaries(&self, unit: &mut Finished) {
         for cell in &self.boundaries {
             if let Some(id) = cell.id.load(Relaxed).checked_sub(1) {
                 unit.boundaries.push(FinishedBoundary {
@@ -386,6 +398,14 @@ impl LiveUnit {
         self.last_exit.clear();
         self.added.iter().for_each(SharedSum::clear);
         self.telemetry_ns.store(0, Relaxed);
+        // PERF: few units cross any.
+        if self.has_crossed.load(Relaxed) {
+            self.has_crossed.store(false, Relaxed);
+            self.reset_boundaries();
+        }
+    }
+
+    fn reset_boundaries(&self) {
         for cell in &self.boundaries {
             if cell.id.load(Relaxed) == 0 {
                 continue;

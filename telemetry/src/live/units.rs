@@ -21,7 +21,7 @@ pub(crate) struct Ended {
     pub(crate) is_drawn: bool,
     /// An incident is about it, by its fields.
     pub(crate) is_in_incident: bool,
-    pub(crate) place: PoolItem,
+    pub(crate) place: PoolItem<LiveUnit>,
 }
 
 impl Pooled for LiveUnit {
@@ -76,15 +76,14 @@ impl LiveUnits {
     pub(crate) fn begin(
         &self,
         start: Start,
-        at_hand: Option<PoolItem>,
+        at_hand: Option<PoolItem<LiveUnit>>,
         is_full: impl FnOnce() -> bool,
     ) -> Option<(UnitRef, &'static LiveUnit)> {
         let taken = match at_hand.or_else(|| self.pool.take_again()) {
             Some(taken) => taken,
             None => self.pool.take_fresh(is_full)?,
         };
-        let index = taken.0;
-        let live = self.pool.at(index)?;
+        let (index, live) = (taken.index(), taken.thing());
         let generation = live.generation.load(Relaxed) + 1;
         live.generation.store(generation, Relaxed);
         // Whoever reads what follows for the unit before sees that it is over; see `in_progress`.
@@ -116,14 +115,27 @@ impl LiveUnits {
         now: impl FnOnce() -> u64,
         unit: &mut Finished,
     ) -> Option<Ended> {
-        let live = self.get(reference)?;
+        Self::finish_at(self.place(reference)?, reference, now, unit)
+    }
+
+    /// The same of a unit that lies there, if it does.
+    #[inline]
+    pub(crate) fn finish_at(
+        live: &'static LiveUnit,
+        reference: UnitRef,
+        now: impl FnOnce() -> u64,
+        unit: &mut Finished,
+    ) -> Option<Ended> {
+        if !live.is(reference) {
+            return None;
+        }
         live.take(now, unit);
         let ended = Ended {
             reference,
             started: live.started(),
             is_drawn: live.is_drawn(),
             is_in_incident: live.is_in_incident(),
-            place: PoolItem(reference.index()),
+            place: PoolItem::of(reference.index(), live),
         };
         live.owner.store(0, Release);
         Some(ended)
@@ -148,7 +160,7 @@ impl LiveUnits {
         }
     }
 
-    pub(crate) fn give_back(&self, place: PoolItem) {
+    pub(crate) fn give_back(&self, place: PoolItem<LiveUnit>) {
         self.pool.give_back(place);
     }
 }

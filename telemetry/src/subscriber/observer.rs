@@ -9,7 +9,7 @@ use crate::details::{FieldBytes, Fields};
 use crate::exemplars::{Choice, Kept};
 use crate::instance::Instance;
 use crate::ledger::UnitDrop;
-use crate::live::{Ended, UnitOfSpan};
+use crate::live::{Ended, LiveUnit, LiveUnits, UnitOfSpan};
 use crate::output::Item;
 use crate::thread::{self, EntryOrExit, Passed, SpanOwner, ThreadState};
 use crate::tool::silence;
@@ -328,20 +328,46 @@ impl Observer {
 
     /// A unit's own span has ended.
     pub(super) fn end(&self, in_unit: UnitOfSpan) {
-        thread::with_state(&self.instance, |state| self.end_on(state, in_unit));
+        let place = self.instance.live_units.place(in_unit.unit());
+        thread::with_state(&self.instance, |state| {
+            self.end_on(state, in_unit, place);
+        });
     }
 
-    /// The same, on a thread with this state, unless it is ending.
-    pub(super) fn end_on(&self, mut state: Option<&mut ThreadState>, in_unit: UnitOfSpan) {
+    /// The same, on a thread with this state, unless it is ending, of a unit that is, or was, at this place.
+    pub(super) fn end_on(
+        &self,
+        state: Option<&mut ThreadState>,
+        in_unit: UnitOfSpan,
+        place: Option<&'static LiveUnit>,
+    ) {
+        let Some(place) = place else {
+            return;
+        };
+        match state {
+            Some(state) => {
+                state.ends(&self.instance, in_unit);
+                // Nobody else has it meanwhile.
+                if let Some(mut unit) = state.scratch.take() {
+                    self.finish(Some(&mut *state), in_unit, place, &mut unit);
+                    state.scratch = Some(unit);
+                }
+            }
+            None => self.finish(None, in_unit, place, &mut Finished::empty()),
+        }
+    }
+
+    fn finish(
+        &self,
+        state: Option<&mut ThreadState>,
+        in_unit: UnitOfSpan,
+        place: &'static LiveUnit,
+        unit: &mut Finished,
+    ) {
         let instance = &self.instance;
         let start = in_unit.timed().then(|| instance.clock.now());
-        if let Some(state) = &mut state {
-            state.ends(instance, in_unit);
-        }
-        let mut unit = Finished::empty();
-        let Some(ended) =
-            (instance.live_units).finish(in_unit.unit(), || instance.clock.now(), &mut unit)
-        else {
+        let now = || instance.clock.now();
+        let Some(ended) = LiveUnits::finish_at(place, in_unit.unit(), now, unit) else {
             return;
         };
         if instance.background.is_stopping() {
@@ -349,11 +375,11 @@ impl Observer {
             instance.drop_unit(UnitDrop::ShutDown);
             return;
         }
-        unit.exemplar = self.keep(&unit, &ended);
+        unit.exemplar = self.keep(unit, &ended);
         if let (Some(ns), Some(start)) = (&mut unit.telemetry_ns, start) {
             *ns += instance.clock.now().saturating_sub(start);
         }
-        thread::hand_on(instance, state, &unit, ended.place);
+        thread::hand_on(instance, state, unit, ended.place);
     }
 
     /// Keeps an ended unit in detail, if there is a reason to.

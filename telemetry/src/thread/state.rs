@@ -11,6 +11,7 @@ use crate::ledger::UnitDrop;
 use crate::live::{LiveUnit, Start, UnitOfSpan, UnitRef};
 use crate::os::{Sampled, Started};
 use crate::outbox::Outbox;
+use crate::subscriber::lean::LeanSpan;
 use crate::tool::pool::{Allowed, PoolItem};
 use std::sync::{Arc, Weak};
 
@@ -26,13 +27,15 @@ pub(crate) struct ThreadState {
     /// Units begun on this thread, to time every so many.
     begun: u32,
     /// Places of units that this thread ended, for the next ones that it begins.
-    places: Vec<PoolItem>,
+    places: Vec<PoolItem<LiveUnit>>,
     places_allowed: Allowed,
     /// Records of lean spans that this thread ended, for the next ones.
-    pub(crate) lean: Vec<PoolItem>,
+    pub(crate) lean: Vec<PoolItem<LeanSpan>>,
     pub(crate) lean_allowed: Allowed,
     /// The spans that the thread has entered.
     pub(crate) stack: Stack,
+    /// PERF: filled in again and again: it is 400 bytes.
+    pub(crate) scratch: Option<Box<Finished>>,
     /// What the system knew of the thread when it began to work for a unit that it is asked about.
     pub(super) samples: Vec<(UnitRef, Started)>,
 }
@@ -65,7 +68,11 @@ pub(crate) fn begin(
     now: u64,
 ) -> Option<(UnitOfSpan, &'static LiveUnit)> {
     // The thread is ending: it has no number, and nothing at hand.
-    with(|all| all.begin(instance, kind, now)).unwrap_or_else(|| {
+    let begun = with(|all| {
+        let random = all.random_for(instance);
+        all.state(instance).begin(instance, random, kind, now)
+    });
+    begun.unwrap_or_else(|| {
         let start = Start {
             kind,
             timed: false,
@@ -92,7 +99,7 @@ pub(crate) fn ended(
     instance: &Instance,
     state: Option<&mut ThreadState>,
     kind: KindId,
-    place: PoolItem,
+    place: PoolItem<LiveUnit>,
 ) {
     let mut place = Some(place);
     match state {
@@ -110,7 +117,7 @@ pub(crate) fn hand_on(
     instance: &Instance,
     state: Option<&mut ThreadState>,
     unit: &Finished,
-    place: PoolItem,
+    place: PoolItem<LiveUnit>,
 ) {
     match &state {
         Some(state) => {
@@ -155,16 +162,55 @@ impl ThreadState {
 
     /// A record without a span: at hand for the next one, or for other threads.
     #[inline]
-    pub(crate) fn give_back(&mut self, instance: &Instance, record: PoolItem) {
+    pub(crate) fn give_back(&mut self, instance: &Instance, record: PoolItem<LeanSpan>) {
         match self.lean_allowed.one_more(self.lean.len()) {
             true => self.lean.push(record),
             false => instance.spans.give_back(record),
         }
     }
 
+    /// Begins a unit at `now`, and its place. `None` if too many are in progress. `random`: by which it is drawn.
+    #[inline]
+    pub(crate) fn begin(
+        &mut self,
+        instance: &Arc<Instance>,
+        random: Option<[u64; 2]>,
+        kind: KindId,
+        now: u64,
+    ) -> Option<(UnitOfSpan, &'static LiveUnit)> {
+        let (drawn, sampled) = match random {
+            Some([draw, sample]) => (
+                instance.has_exporters && instance.head_sample.draws(draw),
+                instance.sampling.decide(sample),
+            ),
+            None => (false, Sampled::No),
+        };
+        self.looked_at = now;
+        self.begun = self.begun.wrapping_add(1);
+        // Every 64th of the thread has its own telemetry cost timed; not its first, which sets
+        // things up.
+        let timed = self.begun % 64 == 0;
+        let start = Start {
+            kind,
+            timed,
+            drawn,
+            sampled,
+            now,
+            thread: self.thread,
+            name: instance.kinds.get(kind).unit_name(),
+        };
+        let (unit, place) = instance
+            .live_units
+            .begin(start, self.places.pop(), || instance.is_full(now))?;
+        if self.outbox.in_flight_changes(kind, 1) {
+            instance.look_at_in_flight(kind);
+        }
+        Some((UnitOfSpan::of_root(unit, timed), place))
+    }
+
     /// A unit of this kind was ended. Its place is kept at hand, if there is room.
     #[inline]
-    fn ended(&mut self, kind: KindId, place: &mut Option<PoolItem>) {
+    fn ended(&mut self, kind: KindId, place: &mut Option<PoolItem<LiveUnit>>) {
         self.outbox.in_flight_changes(kind, -1);
         if self.places_allowed.one_more(self.places.len())
             && let Some(place) = place.take()
@@ -239,38 +285,10 @@ pub(crate) fn suppress(
 }
 
 impl ThisThread {
-    /// Begins a unit at `now`. `None` if too many are in progress.
+    /// Two random numbers, if they are wanted.
     #[inline]
-    pub(crate) fn begin(
-        &mut self,
-        instance: &Arc<Instance>,
-        kind: KindId,
-        now: u64,
-    ) -> Option<(UnitOfSpan, &'static LiveUnit)> {
-        let drawn = instance.has_exporters && instance.head_sample.draws(self.random());
-        let sampled = instance.sampling.decide(self.random());
-        let state = self.state(instance);
-        state.looked_at = now;
-        state.begun = state.begun.wrapping_add(1);
-        // Every 64th of the thread has its own telemetry cost timed; not its first, which sets
-        // things up.
-        let timed = state.begun.is_multiple_of(64);
-        let start = Start {
-            kind,
-            timed,
-            drawn,
-            sampled,
-            now,
-            thread: state.thread,
-            name: instance.kinds.get(kind).unit_name(),
-        };
-        let (unit, place) = instance
-            .live_units
-            .begin(start, state.places.pop(), || instance.is_full(now))?;
-        if state.outbox.in_flight_changes(kind, 1) {
-            instance.look_at_in_flight(kind);
-        }
-        Some((UnitOfSpan::of_root(unit, timed), place))
+    pub(crate) fn random_for(&mut self, instance: &Instance) -> Option<[u64; 2]> {
+        (instance.draws_units()).then(|| [self.random(), self.random()])
     }
 
     /// What the thread has for an instance, if it has anything.
@@ -337,6 +355,7 @@ impl ThisThread {
                 lean: Vec::with_capacity(lean_allowed.most()),
                 lean_allowed,
                 stack: Stack::new(),
+                scratch: Some(Box::new(Finished::empty())),
                 samples: Vec::new(),
             });
         });

@@ -34,7 +34,29 @@ pub(crate) trait Pooled: Sized + 'static {
 /// One that the caller took, or may keep at hand: taking one from the pool, and giving it back, are
 /// locked instructions on a cache line that all threads share.
 #[derive(Debug)]
-pub(crate) struct PoolItem(pub(crate) u32);
+pub(crate) struct PoolItem<T: 'static> {
+    index: u32,
+    thing: &'static T,
+}
+
+impl<T> PoolItem<T> {
+    /// Where it lies in the pool.
+    #[inline]
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
+    #[inline]
+    pub(crate) fn thing(&self) -> &'static T {
+        self.thing
+    }
+
+    /// What lies there, which the caller has taken, or has from whom had.
+    #[inline]
+    pub(crate) fn of(index: u32, thing: &'static T) -> Self {
+        PoolItem { index, thing }
+    }
+}
 
 /// How many a thread may keep at hand, given up with [`Pool::give_up`].
 #[derive(Debug, Default)]
@@ -103,15 +125,16 @@ impl<T: Pooled> Pool<T> {
     }
 
     /// One that was given back; `None` if there is none.
-    pub(crate) fn take_again(&self) -> Option<PoolItem> {
+    pub(crate) fn take_again(&self) -> Option<PoolItem<T>> {
         let mut head = self.free.load(Acquire);
         loop {
             let index = (head as u32).checked_sub(1)?;
             // Stale if another thread pops it now; the tag then fails the exchange.
-            let next = self.at(index)?.next_free().load(Relaxed);
+            let thing = self.at(index)?;
+            let next = thing.next_free().load(Relaxed);
             let new = next_tag(head) | u64::from(next);
             match self.free.compare_exchange_weak(head, new, Acquire, Acquire) {
-                Ok(_) => return Some(PoolItem(index)),
+                Ok(_) => return Some(PoolItem { index, thing }),
                 Err(now) => head = now,
             }
         }
@@ -127,7 +150,7 @@ impl<T: Pooled> Pool<T> {
     /// `is_full`: whether the most are in use. Asked once so many were made: threads may keep some of them at
     /// hand, for which as many more may be.
     #[cold]
-    pub(crate) fn take_fresh(&self, is_full: impl FnOnce() -> bool) -> Option<PoolItem> {
+    pub(crate) fn take_fresh(&self, is_full: impl FnOnce() -> bool) -> Option<PoolItem<T>> {
         let kept = self.at_hand.load(Relaxed).min(self.most / 2);
         let len = self.len.load(Relaxed) as usize;
         if len >= self.most + kept || len >= self.most && is_full() {
@@ -145,18 +168,16 @@ impl<T: Pooled> Pool<T> {
             // Whoever took the first of the chunk was to make it, and may not have been forked.
             return None;
         }
-        chunk.get_or_init(|| for_a_tool(new_chunk));
-        Some(PoolItem(index))
+        let chunk: &'static Chunk<T> = chunk.get_or_init(|| for_a_tool(new_chunk));
+        let thing = &chunk[index as usize % CHUNK];
+        Some(PoolItem { index, thing })
     }
 
-    pub(crate) fn give_back(&self, taken: PoolItem) {
-        let Some(entry) = self.at(taken.0) else {
-            return;
-        };
+    pub(crate) fn give_back(&self, taken: PoolItem<T>) {
         let mut head = self.free.load(Relaxed);
         loop {
-            entry.next_free().store(head as u32, Relaxed);
-            let new = next_tag(head) | u64::from(taken.0 + 1);
+            taken.thing.next_free().store(head as u32, Relaxed);
+            let new = next_tag(head) | u64::from(taken.index + 1);
             // Release `next_free` and the state of the thing to whoever pops it.
             match self.free.compare_exchange_weak(head, new, Release, Relaxed) {
                 Ok(_) => return,
@@ -243,7 +264,7 @@ mod tests {
     fn the_chunks_of_a_pool_that_is_gone_are_the_next_ones() {
         let place = |pool: &Pool<Thing>| {
             let taken = pool.take_fresh(|| true).expect("there is room");
-            let thing = pool.at(taken.0).unwrap();
+            let thing = taken.thing();
             assert_eq!(thing.owner.swap(7, Relaxed), 0);
             std::ptr::from_ref(thing).addr()
         };
@@ -266,18 +287,18 @@ mod tests {
                     for round in 0..20_000usize {
                         let taken = pool.take_again().or_else(|| pool.take_fresh(|| true));
                         let taken = taken.expect("four threads have at most twenty");
-                        let owner = &pool.at(taken.0).unwrap().owner;
+                        let owner = &taken.thing().owner;
                         assert_eq!(owner.swap(thread, Relaxed), 0);
                         mine.push(taken);
                         while mine.len() > round % 20 {
                             let taken = mine.swap_remove(round % mine.len());
-                            let owner = &pool.at(taken.0).unwrap().owner;
+                            let owner = &taken.thing().owner;
                             assert_eq!(owner.swap(0, Relaxed), thread);
                             pool.give_back(taken);
                         }
                     }
                     mine.into_iter().for_each(|taken| {
-                        pool.at(taken.0).unwrap().owner.store(0, Relaxed);
+                        taken.thing().owner.store(0, Relaxed);
                         pool.give_back(taken);
                     });
                 });
@@ -300,8 +321,10 @@ mod tests {
         let threads: Vec<Allowed> = (0..100).map(|_| pool.allow()).collect();
         let kept: usize = threads.iter().map(Allowed::most).sum();
         assert_eq!(kept, 32, "half of them");
-        let idle: Vec<PoolItem> = (0..kept).map(|n| take(n).expect("there is room")).collect();
-        let used: Vec<PoolItem> = (0..64).map(|n| take(n).expect("none is in use")).collect();
+        let idle: Vec<PoolItem<Thing>> =
+            (0..kept).map(|n| take(n).expect("there is room")).collect();
+        let used: Vec<PoolItem<Thing>> =
+            (0..64).map(|n| take(n).expect("none is in use")).collect();
         assert!(take(64).is_none(), "as many are in use as may be");
         for thread in threads {
             pool.give_up(thread);

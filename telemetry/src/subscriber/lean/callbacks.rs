@@ -1,7 +1,7 @@
 //! What the subscriber does when it is called: what only telemetry wants goes to telemetry, the rest goes on.
 
 use super::observer::Released;
-use super::span::LeanRef;
+use super::span::{LeanRef, LeanSpan};
 use super::thread::NewSpan;
 use super::{Lean, Ours};
 use crate::callsites::SiteId;
@@ -110,7 +110,7 @@ where
 
     /// A span that no layer is shown, to be lent to lean spans.
     #[cold]
-    fn stand_in(&self, ours: &Ours, attributes: &Attributes<'_>) -> Option<PoolItem> {
+    fn stand_in(&self, ours: &Ours, attributes: &Attributes<'_>) -> Option<PoolItem<LeanSpan>> {
         let metadata = attributes.metadata();
         // The span is the registry's, which is the program's.
         alloc_tracker::excluded(|| {
@@ -183,7 +183,7 @@ where
         let Some((ours, site)) = self.alone(attributes.metadata()) else {
             return self.shared_span(attributes);
         };
-        let make = |brought: &mut Option<PoolItem>| {
+        let make = |brought: &mut Option<PoolItem<LeanSpan>>| {
             let in_others = || self.inner.current_span().id().is_some();
             ours.observer.make(site, attributes, brought, in_others)
         };

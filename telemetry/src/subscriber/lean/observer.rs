@@ -1,6 +1,6 @@
 //! Spans that nobody but telemetry has.
 
-use super::span::{HeldParent, LeanRef};
+use super::span::{HeldParent, LeanRef, LeanSpan};
 use super::thread::{Around, NewSpan, current_lean, give_back, make, with_parent};
 use crate::callsites::SiteId;
 use crate::live::{KnownSpan, Spans};
@@ -29,7 +29,7 @@ impl Observer {
         &self,
         site: SiteId,
         attributes: &Attributes<'_>,
-        brought: &mut Option<PoolItem>,
+        brought: &mut Option<PoolItem<LeanSpan>>,
         in_others: impl FnOnce() -> bool,
     ) -> NewSpan {
         if silence::is_silent() {
@@ -47,9 +47,9 @@ impl Observer {
         if let NewSpan::Lean(new) = &made {
             let place = SpanPlace {
                 parent: new.parent,
-                in_unit: new.known.in_unit,
+                in_unit: new.in_unit,
             };
-            self.describe(site, attributes, new.known.detail, place);
+            self.describe(site, attributes, new.detail, place);
             self.time(place.in_unit, new.timed_from);
         }
         made
@@ -61,12 +61,12 @@ impl Observer {
     }
 
     /// A record for a stand-in; `None` if there is no room.
-    pub(crate) fn adopt(&self, stand_in: &Id) -> Option<PoolItem> {
+    pub(crate) fn adopt(&self, stand_in: &Id) -> Option<PoolItem<LeanSpan>> {
         self.instance.spans.adopt(stand_in.into_u64())
     }
 
     /// A record that was brought and not needed.
-    pub(crate) fn give_back(&self, record: PoolItem) {
+    pub(crate) fn give_back(&self, record: PoolItem<LeanSpan>) {
         give_back(&self.instance, record);
     }
 
@@ -161,7 +161,7 @@ impl Observer {
                 return Some((Released::Lives, None));
             };
             if end.in_unit.is_root() {
-                self.end_on(Some(state), end.in_unit);
+                self.end_on(Some(state), end.in_unit, known.place());
             }
             state.give_back(instance, end.record);
             Some(Released::by(end.holds))

@@ -163,7 +163,7 @@ pub(crate) struct LeanStart {
 pub(crate) struct LeanEnd {
     pub(crate) in_unit: UnitOfSpan,
     pub(crate) holds: HeldParent,
-    pub(crate) record: PoolItem,
+    pub(crate) record: PoolItem<LeanSpan>,
 }
 
 /// What a lean span keeps from ending: the span around it.

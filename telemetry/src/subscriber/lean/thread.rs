@@ -1,11 +1,11 @@
 //! Spans that nobody but telemetry has.
 
-use super::span::{LeanRef, LeanStart};
+use super::span::{LeanRef, LeanSpan, LeanStart};
 use crate::callsites::SiteId;
 use crate::cost::KindId;
 use crate::instance::Instance;
-use crate::live::{KnownSpan, LiveUnit, UnitOfSpan};
-use crate::thread::{Innermost, ThisThread, with};
+use crate::live::{KnownSpan, LiveUnit, Spans, UnitOfSpan};
+use crate::thread::{Innermost, ThreadState, with};
 use crate::tool::pool::PoolItem;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -34,7 +34,9 @@ pub(crate) enum NewSpan {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewLean {
     pub(crate) id: u64,
-    pub(crate) known: KnownSpan,
+    pub(crate) in_unit: UnitOfSpan,
+    /// What the details call it.
+    pub(crate) detail: u64,
     /// What the details call the span around it; 0: there is none.
     pub(crate) parent: u64,
     /// The subscriber's span around it, of which it is to have a handle.
@@ -69,22 +71,24 @@ pub(crate) fn make(
     site: SiteId,
     kind: Option<KindId>,
     around: Around,
-    brought: &mut Option<PoolItem>,
+    brought: &mut Option<PoolItem<LeanSpan>>,
     in_others: impl FnOnce() -> bool,
 ) -> NewSpan {
     let made = with(|all| {
-        let Ok(parent) = all.parent(instance, around, in_others) else {
+        let random = all.random_for(instance);
+        let state = all.state(instance);
+        let Ok(parent) = parent(state, instance, around, in_others) else {
             return NewSpan::Shared;
         };
         if parent.is_none() && (kind.is_none() || instance.background.is_stopping()) {
             return NewSpan::Shared;
         }
-        let at_hand = all.state(instance).lean.pop();
+        let at_hand = state.lean.pop();
         let record = at_hand.or_else(|| brought.take());
         let Some(record) = record.or_else(|| instance.spans.take_again()) else {
             return NewSpan::NoRecord;
         };
-        all.make(instance, site, kind, parent, record)
+        make_with(state, instance, random, site, kind, parent, record)
     });
     // The thread is ending, or this is a callback in a callback.
     made.unwrap_or(NewSpan::Shared)
@@ -92,7 +96,7 @@ pub(crate) fn make(
 
 /// A record without a span: at hand for the next one, or for other threads.
 #[inline]
-pub(crate) fn give_back(instance: &Arc<Instance>, record: PoolItem) {
+pub(crate) fn give_back(instance: &Arc<Instance>, record: PoolItem<LeanSpan>) {
     let mut record = Some(record);
     with(|all| {
         if let Some(record) = record.take() {
@@ -143,88 +147,82 @@ pub(crate) fn parent_of_new(instance: &Instance) -> Option<u64> {
     (of == instance.id).then_some(parent)
 }
 
-impl ThisThread {
-    /// The span around, if there is one. `Err`: it is one that only the subscriber knows.
-    #[inline]
-    fn parent(
-        &mut self,
-        instance: &Instance,
-        around: Around,
-        in_others: impl FnOnce() -> bool,
-    ) -> Result<Option<Parent>, ()> {
-        let inside = |known: KnownSpan, shared: u64| Parent {
-            in_unit: known.in_unit,
-            place: known.place(),
-            detail: known.detail,
-            around: known.lean().map_or(Others::Shared(shared), Others::Lean),
-        };
-        match around {
-            Around::Nothing => Ok(None),
-            Around::Span(span) => {
-                let known = instance.known(span).ok_or(())?;
-                Ok(Some(inside(known, span)))
-            }
-            Around::Context => {
-                let state = self.known_state(instance);
-                match state.map_or(Innermost::Nothing, |state| state.innermost(instance)) {
-                    // The details call a span that others see by its id.
-                    Innermost::OfUnit(known) => Ok(Some(inside(known, known.detail))),
-                    Innermost::Over => Ok(None),
-                    Innermost::Nothing if !in_others() => Ok(None),
-                    Innermost::Nothing | Innermost::Other => Err(()),
-                }
-            }
+/// The span around, if there is one. `Err`: it is one that only the subscriber knows.
+#[inline(always)]
+fn parent(
+    state: &mut ThreadState,
+    instance: &Instance,
+    around: Around,
+    in_others: impl FnOnce() -> bool,
+) -> Result<Option<Parent>, ()> {
+    let inside = |known: KnownSpan, shared: u64| Parent {
+        in_unit: known.in_unit,
+        place: known.place(),
+        detail: known.detail,
+        around: known.lean().map_or(Others::Shared(shared), Others::Lean),
+    };
+    match around {
+        Around::Nothing => Ok(None),
+        Around::Span(span) => {
+            let known = instance.known(span).ok_or(())?;
+            Ok(Some(inside(known, span)))
         }
+        Around::Context => match state.innermost(instance) {
+            // The details call a span that others see by its id.
+            Innermost::OfUnit(known) => Ok(Some(inside(known, known.detail))),
+            Innermost::Over => Ok(None),
+            Innermost::Nothing if !in_others() => Ok(None),
+            Innermost::Nothing | Innermost::Other => Err(()),
+        },
     }
+}
 
-    /// With a record, which is given back if there is no unit for the span.
-    #[inline]
-    fn make(
-        &mut self,
-        instance: &Arc<Instance>,
-        site: SiteId,
-        kind: Option<KindId>,
-        parent: Option<Parent>,
-        record: PoolItem,
-    ) -> NewSpan {
-        let (unit, now) = match (&parent, kind) {
-            (Some(parent), _) => (Some((parent.in_unit.of_child(), parent.place)), None),
-            (None, Some(kind)) => {
-                let now = instance.clock.now();
-                let begun = self.begin(instance, kind, now);
-                (begun.map(|(unit, place)| (unit, Some(place))), Some(now))
-            }
-            (None, None) => (None, None),
-        };
-        let Some((in_unit, place)) = unit else {
-            // Too many units: the subscriber's layer is told of this span, and counts the loss.
-            instance.spans.give_back(record);
-            return NewSpan::Shared;
-        };
-        let (lean, outer) = match &parent {
-            Some(Parent { around, .. }) => match *around {
-                Others::Lean(lean) => (Some(lean), instance.spans.hold_for_child(lean)),
-                Others::Shared(outer) => (None, Some(outer)),
-            },
-            None => (None, None),
-        };
-        let start = LeanStart {
-            site,
-            in_unit,
-            parent: lean,
-            outer,
-        };
-        let Some((id, known)) = instance.spans.begin(record, start) else {
-            return NewSpan::Shared;
-        };
-        let known = known.at(place);
-        self.state(instance).stack.expect(id, known);
-        NewSpan::Lean(NewLean {
-            id,
-            known,
-            parent: parent.map_or(0, |parent| parent.detail),
-            holds: outer.filter(|_| lean.is_none()),
-            timed_from: now.filter(|_| in_unit.timed()),
-        })
-    }
+/// With a record, which is given back if there is no unit for the span.
+#[inline(always)]
+fn make_with(
+    state: &mut ThreadState,
+    instance: &Arc<Instance>,
+    random: Option<[u64; 2]>,
+    site: SiteId,
+    kind: Option<KindId>,
+    parent: Option<Parent>,
+    record: PoolItem<LeanSpan>,
+) -> NewSpan {
+    let (unit, now) = match (&parent, kind) {
+        (Some(parent), _) => (Some((parent.in_unit.of_child(), parent.place)), None),
+        (None, Some(kind)) => {
+            let now = instance.clock.now();
+            let begun = state.begin(instance, random, kind, now);
+            (begun.map(|(unit, place)| (unit, Some(place))), Some(now))
+        }
+        (None, None) => (None, None),
+    };
+    let Some((in_unit, place)) = unit else {
+        // Too many units: the subscriber's layer is told of this span, and counts the loss.
+        instance.spans.give_back(record);
+        return NewSpan::Shared;
+    };
+    let (lean, outer) = match &parent {
+        Some(Parent { around, .. }) => match *around {
+            Others::Lean(lean) => (Some(lean), instance.spans.hold_for_child(lean)),
+            Others::Shared(outer) => (None, Some(outer)),
+        },
+        None => (None, None),
+    };
+    let start = LeanStart {
+        site,
+        in_unit,
+        parent: lean,
+        outer,
+    };
+    let (id, known) = Spans::begin(record, start);
+    state.stack.expect(id, known.at(place));
+    NewSpan::Lean(NewLean {
+        id,
+        in_unit,
+        detail: known.detail,
+        parent: parent.map_or(0, |parent| parent.detail),
+        holds: outer.filter(|_| lean.is_none()),
+        timed_from: now.filter(|_| in_unit.timed()),
+    })
 }
