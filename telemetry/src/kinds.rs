@@ -59,6 +59,7 @@ impl Kind {
     }
 
     /// What heap profiles call its units.
+    #[inline]
     pub(crate) fn unit_name(&self) -> UnitName {
         self.unit_name.get().copied().unwrap_or_default()
     }

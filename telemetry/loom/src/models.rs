@@ -19,8 +19,8 @@ fn what_a_ring_took_comes_out_once_and_in_order() {
                 // Two words each, four fit: the third has room if one was drained by then.
                 for n in 1..=3u64 {
                     let push = ring.push(2, |words| {
-                        words.put(n);
-                        words.put(n * 10);
+                        words.put([n]);
+                        words.put([n * 10]);
                     });
                     if !push {
                         break;
@@ -33,7 +33,7 @@ fn what_a_ring_took_comes_out_once_and_in_order() {
         let mut seen = 0;
         let mut drain = || {
             ring.drain(|words| {
-                let (n, tenfold) = (words.next(), words.next());
+                let ([n], [tenfold]) = (words.next(), words.next());
                 assert_eq!((n, tenfold), (seen + 1, (seen + 1) * 10));
                 seen = n;
             });

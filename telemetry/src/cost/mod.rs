@@ -272,6 +272,25 @@ impl Source {
     pub(crate) const ASKED_FOR_IO: [Metric; Source::AskedForIo.len()] =
         Source::AskedForIo.metrics();
 
+    const TOLD_LEN: usize = Source::Ended.len() + Source::Added.len() + Source::Tracked.len();
+
+    /// What a unit has a value for without being asked, whether it means anything or not.
+    pub(crate) const TOLD: [Metric; Source::TOLD_LEN] = {
+        let mut told = [Metric::Wall; Source::TOLD_LEN];
+        let (mut len, mut at) = (0, 0);
+        while at < ROWS.len() {
+            if matches!(
+                ROWS[at].source,
+                Source::Ended | Source::Added | Source::Tracked
+            ) {
+                told[len] = Metric::ALL[at];
+                len += 1;
+            }
+            at += 1;
+        }
+        told
+    };
+
     /// How many metrics come so.
     pub(crate) const fn len(self) -> usize {
         let (mut len, mut at) = (0, 0);

@@ -63,6 +63,13 @@ impl UnitCosts {
         self.values[metric as usize] = value;
     }
 
+    #[inline]
+    pub(crate) fn set_all<const N: usize>(&mut self, metrics: [Metric; N], values: [u64; N]) {
+        for (metric, value) in metrics.into_iter().zip(values) {
+            self.set(metric, value);
+        }
+    }
+
     /// `None` where it is unknown.
     #[inline]
     pub(crate) fn get(&self, metric: Metric) -> Option<u64> {

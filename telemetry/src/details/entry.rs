@@ -70,12 +70,12 @@ impl DetailRing {
 
     #[inline]
     pub(crate) fn enter(&self, at: u64, unit: UnitRef, span: u64) {
-        self.push(&[ENTER, at, unit.0, span], &[]);
+        self.push_words(&[ENTER, at, unit.0, span]);
     }
 
     #[inline]
     pub(crate) fn exit(&self, at: u64, unit: UnitRef, span: u64) {
-        self.push(&[EXIT, at, unit.0, span], &[]);
+        self.push_words(&[EXIT, at, unit.0, span]);
     }
 
     pub(crate) fn record(&self, at: u64, unit: UnitRef, span: u64, site: SiteId, fields: &[u8]) {

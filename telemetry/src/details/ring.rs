@@ -33,9 +33,20 @@ impl DetailRing {
         }
     }
 
+    /// Adds a record: some words. Called by the one producer.
+    #[inline(always)]
+    pub(crate) fn push_words(&self, words: &[u64]) {
+        self.put(words, &[]);
+    }
+
     /// Adds a record: some words, and some bytes after them. Called by the one producer.
     #[inline]
     pub(crate) fn push(&self, words: &[u64], bytes: &[u8]) {
+        self.put(words, bytes);
+    }
+
+    #[inline(always)]
+    fn put(&self, words: &[u64], bytes: &[u8]) {
         let len = words.len() + bytes.len().div_ceil(8) + 1;
         if len > self.words.len() {
             return;

@@ -52,6 +52,11 @@ impl KnownSpan {
     }
 
     #[inline]
+    pub(crate) fn record(&self) -> Option<&'static LeanSpan> {
+        self.record
+    }
+
+    #[inline]
     pub(crate) fn is_lean(&self) -> bool {
         self.record.is_some()
     }
@@ -219,14 +224,6 @@ impl Spans {
             place: None,
         };
         (record.id(), known)
-    }
-
-    /// One more handle of a lean span, for one inside it; the innermost span around both that others see.
-    #[inline]
-    pub(crate) fn hold_for_child(&self, lean: LeanRef) -> Option<u64> {
-        let record = self.lean.at(lean.0)?;
-        record.hold();
-        record.outer()
     }
 
     /// One more handle of a lean span, of which the caller has one or which is entered.

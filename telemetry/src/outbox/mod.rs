@@ -70,6 +70,7 @@ impl Outbox {
 
     /// The thread has begun a unit, or ended one: `change` is 1 or -1. True if it never had as many
     /// in progress.
+    #[inline]
     pub(crate) fn in_flight_changes(&self, kind: KindId, change: i64) -> bool {
         let Some(in_flight) = self.in_flight.get(kind.0 as usize) else {
             return false;

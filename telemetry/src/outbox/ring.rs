@@ -40,33 +40,27 @@ impl Ring {
         self.words.push(MOST_WORDS, |words| {
             let flag = |set: bool, flag: u64| if set { flag } else { 0 };
             let costs = &unit.costs;
-            words.put(
-                u64::from(unit.kind.0)
-                    | flag(unit.error, ERROR)
-                    | flag(unit.telemetry_ns.is_some(), TIMED)
-                    | u64::from(costs.known()) << KNOWN_SHIFT
-                    | (unit.exemplar as u64) << EXEMPLAR_SHIFT
-                    | (unit.boundaries.len() as u64) << BOUNDARIES_SHIFT,
-            );
-            words.put(unit.telemetry_ns.unwrap_or_default());
-            let mut put = |metrics: &[Metric]| {
-                for &metric in metrics {
-                    words.put(costs.value(metric));
-                }
-            };
-            put(&Source::ENDED);
-            put(&Source::ADDED);
-            put(&Source::TRACKED);
+            let first = u64::from(unit.kind.0)
+                | flag(unit.error, ERROR)
+                | flag(unit.telemetry_ns.is_some(), TIMED)
+                | u64::from(costs.known()) << KNOWN_SHIFT
+                | (unit.exemplar as u64) << EXEMPLAR_SHIFT
+                | (unit.boundaries.len() as u64) << BOUNDARIES_SHIFT;
+            words.put([first, unit.telemetry_ns.unwrap_or_default()]);
+            words.put(Source::TOLD.map(|metric| costs.value(metric)));
             // PERF: of one unit in 64.
             if costs.knows(Source::Asked) {
-                put(&Source::ASKED);
-                put(&Source::ASKED_FOR_IO);
+                words.put(Source::ASKED.map(|metric| costs.value(metric)));
+                words.put(Source::ASKED_FOR_IO.map(|metric| costs.value(metric)));
             }
             for boundary in unit.boundaries.iter() {
-                words.put(u64::from(boundary.id.0));
-                words.put(boundary.calls);
-                words.put(boundary.sent);
-                words.put(boundary.received);
+                let FinishedBoundary {
+                    id,
+                    calls,
+                    sent,
+                    received,
+                } = *boundary;
+                words.put([u64::from(id.0), calls, sent, received]);
             }
         })
     }
@@ -81,35 +75,27 @@ impl Ring {
         // PERF: filled in again and again: one is 400 bytes.
         let mut unit = Finished::empty();
         self.words.drain(|words| {
-            let first = words.next();
+            let [first, telemetry_ns] = words.next();
             unit.kind = KindId(first as u32);
             unit.error = first & ERROR != 0;
-            let telemetry_ns = words.next();
             unit.telemetry_ns = (first & TIMED != 0).then_some(telemetry_ns);
             let costs = &mut unit.costs;
             costs.set_known((first >> KNOWN_SHIFT) as u8 & KNOWN_BITS);
-            let is_asked = costs.knows(Source::Asked);
-            let mut next = |metrics: &[Metric]| {
-                for &metric in metrics {
-                    costs.set(metric, words.next());
-                }
-            };
-            next(&Source::ENDED);
-            next(&Source::ADDED);
-            next(&Source::TRACKED);
-            if is_asked {
-                next(&Source::ASKED);
-                next(&Source::ASKED_FOR_IO);
+            costs.set_all(Source::TOLD, words.next());
+            if costs.knows(Source::Asked) {
+                costs.set_all(Source::ASKED, words.next());
+                costs.set_all(Source::ASKED_FOR_IO, words.next());
             }
             let outcome = Outcome::ALL.get((first >> EXEMPLAR_SHIFT & 3) as usize);
             unit.exemplar = outcome.copied().unwrap_or_default();
             unit.boundaries.clear();
             for _ in 0..first >> BOUNDARIES_SHIFT {
+                let [id, calls, sent, received] = words.next();
                 unit.boundaries.push(FinishedBoundary {
-                    id: BoundaryId(words.next() as u32),
-                    calls: words.next(),
-                    sent: words.next(),
-                    received: words.next(),
+                    id: BoundaryId(id as u32),
+                    calls,
+                    sent,
+                    received,
                 });
             }
             each(&unit);

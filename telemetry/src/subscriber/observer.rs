@@ -9,7 +9,7 @@ use crate::details::{FieldBytes, Fields};
 use crate::exemplars::{Choice, Kept};
 use crate::instance::Instance;
 use crate::ledger::UnitDrop;
-use crate::live::{Ended, LiveUnit, LiveUnits, UnitOfSpan};
+use crate::live::{Ended, KnownSpan, LiveUnit, LiveUnits, UnitOfSpan};
 use crate::output::Item;
 use crate::thread::{self, EntryOrExit, Passed, SpanOwner, ThreadState};
 use crate::tool::silence;
@@ -38,11 +38,10 @@ where
             return;
         }
         let site = self.instance.callsites.id(attributes.metadata().into());
-        // PERF: two ways that do not meet: a place is copied where they do.
-        if let Some(place) = self.inside_of_parent(attributes) {
-            self.add(site, attributes, id, place);
-        } else if let Some(place) = self.outside_of_units(site, attributes, id, &cx) {
-            self.add(site, attributes, id, place);
+        let place = self.inside_of_parent(attributes, id);
+        let place = place.or_else(|| self.outside_of_units(site, attributes, id, &cx));
+        if let Some(Some(place)) = place {
+            self.describe(site, attributes, id.into_u64(), place);
         }
     }
 
@@ -75,30 +74,40 @@ impl Observer {
     /// A span that we did not ask for exists because another layer did: if it is inside a unit, so
     /// is what happens in it.
     pub(crate) fn follow(&self, attributes: &Attributes<'_>, id: &Id) {
-        if let Some(place) = self.inside_of_parent(attributes)
-            && !silence::is_silent()
-        {
+        if silence::is_silent() {
+            return;
+        }
+        if let Some(Some(place)) = self.inside_of_parent(attributes, id) {
             let site = self.instance.callsites.id(attributes.metadata().into());
-            self.add(site, attributes, id, place);
+            self.describe(site, attributes, id.into_u64(), place);
         }
     }
 
-    /// The place of a span whose parent is in a unit.
+    /// A span whose parent is in a unit is in it, too: its place, unless there is no room, which is no loss but for
+    /// its own threads. `None`: its parent is in none.
     ///
     /// PERF: inlined, as what else runs for every span: the answers need not go through memory.
     #[inline(always)]
-    fn inside_of_parent(&self, attributes: &Attributes<'_>) -> Option<SpanPlace> {
-        let (parent, in_unit) = match attributes.parent() {
+    fn inside_of_parent(&self, attributes: &Attributes<'_>, id: &Id) -> Option<Option<SpanPlace>> {
+        let (parent, in_unit, added) = match attributes.parent() {
             Some(parent) => {
                 // The subscriber may have been told another one.
                 let parent = parent_of_new(&self.instance).unwrap_or(parent.into_u64());
-                let parent = self.instance.spans.get(parent)?;
-                (parent.detail, parent.in_unit.of_child())
+                self.inside_of(self.instance.known(parent)?, id)
             }
-            None if attributes.is_contextual() => thread::current_in(&self.instance)?,
+            None if attributes.is_contextual() => {
+                thread::add_inside(&self.instance, id.into_u64())?
+            }
             None => return None,
         };
-        Some(SpanPlace { parent, in_unit })
+        Some(added.then_some(SpanPlace { parent, in_unit }))
+    }
+
+    /// A span begins inside this one.
+    fn inside_of(&self, around: KnownSpan, id: &Id) -> (u64, UnitOfSpan, bool) {
+        let in_unit = around.in_unit.of_child();
+        let added = thread::add(&self.instance, id.into_u64(), in_unit, around.place());
+        (around.detail, in_unit, added)
     }
 
     /// A span whose parent is in no unit: it may be a unit itself.
@@ -108,7 +117,7 @@ impl Observer {
         attributes: &Attributes<'_>,
         id: &Id,
         cx: &Context<'_, S>,
-    ) -> Option<SpanPlace>
+    ) -> Option<Option<SpanPlace>>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
@@ -117,17 +126,15 @@ impl Observer {
         // PERF: most units have no parent at all, which the registry tells sooner than who it is.
         if attributes.parent().is_none() && (attributes.is_root() || cx.lookup_current().is_none())
         {
-            return self.begin(kind);
+            return Some(self.begin(kind, id));
         }
         // The registry knows ancestors that we do not: spans of other layers, and roots of units
         // that were dropped. What is inside a dropped unit is dropped with it.
         let parent = cx.span(id).and_then(|span| span.parent());
         for ancestor in parent.iter().flat_map(|parent| parent.scope()) {
-            if let Some(parent) = instance.spans.get(ancestor.id().into_u64()) {
-                return Some(SpanPlace {
-                    parent: parent.detail,
-                    in_unit: parent.in_unit.of_child(),
-                });
+            if let Some(around) = instance.known(ancestor.id().into_u64()) {
+                let (parent, in_unit, added) = self.inside_of(around, id);
+                return Some(added.then_some(SpanPlace { parent, in_unit }));
             }
             let metadata = ancestor.metadata();
             if instance
@@ -138,47 +145,44 @@ impl Observer {
                 return None;
             }
         }
-        self.begin(kind)
+        Some(self.begin(kind, id))
     }
 
     /// Starts a unit.
-    pub(super) fn begin(&self, kind: KindId) -> Option<SpanPlace> {
+    #[inline]
+    fn begin(&self, kind: KindId, id: &Id) -> Option<SpanPlace> {
         let instance = &self.instance;
         if instance.background.is_stopping() {
             instance.drop_unit(UnitDrop::ShutDown);
             return None;
         }
         let now = instance.clock.now();
-        let Some((in_unit, _)) = thread::begin(instance, kind, now) else {
+        let Some((in_unit, added)) = thread::begin(instance, kind, now, id.into_u64()) else {
             instance.drop_unit(UnitDrop::TooManyUnits);
             return None;
         };
         self.time(in_unit, in_unit.timed().then_some(now));
+        if !added {
+            self.lose(in_unit);
+            return None;
+        }
         Some(SpanPlace { parent: 0, in_unit })
     }
 
-    /// Remembers whose unit a span belongs to.
-    #[inline(always)]
-    fn add(&self, site: SiteId, attributes: &Attributes<'_>, id: &Id, place: SpanPlace) {
+    /// There is no room for a unit's own span: it is not counted.
+    #[cold]
+    fn lose(&self, in_unit: UnitOfSpan) {
         let instance = &self.instance;
-        let in_unit = place.in_unit;
-        if instance.spans.insert(id.into_u64(), in_unit).is_none() {
-            // A child without a place is no loss but for its own threads; a root is its unit.
-            if in_unit.is_root() {
-                instance.drop_unit(UnitDrop::TooManySpans);
-                let (mut unit, now) = (Finished::empty(), || instance.clock.now());
-                if let Some(ended) = instance.live_units.finish(in_unit.unit(), now, &mut unit) {
-                    let mut place = Some(ended.place);
-                    thread::with_state(instance, |state| {
-                        if let Some(place) = place.take() {
-                            thread::ended(instance, state, unit.kind, place);
-                        }
-                    });
+        instance.drop_unit(UnitDrop::TooManySpans);
+        let (mut unit, now) = (Finished::empty(), || instance.clock.now());
+        if let Some(ended) = instance.live_units.finish(in_unit.unit(), now, &mut unit) {
+            let mut place = Some(ended.place);
+            thread::with_state(instance, |state| {
+                if let Some(place) = place.take() {
+                    thread::ended(instance, state, unit.kind, place);
                 }
-            }
-            return;
+            });
         }
-        self.describe(site, attributes, id.into_u64(), place);
     }
 
     /// What a span that was made says of itself. `detail`: what the details call it.

@@ -211,14 +211,48 @@ impl ThreadState {
     /// Enters a span that is expected, if there is nothing about it but to count. False: nothing was done.
     #[inline(always)]
     fn enter_plainly(&mut self, instance: &Instance, span: u64, who: SpanOwner) -> bool {
-        let Some(known) = self.stack.expected(&instance.spans, span) else {
+        let Some((entries, next)) = self.stack.next_and_room() else {
             return false;
         };
-        if !who.has(known) || known.in_unit.timed() || thread::panicking() {
+        if next.span != span || !who.has(&next.known) || !next.lives(&instance.spans) {
             return false;
         }
-        let known = *known;
-        self.stack.has_room() && !self.enter_expected(instance, &known, false)
+        let known = next.known;
+        let in_unit = known.in_unit;
+        if in_unit.timed() || thread::panicking() {
+            return false;
+        }
+        let mut unit = known.live();
+        for entry in entries.iter().rev() {
+            if entry.span == span {
+                return false;
+            }
+            if entry.known.in_unit.unit() == in_unit.unit() {
+                unit = None;
+            }
+        }
+        let mut work = Work::NONE;
+        if unit.is_some() || instance.keeps_details() {
+            if unit.is_some_and(LiveUnit::is_sampled) {
+                return false;
+            }
+            let now = instance.clock.now();
+            self.looked_at = now;
+            if instance.keeps_details() {
+                (self.outbox.details).enter(now, in_unit.unit(), known.detail);
+            }
+            if let Some(unit) = unit {
+                unit.enter(self.thread);
+                work = Work {
+                    entered: now,
+                    samples: 0,
+                    segment: unit.open(),
+                };
+            }
+        }
+        next.begin(work);
+        self.stack.push_begun();
+        true
     }
 
     /// The expected span is entered, of which this is known.

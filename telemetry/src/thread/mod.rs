@@ -7,7 +7,9 @@ mod stack;
 mod state;
 
 pub(crate) use entered::{EntryOrExit, Passed, SpanOwner, enter, enter_other, exit, tidy};
-pub(crate) use state::{ThreadState, begin, detail, ended, hand_on, outbox, suppress};
+pub(crate) use state::{
+    ThreadState, add, add_inside, begin, detail, ended, hand_on, outbox, suppress,
+};
 
 use crate::instance::Instance;
 use crate::live::{UnitOfSpan, UnitRef};

@@ -77,6 +77,13 @@ impl Entry {
         spans.lives(self.span, &self.known)
     }
 
+    /// What is expected there is entered for the first time.
+    #[inline(always)]
+    pub(super) fn begin(&mut self, work: Work) {
+        self.times = Times(ONCE);
+        self.work = work;
+    }
+
     #[inline]
     pub(super) fn is_entered_once(&self) -> bool {
         self.times.0 < 2 * ONCE
@@ -170,10 +177,19 @@ impl Stack {
         }
     }
 
-    /// Whether it need not grow for one more.
-    #[inline]
-    pub(super) fn has_room(&self) -> bool {
-        self.len + 1 < self.places.len()
+    /// The entries, and the place of the next one, if it need not grow for one more after that.
+    #[inline(always)]
+    pub(super) fn next_and_room(&mut self) -> Option<(&[Entry], &mut Entry)> {
+        match self.places.split_at_mut_checked(self.len) {
+            Some((entries, [next, _, ..])) => Some((entries, next)),
+            _ => None,
+        }
+    }
+
+    /// The next one, which [was begun](Entry::begin), is the innermost now.
+    #[inline(always)]
+    pub(super) fn push_begun(&mut self) {
+        self.len += 1;
     }
 
     /// The innermost one goes, which was entered once.

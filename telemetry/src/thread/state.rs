@@ -60,18 +60,49 @@ impl Drop for ThreadState {
     }
 }
 
-/// Begins a unit at `now`, and the place where it lies. `None` if too many are in progress.
+/// A span that others see as well begins inside the one that the thread has entered last, if that is of a unit:
+/// what the details call that one, and where the span is. The last is false if there is no room for it.
+#[inline]
+pub(crate) fn add_inside(instance: &Arc<Instance>, span: u64) -> Option<(u64, UnitOfSpan, bool)> {
+    with(|all| {
+        let state = all.known_state(instance)?;
+        let Innermost::OfUnit(around) = state.innermost(instance) else {
+            return None;
+        };
+        let in_unit = around.in_unit.of_child();
+        let added = state.add(instance, span, in_unit, around.place());
+        Some((around.detail, in_unit, added))
+    })?
+}
+
+/// A span that others see as well begins in a unit that is at this place. False: there is no room for it.
+#[inline]
+pub(crate) fn add(
+    instance: &Arc<Instance>,
+    span: u64,
+    in_unit: UnitOfSpan,
+    place: Option<&'static LiveUnit>,
+) -> bool {
+    let added = with(|all| all.state(instance).add(instance, span, in_unit, place));
+    added.unwrap_or_else(|| instance.spans.insert(span, in_unit).is_some())
+}
+
+/// Begins a unit at `now`, with a span that others see as well. `None`: too many are in progress. False: so are too many
+/// spans.
 #[inline]
 pub(crate) fn begin(
     instance: &Arc<Instance>,
     kind: KindId,
     now: u64,
-) -> Option<(UnitOfSpan, &'static LiveUnit)> {
-    // The thread is ending: it has no number, and nothing at hand.
+    span: u64,
+) -> Option<(UnitOfSpan, bool)> {
     let begun = with(|all| {
         let random = all.random_for(instance);
-        all.state(instance).begin(instance, random, kind, now)
+        let state = all.state(instance);
+        let (in_unit, place) = state.begin(instance, random, kind, now)?;
+        Some((in_unit, state.add(instance, span, in_unit, Some(place))))
     });
+    // The thread is ending: it has no number, and nothing at hand.
     begun.unwrap_or_else(|| {
         let start = Start {
             kind,
@@ -82,11 +113,12 @@ pub(crate) fn begin(
             thread: NO_THREAD,
             name: instance.kinds.get(kind).unit_name(),
         };
-        let (unit, place) = instance
+        let (unit, _) = instance
             .live_units
             .begin(start, None, || instance.is_full(now))?;
         instance.kinds.get(kind).add_elsewhere(1);
-        Some((UnitOfSpan::of_root(unit, false), place))
+        let in_unit = UnitOfSpan::of_root(unit, false);
+        Some((in_unit, instance.spans.insert(span, in_unit).is_some()))
     })
 }
 
@@ -167,6 +199,22 @@ impl ThreadState {
             true => self.lean.push(record),
             false => instance.spans.give_back(record),
         }
+    }
+
+    /// See [`add`].
+    #[inline]
+    fn add(
+        &mut self,
+        instance: &Instance,
+        span: u64,
+        in_unit: UnitOfSpan,
+        place: Option<&'static LiveUnit>,
+    ) -> bool {
+        let known = instance.spans.insert(span, in_unit);
+        if let Some(known) = known {
+            self.stack.expect(span, known.at(place));
+        }
+        known.is_some()
     }
 
     /// Begins a unit at `now`, and its place. `None` if too many are in progress. `random`: by which it is drawn.

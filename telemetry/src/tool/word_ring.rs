@@ -4,13 +4,18 @@ use crate::tool::sync::{Acquire, AtomicU64, AtomicUsize, RING_WORDS, Relaxed, Re
 
 #[derive(Debug)]
 pub(crate) struct WordRing {
-    /// PERF: an array, so that a remainder needs no check of the bounds.
-    words: Box<[AtomicU64; RING_WORDS]>,
+    /// PERF: an array, so that a remainder needs no check of the bounds. Words that are put together lie in a row,
+    /// also over the end: after it there are as many places more.
+    words: Box<[AtomicU64; PLACES]>,
     /// Words produced; only the producer writes it.
     head: AtomicUsize,
     /// Words consumed; only the consumer writes it.
     tail: AtomicUsize,
 }
+
+/// The most words that are put together.
+const MOST_AT_ONCE: usize = 16;
+const PLACES: usize = RING_WORDS + MOST_AT_ONCE;
 
 /// What the consumer has not read yet.
 #[derive(Debug)]
@@ -20,11 +25,12 @@ pub(crate) struct Unread<'a> {
 }
 
 impl Unread<'_> {
+    /// As many words as were put together.
     #[inline]
-    pub(crate) fn next(&mut self) -> u64 {
-        let word = self.ring.words[self.at % RING_WORDS].load(Relaxed);
-        self.at = self.at.wrapping_add(1);
-        word
+    pub(crate) fn next<const N: usize>(&mut self) -> [u64; N] {
+        let places: &[AtomicU64; N] = self.ring.places(self.at);
+        self.at = self.at.wrapping_add(N);
+        std::array::from_fn(|n| places[n].load(Relaxed))
     }
 }
 
@@ -37,15 +43,18 @@ pub(crate) struct Unwritten<'a> {
 
 impl Unwritten<'_> {
     #[inline]
-    pub(crate) fn put(&mut self, word: u64) {
-        self.ring.words[self.at % RING_WORDS].store(word, Relaxed);
-        self.at = self.at.wrapping_add(1);
+    pub(crate) fn put<const N: usize>(&mut self, words: [u64; N]) {
+        let places: &[AtomicU64; N] = self.ring.places(self.at);
+        for (place, word) in places.iter().zip(words) {
+            place.store(word, Relaxed);
+        }
+        self.at = self.at.wrapping_add(N);
     }
 }
 
 impl WordRing {
     pub(crate) fn new() -> Self {
-        let words: Box<[AtomicU64]> = (0..RING_WORDS).map(|_| AtomicU64::new(0)).collect();
+        let words: Box<[AtomicU64]> = (0..PLACES).map(|_| AtomicU64::new(0)).collect();
         let Ok(words) = words.try_into() else {
             unreachable!("as many were collected");
         };
@@ -53,6 +62,16 @@ impl WordRing {
             words,
             head: AtomicUsize::new(0),
             tail: AtomicUsize::new(0),
+        }
+    }
+
+    /// The places of as many words from there on.
+    #[inline(always)]
+    fn places<const N: usize>(&self, at: usize) -> &[AtomicU64; N] {
+        const { assert!(N <= MOST_AT_ONCE) };
+        match self.words[at % RING_WORDS..].first_chunk() {
+            Some(places) => places,
+            None => unreachable!("there are as many after the last"),
         }
     }
 

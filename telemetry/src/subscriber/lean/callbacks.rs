@@ -108,6 +108,32 @@ where
         (self.inner).new_span(&Attributes::child_of(current.clone(), metadata, values))
     }
 
+    /// Makes a lean span with a record that is made for it, if there is room for one more.
+    #[cold]
+    #[inline(never)]
+    fn make_with_stand_in(
+        &self,
+        ours: &Ours,
+        site: SiteId,
+        attributes: &Attributes<'_>,
+    ) -> NewSpan {
+        if !ours.observer.has_room() {
+            return NewSpan::NoRecord;
+        }
+        let mut brought = self.stand_in(ours, attributes);
+        if brought.is_none() {
+            return NewSpan::NoRecord;
+        }
+        let in_others = || self.inner.current_span().id().is_some();
+        let made = ours
+            .observer
+            .make(site, attributes, &mut brought, in_others);
+        if let Some(record) = brought {
+            ours.observer.give_back(record);
+        }
+        made
+    }
+
     /// A span that no layer is shown, to be lent to lean spans.
     #[cold]
     fn stand_in(&self, ours: &Ours, attributes: &Attributes<'_>) -> Option<PoolItem<LeanSpan>> {
@@ -183,22 +209,10 @@ where
         let Some((ours, site)) = self.alone(attributes.metadata()) else {
             return self.shared_span(attributes);
         };
-        let make = |brought: &mut Option<PoolItem<LeanSpan>>| {
-            let in_others = || self.inner.current_span().id().is_some();
-            ours.observer.make(site, attributes, brought, in_others)
-        };
-        let mut brought = None;
-        let mut made = make(&mut brought);
-        if let NewSpan::NoRecord = made
-            && ours.observer.has_room()
-        {
-            brought = self.stand_in(ours, attributes);
-            if brought.is_some() {
-                made = make(&mut brought);
-            }
-        }
-        if let Some(record) = brought {
-            ours.observer.give_back(record);
+        let in_others = || self.inner.current_span().id().is_some();
+        let mut made = ours.observer.make(site, attributes, &mut None, in_others);
+        if let NewSpan::NoRecord = made {
+            made = self.make_with_stand_in(ours, site, attributes);
         }
         match made {
             NewSpan::Lean(new) => {

@@ -1,6 +1,6 @@
 //! Spans that nobody but telemetry has.
 
-use super::span::{HeldParent, LeanRef, LeanSpan};
+use super::span::{HeldParent, LeanEnd, LeanRef, LeanSpan};
 use super::thread::{Around, NewSpan, current_lean, give_back, make, with_parent};
 use crate::callsites::SiteId;
 use crate::live::{KnownSpan, Spans};
@@ -24,7 +24,7 @@ pub(crate) enum Released {
 
 impl Observer {
     /// Makes a span that only telemetry wants; see [`make`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn make(
         &self,
         site: SiteId,
@@ -164,46 +164,42 @@ impl Observer {
                 self.end_on(Some(state), end.in_unit, known.place());
             }
             state.give_back(instance, end.record);
-            Some(Released::by(end.holds))
+            Some(match end.holds {
+                HeldParent::Nothing => (Released::Ended, None),
+                HeldParent::Shared(around) => (Released::EndedInside(Id::from_u64(around)), None),
+                // Mostly it lives.
+                HeldParent::Lean(around) => (Released::Ended, instance.spans.release(around)),
+            })
         });
-        let (released, around) = match known.flatten() {
+        let (released, end) = match known.flatten() {
             Some(released) => released,
-            None => (Released::Lives, Some(self.lean(id)?)),
+            None => (Released::Lives, instance.spans.release(self.lean(id)?)),
         };
-        Some(match around {
-            Some(around) => self.release_lean(around, released),
+        Some(match end {
+            Some(end) => self.end_lean(end),
             None => released,
         })
     }
 
-    /// Gives up a handle of a lean span, and what it holds if it ends. `so_far`: what was released before.
-    fn release_lean(&self, mut lean: LeanRef, so_far: Released) -> Released {
-        let mut released = so_far;
+    /// The last handle of a lean span was given up. So is what it holds.
+    #[inline(never)]
+    fn end_lean(&self, mut end: LeanEnd) -> Released {
         loop {
-            let Some(end) = self.instance.spans.release(lean) else {
-                return released;
-            };
             if end.in_unit.is_root() {
                 self.end(end.in_unit);
             }
             give_back(&self.instance, end.record);
-            let around;
-            (released, around) = Released::by(end.holds);
-            match around {
-                Some(around) => lean = around,
-                None => return released,
+            let around = match end.holds {
+                HeldParent::Nothing => return Released::Ended,
+                HeldParent::Shared(around) => {
+                    return Released::EndedInside(Id::from_u64(around));
+                }
+                HeldParent::Lean(around) => around,
+            };
+            match self.instance.spans.release(around) {
+                Some(outer) => end = outer,
+                None => return Released::Ended,
             }
-        }
-    }
-}
-
-impl Released {
-    /// A span that held this has ended. The lean span around it, of which a handle is to be given up, too.
-    fn by(held: HeldParent) -> (Self, Option<LeanRef>) {
-        match held {
-            HeldParent::Nothing => (Released::Ended, None),
-            HeldParent::Lean(around) => (Released::Ended, Some(around)),
-            HeldParent::Shared(around) => (Released::EndedInside(Id::from_u64(around)), None),
         }
     }
 }

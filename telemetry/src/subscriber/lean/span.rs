@@ -100,6 +100,13 @@ impl LeanSpan {
         self.refs.hold();
     }
 
+    /// One more handle, for a span inside it; the innermost span around both that others see.
+    #[inline]
+    pub(crate) fn hold_for_child(&self) -> Option<u64> {
+        self.hold();
+        self.outer()
+    }
+
     #[inline]
     pub(crate) fn is_held(&self) -> bool {
         self.refs.are_held()
@@ -120,6 +127,7 @@ impl LeanSpan {
         Some((self.in_unit(), holds))
     }
 
+    #[inline]
     pub(crate) fn id(&self) -> u64 {
         self.id.load(Relaxed)
     }

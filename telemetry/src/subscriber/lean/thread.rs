@@ -57,7 +57,7 @@ struct Parent {
 /// What others see of it.
 enum Others {
     /// Nothing.
-    Lean(LeanRef),
+    Lean(LeanRef, &'static LeanSpan),
     /// This span.
     Shared(u64),
 }
@@ -65,7 +65,7 @@ enum Others {
 /// Makes a span that only telemetry wants, with a record that the caller brings or one at hand.
 /// `kind`: what unit it is if it is inside none. `in_others`: whether the subscriber knows of a span that
 /// the thread has entered.
-#[inline]
+#[inline(always)]
 pub(crate) fn make(
     instance: &Arc<Instance>,
     site: SiteId,
@@ -159,7 +159,10 @@ fn parent(
         in_unit: known.in_unit,
         place: known.place(),
         detail: known.detail,
-        around: known.lean().map_or(Others::Shared(shared), Others::Lean),
+        around: match (known.lean(), known.record()) {
+            (Some(lean), Some(record)) => Others::Lean(lean, record),
+            _ => Others::Shared(shared),
+        },
     };
     match around {
         Around::Nothing => Ok(None),
@@ -204,7 +207,7 @@ fn make_with(
     };
     let (lean, outer) = match &parent {
         Some(Parent { around, .. }) => match *around {
-            Others::Lean(lean) => (Some(lean), instance.spans.hold_for_child(lean)),
+            Others::Lean(lean, record) => (Some(lean), record.hold_for_child()),
             Others::Shared(outer) => (None, Some(outer)),
         },
         None => (None, None),
