@@ -129,6 +129,23 @@ fn unit_with_a_pair(times: u64) {
     }
 }
 
+/// Pairs in a scope whose live bytes are at their peak with each.
+fn pairs_at_the_peak(times: u64) {
+    let scope = Scope::enter();
+    tracked::pair(times);
+    black_box(&scope.finish());
+}
+
+/// Pairs in a scope that had far more live bytes once.
+fn pairs_below_the_peak(times: u64) {
+    let scope = Scope::enter();
+    let layout = Layout::new::<[u64; 1 << 16]>();
+    // SAFETY: the size is above zero; freed with the same layout.
+    unsafe { TRACKED.dealloc(black_box(TRACKED.alloc(layout)), layout) };
+    tracked::pair(times);
+    black_box(&scope.finish());
+}
+
 /// A loop over nothing, for what follows.
 fn nothing(times: u64) {
     for n in 0..times {
@@ -224,6 +241,8 @@ fn main() {
         ("pair_tracked_inlined", |n| {
             counted(tracked::inlined_pair, n)
         }),
+        ("pair_at_the_peak", |n| counted(pairs_at_the_peak, n)),
+        ("pair_below_the_peak", |n| counted(pairs_below_the_peak, n)),
         ("scope", |n| counted(scope_with_a_pair, n)),
         ("unit", |n| counted(unit_with_a_pair, n)),
         ("nothing", |n| counted(nothing, n)),
@@ -253,6 +272,16 @@ fn main() {
         "the same, inlined into the caller",
         "pair_bare_inlined",
         "pair_tracked_inlined",
+    );
+    compare_instructions(
+        "in a scope, at the peak of its live bytes",
+        "pair_bare",
+        "pair_at_the_peak",
+    );
+    compare_instructions(
+        "in a scope, far below its peak",
+        "pair_bare",
+        "pair_below_the_peak",
     );
     compare_instructions(
         "Scope::enter + finish, round a tracked pair",

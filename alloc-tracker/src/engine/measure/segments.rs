@@ -26,20 +26,10 @@ pub(crate) struct Segment {
 /// by vectors waits for its own stores, some 15 ns.
 #[inline(always)]
 pub(crate) fn open() -> Segment {
-    let mut place = MaybeUninit::uninit();
-    open_in(&mut place);
-    // SAFETY: `open_in` has written it, one way or the other.
-    unsafe { place.assume_init() }
-}
-
-#[inline(always)]
-pub(crate) fn open_in(place: &mut MaybeUninit<Segment>) {
-    let written = block::with(|block| {
-        block.open(place);
-        true
-    });
-    if !written {
-        place.write(Segment::NEVER);
+    // SAFETY: it is not kept.
+    match unsafe { block::own() } {
+        Some(block) => block.open(),
+        None => Segment::NEVER,
     }
 }
 
@@ -79,11 +69,9 @@ pub(crate) fn so_far(segment: Segment) -> Usage {
 /// Counts of the segment, and its peak above its start.
 #[inline(always)]
 pub(crate) fn end(segment: Segment) -> (Counts, i64) {
-    block::with(|block| {
-        let (counts, highest) = block.close(segment.level);
-        let peak = highest.wrapping_sub(segment.start.live());
-        (counts.minus(segment.start), peak)
-    })
+    let (counts, highest) = block::with(|block| block.close(segment.level));
+    let peak = highest.wrapping_sub(segment.start.live());
+    (counts.minus(segment.start), peak)
 }
 
 /// Opens a segment, if it is a plain one. False: nothing was done.
@@ -92,7 +80,7 @@ pub(crate) fn open_plainly(place: &mut MaybeUninit<Segment>) -> bool {
     // SAFETY: it is not kept.
     let block = unsafe { block::own() }.filter(|block| block.peaks.opens_plainly());
     if let Some(block) = block {
-        block.open(place);
+        place.write(block.open());
     }
     block.is_some()
 }
@@ -155,35 +143,29 @@ impl Drop for Excluded {
 }
 
 impl Block {
-    /// Starts a measurement in `place`.
-    ///
-    /// PERF: in the place where it stays, so that neither path moves it there from registers or
-    /// from the stack.
+    /// Starts a measurement.
     #[inline(always)]
-    fn open(&self, place: &mut MaybeUninit<Segment>) {
-        let counts = self.published.counts();
-        let Some(level) = self.peaks.open(counts.live()) else {
-            return self.open_otherwise(place);
-        };
-        place.write(Segment {
-            start: counts,
-            level,
-        });
+    fn open(&self) -> Segment {
+        let start = self.published.counts();
+        match self.peaks.open(start.live()) {
+            Some(level) => Segment { start, level },
+            // PERF: the level alone comes from elsewhere: what is an answer in memory here, is one on the common
+            // path, too.
+            None => Segment {
+                level: self.open_otherwise(),
+                start: self.published.counts().minus(self.excluded.get()),
+            },
+        }
     }
 
     #[cold]
     #[inline(never)]
-    fn open_otherwise(&self, place: &mut MaybeUninit<Segment>) {
+    fn open_otherwise(&self) -> Level {
         if !is_installed() {
-            place.write(Segment::NEVER);
-            return;
+            return Level::UNTRACKED;
         }
         self.peaks.set_tracked();
-        let live = self.published.counts().live();
-        place.write(Segment {
-            start: self.without_excluded(),
-            level: self.peaks.open_any(live),
-        });
+        self.peaks.open_any(self.published.counts().live())
     }
 
     /// The highest live bytes since `level` was opened, in terms of [`Block::counts`].

@@ -6,19 +6,26 @@
 //!
 //! `cargo build --release --manifest-path benches/peers/Cargo.toml --bins`, then
 //! `cargo run` with the same and `--bin services [-- --smoke]`.
+//!
+//! `-- --instructions`: instead of that the instructions of the thread that serves a request of the minimal service,
+//! counted by callgrind over one connection. They are the same whatever else the machine does.
 
 use peers::subscribers::OF_SERVICES;
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let smoke = arguments.iter().any(|arg| arg == "--smoke");
+    if arguments.iter().any(|arg| arg == "--instructions") {
+        return instructions(smoke);
+    }
     if Command::new("wrk").arg("--version").output().is_err() {
         println!("skipped: wrk is not installed");
         return;
     }
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let smoke = arguments.iter().any(|arg| arg == "--smoke");
     let (rounds, seconds) = if smoke { (1, 1) } else { (8, 2) };
     // `--only A --only B`: these, besides none. `--service A`: that one.
     let chosen = |option: &str, what: &str| {
@@ -80,6 +87,56 @@ request = function()
 end
 "#;
 
+/// Prints the instructions of a request with each subscriber.
+fn instructions(smoke: bool) {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        println!("skipped: valgrind is not installed");
+        return;
+    }
+    let measured = match smoke {
+        true => &["none", "lean counts"][..],
+        false => &OF_SERVICES[..],
+    };
+    println!("\nminimal: instructions of a request, counted by callgrind");
+    println!("{:<20}{:>14}{:>14}", "", "a request", "over none");
+    let mut none = None;
+    for with in measured {
+        let each = instructions_of_a_request(with);
+        let over = each - *none.get_or_insert(each);
+        println!("{with:<20}{each:>14.0}{over:>+14.0}");
+    }
+}
+
+/// Two runs that differ only in how many requests there are: so many that the worker is the busiest thread.
+fn instructions_of_a_request(with: &str) -> f64 {
+    let (few, many) = (2_000, 4_000);
+    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let [few_took, many_took] = [few, many].map(|requests| {
+        let counts = scratch.path().join(requests.to_string());
+        let server = Server::start_counted(with, &counts);
+        server.ask(requests);
+        drop(server);
+        busiest_thread(scratch.path(), &requests.to_string())
+    });
+    (many_took - few_took) as f64 / f64::from(many - few)
+}
+
+/// The instructions of the thread that executed the most of them: the runtime's one worker.
+fn busiest_thread(directory: &Path, run: &str) -> u64 {
+    let files = std::fs::read_dir(directory).expect("it is there").flatten();
+    let of_run = files.filter(|file| {
+        let name = file.file_name();
+        let thread = name.to_str().and_then(|name| name.strip_prefix(run));
+        thread.is_some_and(|thread| thread.starts_with('-'))
+    });
+    let totals = of_run.filter_map(|file| {
+        let text = std::fs::read_to_string(file.path()).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("totals: "))?;
+        line.trim().parse::<u64>().ok()
+    });
+    totals.max().expect("callgrind has written what it counted")
+}
+
 #[derive(Clone, Copy)]
 struct Round {
     cpu_us: f64,
@@ -93,6 +150,20 @@ struct Server {
 
 impl Server {
     fn start(service: &str, with: &str) -> Server {
+        Self::spawn(Command::new(Self::binary(with)), service, with)
+    }
+
+    /// The minimal service under callgrind, which writes a file for each thread.
+    fn start_counted(with: &str, counts: &Path) -> Server {
+        let mut valgrind = Command::new("valgrind");
+        valgrind
+            .args(["-q", "--tool=callgrind", "--separate-threads=yes"])
+            .arg(format!("--callgrind-out-file={}", counts.display()))
+            .arg(Self::binary(with));
+        Self::spawn(valgrind, "minimal", with)
+    }
+
+    fn binary(with: &str) -> PathBuf {
         // Its own allocator is part of what this project costs.
         let name = match with {
             with if with.starts_with("lightweight") || with.starts_with("lean") => {
@@ -102,7 +173,11 @@ impl Server {
         };
         let mut binary: PathBuf = std::env::current_exe().expect("a path");
         binary.set_file_name(name);
-        let mut process = Command::new(binary)
+        binary
+    }
+
+    fn spawn(mut command: Command, service: &str, with: &str) -> Server {
+        let mut process = command
             .args(["--service", service, "--with", with])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -115,6 +190,22 @@ impl Server {
         Server {
             process,
             address: address.trim().to_owned(),
+        }
+    }
+
+    /// So many requests, one after the other, over one connection.
+    fn ask(&self, requests: u32) {
+        let mut connection = TcpStream::connect(&self.address).expect("it listens");
+        connection.set_nodelay(true).expect("it can be");
+        for _ in 0..requests {
+            let request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+            connection.write_all(request).expect("it reads");
+            let (mut answer, mut part) = (Vec::new(), [0; 1024]);
+            while !answer.ends_with(b"\r\n\r\nok") {
+                let len = connection.read(&mut part).expect("it answers");
+                assert!(len > 0, "{}", String::from_utf8_lossy(&answer));
+                answer.extend_from_slice(&part[..len]);
+            }
         }
     }
 

@@ -122,11 +122,10 @@ impl Stack {
             (&raw mut (*end).is_a_budgets).write(IS_A_BUDGETS);
             (&raw mut (*end).suspended).write(suspended);
             let segment = &raw mut (*end).segment;
-            if counts {
-                segments::open_in(&mut *segment.cast::<MaybeUninit<Segment>>());
-            } else {
-                segment.write(Segment::NEVER);
-            }
+            segment.write(match counts {
+                true => segments::open(),
+                false => Segment::NEVER,
+            });
             self.end.set(end.add(1));
         }
         if follows {
