@@ -26,6 +26,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use telemetry::record::TimeKind;
 use telemetry::{Budgets, BudgetsError, BuildError, Lean, ShutdownError, Telemetry, export};
 use tokio::net::TcpListener;
 use tracing_subscriber::layer::SubscriberExt;
@@ -183,7 +184,11 @@ async fn run(options: Options) -> Result<(), Failure> {
         .map_err(Failure::Shutdown)?;
     if let Some(ns) = ledger.cost.ns_per_unit {
         println!(
-            "Telemetry took {ns:.0} ns per unit, and {:.1} ms of CPU in the background.",
+            "Telemetry took {ns:.0} ns of {} per unit, and {:.1} ms of CPU in the background.",
+            match ledger.cost.ns_per_unit_is {
+                TimeKind::Cpu => "CPU",
+                _ => "time",
+            },
             ledger.cost.cpu_seconds.unwrap_or(f64::NAN) * 1e3
         );
     }

@@ -2,11 +2,11 @@
 
 use crate::cost::{Finished, Outcome};
 use crate::events::Events;
-use crate::record::{Cost, ExporterLedger, Ledger, Stream};
+use crate::record::{Cost, ExporterLedger, Ledger, Stream, TimeKind};
 use alloc_tracker::raw::Lock;
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Why a unit was not counted.
 #[derive(Clone, Copy, Debug)]
@@ -207,6 +207,10 @@ pub(crate) struct Counters {
     untold: [AtomicU64; Untold::ALL.len()],
     timed_units: AtomicU64,
     timed_ns: AtomicU64,
+    /// On the application's threads, but not in a timed callback: nanoseconds by the CPU clock.
+    apart_ns: AtomicU64,
+    /// There is no CPU clock: those are by the wall's.
+    apart_by_wall: AtomicBool,
     pub(crate) events: Written,
     pub(crate) exemplars: Written,
     exemplars_not_chosen: AtomicU64,
@@ -226,6 +230,8 @@ impl Counters {
             untold: Default::default(),
             timed_units: AtomicU64::new(0),
             timed_ns: AtomicU64::new(0),
+            apart_ns: AtomicU64::new(0),
+            apart_by_wall: AtomicBool::new(false),
             events: Written::default(),
             exemplars: Written::default(),
             exemplars_not_chosen: AtomicU64::new(0),
@@ -234,6 +240,16 @@ impl Counters {
             panics: AtomicU64::new(0),
             cpu: AtomicU64::new(0),
         }
+    }
+
+    /// What was done on one of the application's threads, apart from what is timed, took so long: by the CPU clock, or,
+    /// where there is none, by the other.
+    pub(crate) fn took_apart(&self, by_cpu: Option<u64>, by_wall: impl FnOnce() -> u64) {
+        let took = by_cpu.unwrap_or_else(|| {
+            self.apart_by_wall.store(true, Relaxed);
+            by_wall()
+        });
+        self.apart_ns.fetch_add(took, Relaxed);
     }
 
     /// Units are in the histograms now.
@@ -350,7 +366,15 @@ impl Counters {
                 cpu_seconds: self.own_cpu_ns().map(|ns| ns as f64 / 1e9),
                 bytes: (exporters.values())
                     .fold(0, |sum: u64, exporter| sum.saturating_add(exporter.bytes)),
-                ns_per_unit: (timed > 0).then(|| self.timed_ns.load(Relaxed) as f64 / timed as f64),
+                ns_per_unit: (timed > 0).then(|| {
+                    let apart = self.apart_ns.load(Relaxed) as f64;
+                    let units = self.units_kept.load(Relaxed).max(1) as f64;
+                    self.timed_ns.load(Relaxed) as f64 / timed as f64 + apart / units
+                }),
+                ns_per_unit_is: match self.apart_by_wall.load(Relaxed) {
+                    false => TimeKind::Cpu,
+                    true => TimeKind::Wall,
+                },
                 cpu_reading_ns: None,
                 live_bytes: alloc_tracker::is_installed()
                     .then(|| alloc_tracker::raw::tools_usage().live_bytes()),

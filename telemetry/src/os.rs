@@ -206,6 +206,15 @@ pub(crate) fn calibrate() -> Option<u64> {
     Some(median)
 }
 
+/// Nanoseconds that the thread was on a processor for some work; `None` if there is no such clock.
+pub(crate) fn cpu_of<T>(work: impl FnOnce() -> T) -> (T, Option<u64>) {
+    let before = platform::cpu();
+    let done = work();
+    let ended = before.and_then(|before| platform::cpu()?.checked_sub(before));
+    let reading = CPU_READING.load(Relaxed);
+    (done, ended.map(|took| took.saturating_sub(reading)))
+}
+
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)] // system calls that fill a structure
 mod platform {

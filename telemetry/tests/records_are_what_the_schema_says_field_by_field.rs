@@ -8,7 +8,7 @@ use telemetry::record::{
     BoundaryCost, BoundarySnapshot, BrokenBudget, BudgetSnapshot, Culprit, EndedBy, Envelope,
     EventRecord, ExemplarEvent, ExemplarRecord, ExemplarSpan, ExporterLedger, FindingKind,
     FindingRecord, HeapReport, IncidentEnd, IncidentRecord, Ledger, LedgerRecord, Level, Lines,
-    Phase, Reason, Record, Resource, Snapshot, Statistic, SuppressedRecord, UnitRecord,
+    Phase, Reason, Record, Resource, Snapshot, Statistic, SuppressedRecord, TimeKind, UnitRecord,
     UnitSnapshot, Unwinding,
 };
 use telemetry::{Distribution, Measure, Metric};
@@ -96,6 +96,7 @@ fn ledger() -> Ledger {
     (ledger.panics, ledger.forked) = (1, true);
     ledger.cost.cpu_seconds = Some(0.5);
     ledger.cost.ns_per_unit = Some(140.5);
+    ledger.cost.ns_per_unit_is = TimeKind::Cpu;
     ledger.cost.cpu_reading_ns = Some(70);
     ledger.cost.live_bytes = Some(-1);
     ledger
@@ -388,6 +389,10 @@ fn every_word_is_in_the_schema_and_every_one_of_the_schema_is_known() {
         ),
         (&defs["incident"]["properties"]["phase"], all(&Phase::ALL)),
         (&end["by"], all(&EndedBy::ALL)),
+        (
+            &defs["ledger"]["properties"]["cost"]["properties"]["ns_per_unit_is"],
+            all(&TimeKind::ALL),
+        ),
         (&end["heap"]["properties"]["unwinding"], unwinding),
     ] {
         let in_schema: Vec<String> = serde_json::from_value(node["enum"].clone()).unwrap();

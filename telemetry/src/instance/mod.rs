@@ -152,6 +152,15 @@ impl Instance {
         Envelope::new(self.resource.clone(), self.calendar.now())
     }
 
+    /// Does something on one of the application's threads that no timed callback has.
+    pub(crate) fn apart<T>(&self, work: impl FnOnce() -> T) -> T {
+        let start = self.clock.now();
+        let (done, by_cpu) = os::cpu_of(work);
+        let by_wall = || self.clock.now().saturating_sub(start);
+        self.counters.took_apart(by_cpu, by_wall);
+        done
+    }
+
     /// Whether some of the units are drawn for something.
     #[inline]
     pub(crate) fn draws_units(&self) -> bool {

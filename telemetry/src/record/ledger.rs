@@ -1,6 +1,7 @@
 //! What became of everything.
 
 use super::Envelope;
+use crate::tool::words::words;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -126,6 +127,16 @@ pub struct ExporterLedger {
     pub bytes: u64,
 }
 
+words! {
+    /// What a time is of.
+    TimeKind {
+        /// Time on a processor.
+        Cpu = "cpu",
+        /// Time that passed.
+        Wall = "wall",
+    }
+}
+
 /// What telemetry itself cost. `None` is "unknown".
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -134,9 +145,15 @@ pub struct Cost {
     pub cpu_seconds: Option<f64>,
     /// Bytes that exporters have written.
     pub bytes: u64,
-    /// Time per unit on the application's threads, in nanoseconds: the mean of every 64th unit,
-    /// the clock's own time included.
+    /// Time per unit on the application's threads, in nanoseconds, the clocks' own time included.
+    ///
+    /// Of every 64th unit each callback is timed. One that takes longer than 10 us was off its core meanwhile, and
+    /// is left out. What callbacks leave for later (units that are put into histograms, every few hundred, and an
+    /// exemplar that is put together) is asked of the thread's CPU clock each time, for all units.
     pub ns_per_unit: Option<f64>,
+    /// Whether that is time on a processor, as on Linux, where a busy neighbour does not move it by much.
+    #[serde(default)]
+    pub ns_per_unit_is: TimeKind,
     /// What a reading of a thread's CPU clock takes, by that clock, in nanoseconds, as measured when
     /// telemetry was built. Every entry of a unit that the system is asked about has half of one at its
     /// begin and half of one at its end; so much is subtracted from its `cpu`. Known on Linux.

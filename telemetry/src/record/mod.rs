@@ -41,7 +41,7 @@ pub use incident::{
     Culprit, EndedBy, HeapReport, IncidentCost, IncidentEnd, IncidentRecord, IncidentScope, Phase,
     Unwinding,
 };
-pub use ledger::{Cost, ExporterLedger, Ledger, LedgerRecord, Stream};
+pub use ledger::{Cost, ExporterLedger, Ledger, LedgerRecord, Stream, TimeKind};
 pub use lines::{LineError, Lines, Why};
 pub use snapshot::Snapshot;
 pub use unit::{

@@ -381,7 +381,7 @@ impl Observer {
         }
         unit.exemplar = self.keep(unit, &ended);
         if let (Some(ns), Some(start)) = (&mut unit.telemetry_ns, start) {
-            *ns += instance.clock.now().saturating_sub(start);
+            *ns += on_its_core(instance.clock.now().saturating_sub(start));
         }
         thread::hand_on(instance, state, unit, ended.place);
     }
@@ -416,7 +416,7 @@ impl Observer {
             // Nobody is there to write it, and the locks may be held by threads that are not.
             return Outcome::NotChosen;
         }
-        alloc_tracker::raw::for_a_tool(|| {
+        let put_together = || {
             let captured = instance.capture(unit, ended, kept);
             match instance.queue.push(Item::Exemplar(Box::new(captured))) {
                 Ok(()) => Outcome::Queued,
@@ -425,7 +425,8 @@ impl Observer {
                     Outcome::QueueFull
                 }
             }
-        })
+        };
+        instance.apart(|| alloc_tracker::raw::for_a_tool(put_together))
     }
 
     /// Adds what telemetry itself took since `start`, if there is one.
@@ -434,7 +435,18 @@ impl Observer {
         if let Some(start) = start
             && let Some(live) = self.instance.live_units.get(in_unit.unit())
         {
-            live.add_telemetry_ns(self.instance.clock.now().saturating_sub(start));
+            live.add_telemetry_ns(on_its_core(self.instance.clock.now().saturating_sub(start)));
         }
     }
+}
+
+/// What of a callback's time counts: all, unless the thread was off its core meanwhile, or put an exemplar together, which
+/// is counted apart. No other callback takes so long.
+fn on_its_core(ns: u64) -> u64 {
+    const LONGEST: u64 = if cfg!(debug_assertions) {
+        50_000
+    } else {
+        10_000
+    };
+    if ns > LONGEST { 0 } else { ns }
 }

@@ -155,12 +155,12 @@ pub(crate) fn hand_on(
         Some(state) => {
             let outbox = &state.outbox;
             if outbox.units.is_half_full() {
-                instance.drain_if_free(outbox);
+                instance.apart(|| instance.drain_if_free(outbox));
             }
             while !outbox.units.push(unit) {
                 // Full, and others were at the histograms all the while. No unit is lost for
                 // that: the thread waits for them, some microseconds mostly.
-                if !instance.drain(outbox) {
+                if !instance.apart(|| instance.drain(outbox)) {
                     instance.drop_unit(UnitDrop::Forked);
                     break;
                 }

@@ -152,7 +152,7 @@ mod tests {
             "untold": { "entry_never_left": 2 },
             "panics": 0,
             "cost": {
-                "cpu_seconds": 0.5, "bytes": 12, "ns_per_unit": null, "cpu_reading_ns": 500,
+                "cpu_seconds": 0.5, "bytes": 12, "ns_per_unit": null, "ns_per_unit_is": "cpu", "cpu_reading_ns": 500,
                 "live_bytes": 70000,
             },
         })
