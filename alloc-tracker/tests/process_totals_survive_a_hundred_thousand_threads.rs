@@ -28,7 +28,7 @@ thread_local! {
 }
 
 fn short_life(n: usize) {
-    if n.is_multiple_of(3) {
+    if n % 3 == 0 {
         LATE.set(Some(AllocatesWhenDropped(vec![1u8; 111])));
     }
     drop(black_box(vec![1u8; 1 + n % 1000]));

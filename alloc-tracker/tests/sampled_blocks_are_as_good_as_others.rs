@@ -175,7 +175,7 @@ impl Block {
     }
 
     fn check(&mut self, len: usize) {
-        assert!(self.start.addr().is_multiple_of(self.layout.align()));
+        assert!(self.start.addr() % self.layout.align() == 0);
         let fill = self.fill;
         assert!(self.bytes()[..len].iter().all(|&byte| byte == fill));
     }

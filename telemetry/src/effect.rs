@@ -25,9 +25,8 @@ pub(crate) fn check<'a>(
         ));
     }
     let named = budgets.units().next();
-    if let Some(name) = named.or(watched.first().map(String::as_str))
-        && units.is_off()
-    {
+    let named = named.or(watched.first().map(String::as_str));
+    if let Some(name) = named.filter(|_| units.is_off()) {
         return Err(format!(
             "the filter of units lets none pass, and {name:?} has a budget, a trigger or \
              an incident"

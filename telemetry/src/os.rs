@@ -87,7 +87,7 @@ impl Sampling {
     pub(crate) fn decide(self, random: u64) -> Sampled {
         if random >= self.below {
             Sampled::No
-        } else if random.is_multiple_of(self.io_of_sample()) {
+        } else if random % self.io_of_sample() == 0 {
             // The low bits, on which being below a bound does not depend.
             Sampled::UseAndIo
         } else {

@@ -72,7 +72,7 @@ impl<'a> Program<'a> {
         let mut units = Vec::new();
         let mut headers = dwarf.units();
         while let Ok(Some(header)) = headers.next() {
-            units.extend(header.debug_info_offset());
+            units.extend(header.offset().as_debug_info_offset());
         }
         Ok(Program {
             dwarf,
@@ -88,7 +88,9 @@ impl<'a> Program<'a> {
         let after = self.units.partition_point(|unit| unit.0 <= offset.0);
         let start = after.checked_sub(1).map(|index| self.units[index]);
         let start = start.ok_or(gimli::Error::MissingUnitDie)?;
-        let unit = self.dwarf.unit(self.dwarf.unit_header(start)?)?;
+        let unit = self
+            .dwarf
+            .unit(self.dwarf.debug_info.header_from_offset(start)?)?;
         let offset = offset.to_unit_offset(&unit.header);
         Ok((unit, offset.ok_or(gimli::Error::MissingUnitDie)?))
     }
@@ -97,7 +99,7 @@ impl<'a> Program<'a> {
     pub(super) fn search(&self, addresses: &[u64], found: &mut [Found]) {
         let without = self.units_without(addresses);
         for &start in self.units.iter().filter(|unit| !without.contains(unit)) {
-            let header = self.dwarf.unit_header(start);
+            let header = self.dwarf.debug_info.header_from_offset(start);
             let Ok(unit) = header.and_then(|header| self.dwarf.unit(header)) else {
                 continue;
             };
@@ -194,9 +196,11 @@ impl<'a> Program<'a> {
         let Some(id) = skeleton.dwo_id else {
             return Ok(Some(Lack::Split));
         };
-        if let Some(packed) = &self.packed
-            && let Some(dwarf) = packed.find_cu(id, &self.dwarf)?
-        {
+        let packed = match &self.packed {
+            Some(packed) => packed.find_cu(id, &self.dwarf)?,
+            None => None,
+        };
+        if let Some(dwarf) = packed {
             return functions_of_split(&dwarf, skeleton, files, addresses, found);
         }
         let directory = skeleton.comp_dir.clone().and_then(path).unwrap_or_default();
@@ -257,7 +261,10 @@ fn functions(
             entries.skip_attributes(abbreviation.attributes())?;
             continue;
         }
-        entries.read_attributes(abbreviation.attributes(), &mut attributes)?;
+        attributes.clear();
+        for &attribute in abbreviation.attributes() {
+            attributes.push(entries.read_attribute(attribute)?);
+        }
         let value = |name| {
             let attribute = attributes.iter().find(|a: &&Attribute<_>| a.name() == name);
             attribute.map(Attribute::value)
@@ -270,14 +277,14 @@ fn functions(
                     here.extend(inside(range, addresses));
                 }
             }
-        } else if let (Some(low), Some(high)) = (value(DW_AT_low_pc), value(DW_AT_high_pc))
-            && let Some(begin) = dwarf.attr_address(unit, low)?
-        {
-            let end = match dwarf.attr_address(unit, high.clone())? {
-                Some(end) => end,
-                None => begin.saturating_add(high.udata_value().unwrap_or(0)),
-            };
-            here.extend(inside(Range { begin, end }, addresses));
+        } else if let (Some(low), Some(high)) = (value(DW_AT_low_pc), value(DW_AT_high_pc)) {
+            if let Some(begin) = dwarf.attr_address(unit, low)? {
+                let end = match dwarf.attr_address(unit, high.clone())? {
+                    Some(end) => end,
+                    None => begin.saturating_add(high.udata_value().unwrap_or(0)),
+                };
+                here.extend(inside(Range { begin, end }, addresses));
+            }
         }
         if here.is_empty() {
             continue;
@@ -351,7 +358,7 @@ impl Names {
             _ => return Ok(()),
         };
         let entry = unit.entry(offset)?;
-        let value = |name| entry.attr_value(name);
+        let value = |name| entry.attr_value(name).ok().flatten();
         self.add(
             kept,
             dwarf,
@@ -373,7 +380,7 @@ impl Names {
 fn is_rust(unit: &Unit) -> Option<bool> {
     let mut entries = unit.entries();
     entries.next_dfs().ok()?;
-    match entries.current()?.attr_value(DW_AT_language)? {
+    match entries.current()?.attr_value(DW_AT_language).ok()?? {
         AttributeValue::Language(language) => Some(language == DW_LANG_Rust),
         _ => None,
     }

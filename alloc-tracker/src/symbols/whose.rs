@@ -116,10 +116,10 @@ impl Landmarks {
                     .then(|| file.ancestors().nth(2).unwrap_or(file)),
             ),
         };
-        if let Some(folder) = folder
-            && !folders.iter().any(|known| known == folder)
-        {
-            folders.push(folder.to_owned());
+        if let Some(folder) = folder {
+            if !folders.iter().any(|known| known == folder) {
+                folders.push(folder.to_owned());
+            }
         }
     }
 

@@ -81,9 +81,8 @@ impl Tree<'_> {
                 }
             }
             What::Exit => {
-                if let Some(building) = self.span(entry.span)
-                    && building.inside > 0
-                {
+                let building = self.span(entry.span);
+                if let Some(building) = building.filter(|building| building.inside > 0) {
                     building.span.end_ns = Some(at);
                     building.busy += i128::from(at);
                     building.inside -= 1;

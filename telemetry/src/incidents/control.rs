@@ -88,8 +88,13 @@ impl Instance {
         let state = &mut *state;
         state.closed |= all;
         self.shed(state, now);
-        let is_over = |active: &mut Active| all || active.ends <= now;
-        let over = state.active.extract_if(.., is_over).map(|active| {
+        let is_over = |active: &Active| all || active.ends <= now;
+        let (over, active) = std::mem::take(&mut state.active)
+            .into_iter()
+            .partition(is_over);
+        state.active = active;
+        let over: Vec<Active> = over;
+        let over = over.into_iter().map(|active| {
             let by = match active.ends {
                 0 => EndedBy::Request,
                 ends if all && ends > now => EndedBy::Shutdown,

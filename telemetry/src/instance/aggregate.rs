@@ -198,7 +198,7 @@ mod tests {
     fn unit(kind: u32, n: u64) -> Finished {
         let mut unit = Finished {
             kind: KindId(kind),
-            error: n.is_multiple_of(4),
+            error: n % 4 == 0,
             ..Finished::empty()
         };
         for (metric, value) in [
@@ -212,7 +212,7 @@ mod tests {
             unit.costs.set(metric, value);
         }
         unit.costs.tell(Source::Tracked, true);
-        if n.is_multiple_of(2) {
+        if n % 2 == 0 {
             unit.boundaries.push(FinishedBoundary {
                 id: BoundaryId(3),
                 calls: n,

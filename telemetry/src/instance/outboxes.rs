@@ -135,11 +135,13 @@ impl Instance {
         let mut outboxes = self.outboxes.lock();
         // In the child of a fork that came while the list was changed: a new list, which does not know
         // the one thread that was there before.
-        if !outboxes.is_first()
-            && let Some(own) = (self.own_outbox)(self)
-            && !outboxes.live.iter().any(|outbox| Arc::ptr_eq(outbox, &own))
-        {
-            outboxes.live.push(own);
+        if !outboxes.is_first() {
+            let is_new = |own: &Arc<Outbox>| {
+                let mut live = outboxes.live.iter();
+                !live.any(|outbox| Arc::ptr_eq(outbox, own))
+            };
+            let own = (self.own_outbox)(self).filter(is_new);
+            outboxes.live.extend(own);
         }
         outboxes.live.clone()
     }

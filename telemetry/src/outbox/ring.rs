@@ -111,14 +111,14 @@ mod tests {
     fn unit(n: u64) -> Finished {
         let mut unit = Finished {
             kind: KindId(n as u32 % 7),
-            error: n.is_multiple_of(3),
-            telemetry_ns: n.is_multiple_of(5).then_some(n + 9),
+            error: n % 3 == 0,
+            telemetry_ns: (n % 5 == 0).then_some(n + 9),
             exemplar: Outcome::ALL[n as usize % Outcome::ALL.len()],
             ..Finished::empty()
         };
-        unit.costs.tell(Source::Tracked, n.is_multiple_of(2));
-        unit.costs.tell(Source::Asked, n.is_multiple_of(7));
-        (unit.costs).tell(Source::AskedForIo, n.is_multiple_of(14));
+        unit.costs.tell(Source::Tracked, n % 2 == 0);
+        unit.costs.tell(Source::Asked, n % 7 == 0);
+        (unit.costs).tell(Source::AskedForIo, n % 14 == 0);
         for (at, metric) in Metric::ALL.into_iter().enumerate() {
             unit.costs.set(metric, n * (at as u64 + 1));
         }

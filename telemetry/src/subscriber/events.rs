@@ -34,10 +34,10 @@ impl Observer {
             .events
             .decide(site, event.metadata().into(), &instance.clock);
         // PERF: what is over its limit, which in a storm is all, need not know where it is.
-        if let Verdict::Suppressed(now) = verdict
-            && instance.raise_event(|| self.is_in_incident(event, &elsewhere), now)
-        {
-            verdict = Verdict::Passes(now);
+        if let Verdict::Suppressed(now) = verdict {
+            if instance.raise_event(|| self.is_in_incident(event, &elsewhere), now) {
+                verdict = Verdict::Passes(now);
+            }
         }
         if let Verdict::Suppressed(now) = verdict {
             let fields = || FieldBytes::of(|visit| event.record(visit));
@@ -47,10 +47,8 @@ impl Observer {
             }
         }
         let place = self.place_of_event(event, &elsewhere);
-        if is_error
-            && let Some(live) = place.and_then(|at| instance.live_units.get(at.in_unit.unit()))
-        {
-            live.mark_error();
+        if let Some(at) = place.filter(|_| is_error) {
+            self.mark_error(at.in_unit);
         }
         if let Verdict::Passes(now) = verdict {
             self.write(event, site, place, now);
@@ -108,9 +106,7 @@ impl Observer {
         let instance = &self.instance;
         let metadata = event.metadata();
         let fields = FieldBytes::of(|visit| event.record(visit));
-        if let Some(SpanPlace { parent, in_unit }) = place
-            && instance.keeps_details()
-        {
+        if let Some(SpanPlace { parent, in_unit }) = place.filter(|_| instance.keeps_details()) {
             thread::detail(instance, Some(instance.clock.now()), |details, at| {
                 details.event(at, in_unit.unit(), parent, site, fields.as_bytes());
             });

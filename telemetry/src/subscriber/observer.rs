@@ -205,8 +205,14 @@ impl Observer {
             .callsites
             .tells_errors(site, attributes.metadata().into())
             && ErrorField::in_attributes(attributes)
-            && let Some(live) = instance.live_units.get(in_unit.unit())
         {
+            self.mark_error(in_unit);
+        }
+    }
+
+    /// The unit has failed, if it is not over.
+    pub(super) fn mark_error(&self, in_unit: UnitOfSpan) {
+        if let Some(live) = self.instance.live_units.get(in_unit.unit()) {
             live.mark_error();
         }
     }
@@ -285,10 +291,8 @@ impl Observer {
 
     #[cold]
     pub(super) fn left(&self, passed: EntryOrExit) {
-        if passed.unwinds
-            && let Some(live) = self.instance.live_units.get(passed.in_unit.unit())
-        {
-            live.mark_error();
+        if passed.unwinds {
+            self.mark_error(passed.in_unit);
         }
         self.time(passed.in_unit, passed.timed_from);
     }
@@ -304,28 +308,26 @@ impl Observer {
         let Some(known) = instance.spans.get(id.into_u64()) else {
             return;
         };
-        let unit = known.in_unit.unit();
-        if ErrorField::in_record(values)
-            && let Some(live) = instance.live_units.get(unit)
-        {
-            live.mark_error();
+        if ErrorField::in_record(values) {
+            self.mark_error(known.in_unit);
         }
-        if instance.keeps_details()
-            && let Some(metadata) = metadata()
-        {
-            let site = instance.callsites.id(metadata.into());
-            let fields = FieldBytes::of(|visit| values.record(visit));
-            thread::detail(instance, Some(instance.clock.now()), |details, at| {
-                details.record(at, unit, known.detail, site, fields.as_bytes());
-            });
+        if !instance.keeps_details() {
+            return;
         }
+        let Some(metadata) = metadata() else {
+            return;
+        };
+        let (unit, site) = (known.in_unit.unit(), instance.callsites.id(metadata.into()));
+        let fields = FieldBytes::of(|visit| values.record(visit));
+        thread::detail(instance, Some(instance.clock.now()), |details, at| {
+            details.record(at, unit, known.detail, site, fields.as_bytes());
+        });
     }
 
     #[inline]
     pub(crate) fn close(&self, id: &Id) {
-        if let Some(in_unit) = self.instance.spans.remove(id.into_u64())
-            && in_unit.is_root()
-        {
+        let in_unit = self.instance.spans.remove(id.into_u64());
+        if let Some(in_unit) = in_unit.filter(|in_unit| in_unit.is_root()) {
             self.end(in_unit);
         }
     }
@@ -432,9 +434,10 @@ impl Observer {
     /// Adds what telemetry itself took since `start`, if there is one.
     #[inline]
     pub(super) fn time(&self, in_unit: UnitOfSpan, start: Option<u64>) {
-        if let Some(start) = start
-            && let Some(live) = self.instance.live_units.get(in_unit.unit())
-        {
+        let Some(start) = start else {
+            return;
+        };
+        if let Some(live) = self.instance.live_units.get(in_unit.unit()) {
             live.add_telemetry_ns(on_its_core(self.instance.clock.now().saturating_sub(start)));
         }
     }

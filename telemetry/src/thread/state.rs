@@ -260,10 +260,8 @@ impl ThreadState {
     #[inline]
     fn ended(&mut self, kind: KindId, place: &mut Option<PoolItem<LiveUnit>>) {
         self.outbox.in_flight_changes(kind, -1);
-        if self.places_allowed.one_more(self.places.len())
-            && let Some(place) = place.take()
-        {
-            self.places.push(place);
+        if self.places_allowed.one_more(self.places.len()) {
+            self.places.extend(place.take());
         }
     }
 }

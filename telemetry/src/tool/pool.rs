@@ -164,7 +164,7 @@ impl<T: Pooled> Pool<T> {
             })
             .ok()?;
         let chunk = &self.chunks[index as usize / CHUNK];
-        if !(index as usize).is_multiple_of(CHUNK) && chunk.get().is_none() && is_child() {
+        if index as usize % CHUNK != 0 && chunk.get().is_none() && is_child() {
             // Whoever took the first of the chunk was to make it, and may not have been forked.
             return None;
         }

@@ -180,7 +180,7 @@ mod frame_pointers {
                 return;
             }
             let fits = frame >= lowest && frame <= bounds.end - size_of::<Record>();
-            if !fits || !frame.is_multiple_of(align_of::<Record>()) {
+            if !fits || frame % align_of::<Record>() != 0 {
                 stack.end = End::Broken;
                 return;
             }

@@ -110,9 +110,8 @@ pub(crate) fn lift(address: usize) -> Option<Entry> {
 /// It was not, after all.
 pub(crate) fn put_back(entry: Option<Entry>, address: usize) {
     let Some(entry) = entry else { return };
-    if !place(address, entry)
-        && let Some(unit) = UnitRef::of(entry.unit)
-    {
+    let lost = (!place(address, entry)).then(|| UnitRef::of(entry.unit));
+    if let Some(unit) = lost.flatten() {
         unit.lose_track();
     }
 }

@@ -3,9 +3,7 @@
 use super::reader::Reader;
 use super::windows::Section;
 use gimli::{Error, Reader as _, Result};
-use object::elf::{
-    self, CompressionType, DataEncoding, FileClass, SectionFlags, SectionType, SymbolSection,
-};
+use object::elf;
 use std::rc::Rc;
 
 /// Bytes of a symbol.
@@ -14,7 +12,7 @@ pub(super) const SYMBOL: usize = 24;
 /// A section of a file.
 pub(super) struct Named {
     pub(super) name: String,
-    pub(super) kind: SectionType,
+    pub(super) kind: u32,
     /// Of a symbol table: the section that has the names.
     pub(super) link: usize,
     /// None: compressed in a way that is not read.
@@ -34,7 +32,7 @@ impl Named {
 /// What is said of a section.
 struct Header {
     name: usize,
-    kind: SectionType,
+    kind: u32,
     flags: u64,
     offset: usize,
     len: usize,
@@ -46,7 +44,7 @@ impl Header {
 
     fn read(mut from: Reader) -> Result<Self> {
         let name = from.read_u32()? as usize;
-        let kind = SectionType(from.read_u32()?);
+        let kind = from.read_u32()?;
         let flags = from.read_u64()?;
         // Where it is loaded.
         from.skip(8)?;
@@ -73,14 +71,14 @@ pub(super) fn sections(
         true => elf::ELFDATA2LSB,
         false => elf::ELFDATA2MSB,
     };
-    let kind = (FileClass(begin[4]), DataEncoding(begin[5]));
+    let kind = (begin[4], begin[5]);
     if begin[..4] != elf::ELFMAG || kind != (elf::ELFCLASS64, order) {
         return Err(Error::Io);
     }
     let start = file.from(0x28)?.read_u64()? as usize;
     let mut rest = file.from(0x3a)?;
     let len = usize::from(rest.read_u16()?);
-    let (count, names) = (rest.read_u16()?, SymbolSection(rest.read_u16()?));
+    let (count, names) = (rest.read_u16()?, rest.read_u16()?);
     if start == 0 || len != Header::LEN {
         return Ok(Vec::new());
     }
@@ -93,7 +91,7 @@ pub(super) fn sections(
     };
     let names = match names {
         elf::SHN_XINDEX => first.link,
-        few => few.0.into(),
+        few => few.into(),
     };
     let header = |index: usize| Header::read(headers.from(index.saturating_mul(Header::LEN))?);
     let names = file.from(header(names)?.offset)?;
@@ -126,8 +124,8 @@ fn contents(
     bytes.truncate(header.len)?;
     let section = || part(header.offset, header.len);
     let unpacked = |from, len: u64| section().unpacked(from, len as usize).map(Rc::new);
-    if SectionFlags(header.flags).contains(elf::SHF_COMPRESSED) {
-        let format = CompressionType(bytes.read_u32()?);
+    if header.flags & u64::from(elf::SHF_COMPRESSED) != 0 {
+        let format = bytes.read_u32()?;
         bytes.skip(4)?;
         let len = bytes.read_u64()?;
         return Ok((format == elf::ELFCOMPRESS_ZLIB)

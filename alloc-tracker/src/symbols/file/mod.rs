@@ -14,9 +14,7 @@ pub(super) use windows::Windows;
 use super::modules::{self, Module};
 use elf::{Named, SYMBOL, sections};
 use gimli::{Reader as _, SectionId};
-use object::elf::{
-    SHN_UNDEF, SHT_DYNSYM, SHT_NOTE, SHT_SYMTAB, STT_FUNC, STT_GNU_IFUNC, SymbolType,
-};
+use object::elf::{SHN_UNDEF, SHT_DYNSYM, SHT_NOTE, SHT_SYMTAB, STT_FUNC, STT_GNU_IFUNC};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -129,9 +127,9 @@ impl Binary {
         while !symbols.is_empty() {
             let mut symbol = symbols.split(SYMBOL)?;
             let name = symbol.read_u32()? as usize;
-            let kind = SymbolType(symbol.read_u8()? & 0xf);
+            let kind = symbol.read_u8()? & 0xf;
             symbol.skip(1)?;
-            let is_here = symbol.read_u16()? != SHN_UNDEF.0;
+            let is_here = symbol.read_u16()? != SHN_UNDEF;
             let (start, len) = (symbol.read_u64()?, symbol.read_u64()?);
             let is_function = matches!(kind, STT_FUNC | STT_GNU_IFUNC);
             if !(is_function && is_here) {

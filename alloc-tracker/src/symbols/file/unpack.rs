@@ -97,13 +97,13 @@ impl Unpacked {
 
     fn mark(&mut self) {
         let is_new = (self.marks.last()).is_none_or(|mark| mark.window < self.now.window);
-        if is_new && self.now.window.is_multiple_of(self.every) {
+        if is_new && self.now.window % self.every == 0 {
             self.marks.extend(self.now.copy());
         }
         if self.marks.len() > MARKS {
             self.every *= 2;
             let every = self.every;
-            self.marks.retain(|mark| mark.window.is_multiple_of(every));
+            self.marks.retain(|mark| mark.window % every == 0);
         }
     }
 

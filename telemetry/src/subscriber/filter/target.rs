@@ -118,7 +118,7 @@ fn decomposed(target: &str) -> Option<(char, char)> {
         // A syllable of Hangul with the vowel, or what ends it, apart.
         ('\u{1100}'..='\u{1112}', '\u{1161}'..='\u{1175}') => true,
         ('\u{ac00}'..='\u{d7a3}', '\u{11a8}'..='\u{11c2}') => {
-            (u32::from(letter) - 0xac00).is_multiple_of(28)
+            (u32::from(letter) - 0xac00) % 28 == 0
         }
         _ => COMPOSED
             .iter()

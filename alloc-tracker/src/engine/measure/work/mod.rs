@@ -68,10 +68,10 @@ fn push<const IS_A_BUDGETS: bool>(unit: UnitRef) -> UnitSegment {
 #[inline]
 pub(crate) fn close_for_unit(segment: UnitSegment) {
     // SAFETY: it is not kept.
-    if let Some(stack) = unsafe { stack() }
-        && stack.close_first(segment).is_none()
-    {
-        close_otherwise(segment);
+    if let Some(stack) = unsafe { stack() } {
+        if stack.close_first(segment).is_none() {
+            close_otherwise(segment);
+        }
     }
 }
 
@@ -230,11 +230,11 @@ impl Stack {
         }
         // Guards may be dropped in any order: if the thread still works for the unit, by another
         // guard, that one takes the segment over.
-        if self.len() > 0
-            && let Some(heir) = self.all().position(|work| work.unit == unit)
-        {
-            self.hand_over(heir, *work);
-            return Some(());
+        if self.len() > 0 {
+            if let Some(heir) = self.all().position(|work| work.unit == unit) {
+                self.hand_over(heir, *work);
+                return Some(());
+            }
         }
         let (counts, peak) = segments::end(work.segment);
         unit.add(counts, work.base, peak);

@@ -142,7 +142,7 @@ impl Stack {
             return 0;
         }
         // SAFETY: both are of one block of memory, `end` not below `first`, and whole places lie between.
-        unsafe { end.offset_from_unsigned(first) }
+        unsafe { end.offset_from(first) as usize }
     }
 
     /// A copy of one: nobody has a reference into memory that may move.
@@ -323,7 +323,7 @@ impl Stack {
             return;
         }
         // SAFETY: both belong to the block of memory that `grow` made.
-        let capacity = unsafe { limit.offset_from_unsigned(first) };
+        let capacity = unsafe { limit.offset_from(first) as usize };
         if let Ok(layout) = Layout::array::<Work>(capacity) {
             // SAFETY: `first` came from `System` with this layout and is forgotten above.
             unsafe { System.dealloc(first.cast(), layout) };
