@@ -58,16 +58,22 @@ pub(crate) fn with_budget(input: TokenStream) -> Result<TokenStream, Error> {
     // what, the compiler sees as it does without a budget: code after it would be unreachable if it leaves.
     //
     // The branch that never runs says that the value is no future. It leaves, too, so that the whole leaves
-    // if the work does; of what leaves, `as` is all that has a type and that no lint takes for unreachable.
+    // if the work does; of what leaves, `as` is all that has a type and that no lint takes for unreachable. Older
+    // compilers have a lint that does. They are told to leave it, which who forbids the lint cannot have there.
+    let allow = match cfg!(casts_of_never_are_unreachable) {
+        true => "#![allow(unreachable_code)]",
+        false => "",
+    };
     let code = if is_closure {
         format!("{{ {guard} let _ = &guard; #work }}")
     } else {
         format!(
             "{{ {guard} let _ = &guard;
-                if false {{
+                if false {{ {{
+                    {allow}
                     use #krate::__budget::{{NoFuture, Valued, ends}};
                     ends() as <Valued<_, _> as NoFuture>::Value
-                }} else #work
+                }} }} else #work
             }}"
         )
     };
