@@ -36,7 +36,7 @@ fn main() {
     if let Some(at) = arguments.iter().position(|a| a == "--child") {
         return child(&arguments[at + 1], Path::new(&arguments[at + 2]));
     }
-    let directory = tempfile::tempdir().expect("a temporary directory");
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).to_owned();
     let program = std::env::current_exe().expect("a path");
     let size = fs::metadata(&program).expect("a file").len();
     println!(
@@ -49,14 +49,14 @@ fn main() {
     );
     let run = |program: &Path, how: &str| {
         let mut child = Command::new(program);
-        child.args(["--child", how]).arg(directory.path());
+        child.args(["--child", how]).arg(&directory);
         if support::smoke() {
             child.arg("--smoke");
         }
         assert!(child.status().expect("a child").success());
     };
     for compress in ["zlib", "zstd"] {
-        let compressed = directory.path().join("compressed");
+        let compressed = directory.join("compressed");
         let mut objcopy = Command::new("objcopy");
         objcopy.arg(format!("--compress-debug-sections={compress}"));
         let status = objcopy.args([&program, &compressed]).status();
@@ -70,7 +70,7 @@ fn main() {
     }
     run(&program, "in the process");
     run(&program, "addresses alone");
-    let named = Named::read(directory.path());
+    let named = Named::read(&directory);
     for tool in TOOLS {
         named.by(tool);
     }

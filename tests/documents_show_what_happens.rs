@@ -3,12 +3,13 @@
 //!
 //! `cargo test` has built the examples: they are started as they are. With `EXPECT_RELEASE` set, as
 //! `.ci/run` has it, the commands are typed to the letter.
-#![cfg(all(unix, feature = "profile", feature = "signal"))]
+#![cfg(all(unix, feature = "incident"))]
 
 mod documents;
+mod scratch;
 
 use documents::{Document, Shown, documents, root, shape};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -29,14 +30,14 @@ enum Proof {
 fn proof(command: &str) -> Proof {
     match command {
         // Where the sources of others lie elsewhere, there is nothing to read.
-        "cargo run --release --example ingest" if !registry().is_dir() => {
-            Proof::InCi("cargo run --release --example ingest")
+        "cargo run --release --example ingest --features rayon" if !registry().is_dir() => {
+            Proof::InCi("cargo run --release --example ingest --features rayon")
         }
         "cargo run --release --example checkout"
-        | "cargo run --release --example incident"
-        | "cargo run --release --example ingest"
-        | "cargo run --release --example ingest -- docs/ examples/"
-        | "cargo run --release --example spawns" => Proof::Typed,
+        | "cargo run --release --example incident --features incident"
+        | "cargo run --release --example ingest --features rayon"
+        | "cargo run --release --example ingest --features rayon -- docs/ examples/"
+        | "cargo run --release --example spawns --features rayon" => Proof::Typed,
         "cargo run --release --example checkout -- --serve --listen 127.0.0.1:8080"
         | "kill -USR2 PID"
         | "kill -USR2"
@@ -48,12 +49,12 @@ fn proof(command: &str) -> Proof {
             Proof::TestedHere
         }
         // This is it.
-        "cargo test" => Proof::InCi("step cargo test\n"),
+        "cargo test --all-features" => Proof::InCi("step cargo test --all-features\n"),
         "cargo nextest" => Proof::InCi("step cargo nextest run"),
         "cargo run --release --example checkout --no-default-features" => {
             Proof::InCi("cargo run --release --example checkout --no-default-features")
         }
-        "cargo bench --bench span" => Proof::InCi("step cargo bench -- --smoke"),
+        "cargo bench --bench span" => Proof::InCi("step cargo bench --all-features -- --smoke"),
         "cargo build --release --manifest-path benches/peers/Cargo.toml" => {
             Proof::InCi("step cargo build --release \"${peers[@]}\" --bins")
         }
@@ -88,11 +89,12 @@ fn program(command: &str) -> Command {
             let built = profile.join("examples").join(words.next().unwrap());
             assert!(
                 built.exists(),
-                "{} is not built: run plain `cargo test`",
+                "{} is not built: run `cargo test --all-features`",
                 built.display()
             );
             let mut built = Command::new(built);
-            built.args(words.filter(|word| *word != "--"));
+            // What it was built with is said before.
+            built.args(words.skip_while(|word| *word != "--").skip(1));
             built
         }
     };
@@ -162,19 +164,89 @@ fn compare(document: &Document, command: &str, shown: &Shown, output: &str) {
 #[test]
 fn documents_have_their_commands_and_what_they_show() {
     let documents = documents();
-    let readme = documents
-        .iter()
-        .find(|document| document.name == "README.md")
-        .unwrap();
-    let commands = readme.commands();
-    let shown = |command: &str| {
+    let commands = |name: &str| {
+        let mut documents = documents.iter();
+        documents
+            .find(|document| document.name == name)
+            .unwrap()
+            .commands()
+    };
+    let shown = |name: &str, command: &str| {
+        let commands = commands(name);
         commands
             .iter()
             .any(|c| c.command == command && c.shown.is_some())
     };
-    assert!(shown("cargo run --release --example checkout"));
-    assert!(shown("cargo run --release --example incident"));
-    assert!(commands.iter().any(|c| c.command == "cargo test"));
+    assert!(shown(
+        "docs/table.md",
+        "cargo run --release --example checkout"
+    ));
+    assert!(shown(
+        "docs/on-call.md",
+        "cargo run --release --example incident --features incident"
+    ));
+    let readme = commands("README.md");
+    assert!(
+        readme
+            .iter()
+            .any(|c| c.command == "cargo run --release --example checkout")
+    );
+    assert!(
+        readme
+            .iter()
+            .any(|c| c.command == "cargo test --all-features")
+    );
+}
+
+/// The programs of README.md are those of the packages' own, which their documentation tests compile.
+#[test]
+fn the_readmes_programs_are_those_of_the_packages() {
+    let text = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let packages = [text("alloc-tracker/README.md"), text("telemetry/README.md")].concat();
+    let readme = text("README.md");
+    let programs: Vec<&str> = readme
+        .split("```rust")
+        .skip(1)
+        .map(|part| part.split("```").next().unwrap())
+        .collect();
+    assert_eq!(programs.len(), 2);
+    for program in programs {
+        assert!(
+            packages.contains(program),
+            "in no package's README:{program}"
+        );
+    }
+}
+
+/// What a newcomer builds first, and reads.
+#[test]
+fn the_first_command_builds_at_most_a_hundred_crates_and_the_readme_is_short() {
+    let mut tree = Command::new("cargo");
+    tree.args([
+        "tree",
+        "-p",
+        "lightweight",
+        "-e",
+        "normal,build,dev",
+        "--prefix",
+        "none",
+    ]);
+    let tree = output(tree.current_dir(root()));
+    let crates: BTreeSet<Vec<&str>> = tree
+        .lines()
+        .map(|line| line.split(' ').take(2).collect())
+        .collect();
+    let crates = crates
+        .iter()
+        .filter(|words| !words.concat().is_empty())
+        .count();
+    assert!(crates <= 100, "{crates}");
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(
+        readme.contains(&format!("builds {crates} crates")),
+        "{crates}"
+    );
+    assert!(readme.lines().count() <= 150);
 }
 
 #[test]
@@ -240,11 +312,11 @@ fn a_person_on_call_gets_what_the_document_says() {
         .find(|document| document.name == "docs/on-call.md")
         .unwrap();
     let commands: Vec<String> = on_call.commands().into_iter().map(|c| c.command).collect();
-    let scratch = tempfile::tempdir().unwrap();
-    let costs = scratch.path().join("costs.jsonl");
+    let scratch = scratch::directory("on-call");
+    let costs = scratch.join("costs.jsonl");
     let command = format!(
-        "cargo run --release --example incident -- --flush-every 60000 --incident 1000 --directory {} --json {}",
-        scratch.path().display(),
+        "cargo run --release --example incident --features incident -- --flush-every 60000 --incident 1000 --directory {} --json {}",
+        scratch.display(),
         costs.display()
     );
     let mut service = Running::start(&mut program(&command));
@@ -279,7 +351,7 @@ fn a_person_on_call_gets_what_the_document_says() {
             .unwrap();
         // All that a shell makes of it, where the file is.
         let mut shell = Command::new("sh");
-        let found = output(shell.args(["-c", grep]).current_dir(scratch.path()));
+        let found = output(shell.args(["-c", grep]).current_dir(&scratch));
         let found: serde_json::Value = serde_json::from_str(&found).unwrap();
         assert_eq!(found["error"], serde_json::Value::Null, "{found}");
         assert_eq!(found["files"].as_array().unwrap().len(), 3, "{found}");
@@ -287,14 +359,14 @@ fn a_person_on_call_gets_what_the_document_says() {
         assert_eq!(unit, "GET /recommendations/{customer}", "{found}");
     }
     if has("go") {
-        let profile = file_that_ends(scratch.path(), ".heap.pb.gz");
+        let profile = file_that_ends(&scratch, ".heap.pb.gz");
         assert!(commands.iter().any(|c| c == "go tool pprof -top FILE"));
         let mut go = Command::new("go");
         let top = output(go.args(["tool", "pprof", "-top"]).arg(profile));
         assert!(top.contains("flat%"), "{top}");
     }
-    file_that_ends(scratch.path(), ".growth.svg");
-    file_that_ends(scratch.path(), ".growth.json");
+    file_that_ends(&scratch, ".growth.svg");
+    file_that_ends(&scratch, ".growth.json");
 }
 
 fn has(program: &str) -> bool {

@@ -1,5 +1,7 @@
 //! The examples as a user runs them: built by `cargo test`, started as programs.
 
+mod scratch;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -15,7 +17,7 @@ fn example(name: &str) -> Command {
     path.set_extension(std::env::consts::EXE_EXTENSION);
     assert!(
         path.exists(),
-        "{} is not built: run plain `cargo test`",
+        "{} is not built: run `cargo test --all-features`",
         path.display()
     );
     let mut command = Command::new(path);
@@ -55,8 +57,8 @@ fn calls(records: &[serde_json::Value], unit: &str, boundary: &str) -> u64 {
 
 #[test]
 fn checkout_loads_itself_and_shows_which_routes_are_bad() {
-    let directory = tempfile::tempdir().unwrap();
-    let json = directory.path().join("records.jsonl");
+    let directory = scratch::directory("checkout");
+    let json = directory.join("records.jsonl");
     let (output, text) = run(example("checkout")
         .args(["--requests", "600", "--connections", "4", "--json"])
         .arg(&json));
@@ -117,8 +119,8 @@ fn checkout_loads_itself_and_shows_which_routes_are_bad() {
 
 #[test]
 fn checkout_refuses_what_is_wrong_before_anything_starts() {
-    let directory = tempfile::tempdir().unwrap();
-    let json = directory.path().join("missing/records.jsonl");
+    let directory = scratch::directory("untracked");
+    let json = directory.join("missing/records.jsonl");
     let (output, text) = run(example("checkout").arg("--json").arg(&json));
     assert_eq!(output.status.code(), Some(1));
     assert!(
@@ -209,20 +211,17 @@ fn checkout_serves_until_sigterm_and_then_prints_the_table() {
 
 #[test]
 fn ingest_reads_files_and_makes_each_a_unit() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch::directory("ingest");
     for n in 0..30 {
         let name = if n % 3 == 0 {
             format!("{n}.rs")
         } else {
             format!("{n}.md")
         };
-        std::fs::write(directory.path().join(name), "one two\nthree\n").unwrap();
+        std::fs::write(directory.join(name), "one two\nthree\n").unwrap();
     }
-    let json = directory.path().join("records.jsonl");
-    let (output, text) = run(example("ingest")
-        .arg(directory.path())
-        .arg("--json")
-        .arg(&json));
+    let json = directory.join("records.jsonl");
+    let (output, text) = run(example("ingest").arg(&directory).arg("--json").arg(&json));
     assert!(output.status.success(), "{text}");
     assert!(
         text.contains("30 files") || text.contains("31 files"),
@@ -269,8 +268,8 @@ fn spawns_has_the_work_of_every_kind_of_spawn_in_its_unit() {
 #[cfg(feature = "profile")]
 #[test]
 fn incident_finds_the_leak_and_the_storm_by_itself() {
-    let directory = tempfile::tempdir().unwrap();
-    let json = directory.path().join("records.jsonl");
+    let directory = scratch::directory("incident");
+    let json = directory.join("records.jsonl");
     let (output, text) = run(example("incident")
         .args([
             "--flush-every",
@@ -281,7 +280,7 @@ fn incident_finds_the_leak_and_the_storm_by_itself() {
             "16384",
         ])
         .arg("--directory")
-        .arg(directory.path())
+        .arg(&directory)
         .arg("--json")
         .arg(&json));
     assert!(output.status.success(), "{text}");

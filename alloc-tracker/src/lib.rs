@@ -48,6 +48,8 @@
 //! * [`Usage::peak_bytes`] of a unit whose segments overlap in time on several threads is an
 //!   estimate: see [`Unit`].
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod allocator;
 mod budget;
 mod call_site;
@@ -149,3 +151,8 @@ pub fn is_installed() -> bool {
 pub fn process_usage() -> Usage {
     engine::process_usage()
 }
+
+/// The README's programs compile.
+#[cfg(all(doctest, feature = "track"))]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

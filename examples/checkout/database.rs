@@ -4,8 +4,9 @@ use rusqlite::{
     Connection, OptionalExtension, Params, Row, TransactionBehavior, params, params_from_iter,
 };
 use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use tracing::info_span;
 
@@ -23,7 +24,7 @@ struct Pool {
     idle: Mutex<Vec<Connection>>,
     permits: Semaphore,
     /// Removes the file at the end; after the connections are closed.
-    _directory: TempDir,
+    _directory: Directory,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,12 +55,30 @@ pub(crate) struct Order {
     pub(crate) lines: Vec<PricedLine>,
 }
 
+/// A directory of this process, which goes with it.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("checkout-{}", std::process::id()));
+        std::fs::create_dir(&path)?;
+        Ok(Directory(path))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What is left of it is the system's to tidy up.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 impl Database {
     /// Makes and fills the database.
     pub(crate) async fn open(connections: usize) -> rusqlite::Result<Self> {
         let directory =
-            tempfile::tempdir().map_err(|_| rusqlite::Error::InvalidPath("TMPDIR".into()))?;
-        let path = directory.path().join("shop.sqlite");
+            Directory::new().map_err(|_| rusqlite::Error::InvalidPath("TMPDIR".into()))?;
+        let path = directory.0.join("shop.sqlite");
         let connect = || -> rusqlite::Result<Connection> {
             let connection = Connection::open(&path)?;
             connection.pragma_update(None, "journal_mode", "WAL")?;

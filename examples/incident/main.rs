@@ -5,7 +5,7 @@
 //! memory grows, begins an incident, and five seconds later the culprit is named.
 //!
 //! ```text
-//! cargo run --release --example incident
+//! cargo run --release --example incident --features incident
 //! kill -USR2 $(pgrep incident)     # or begin one by hand
 //! ```
 
@@ -74,7 +74,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         )
         .incident_directory(options.directory.unwrap_or_else(std::env::temp_dir))
         .export(export::json_lines_file(&json)?);
-    #[cfg(all(feature = "signal", target_os = "linux"))]
+    #[cfg(all(feature = "incident", target_os = "linux"))]
     let builder = builder.incident_on_signal(
         signal_hook::consts::SIGUSR2,
         incident.why("a person asked for it"),

@@ -4,8 +4,8 @@
 //! costs, by kind of file. No async anywhere: a unit of work is a span, wherever it runs.
 //!
 //! ```text
-//! cargo run --release --example ingest                 # the sources in the local cargo registry
-//! cargo run --release --example ingest -- docs/ examples/
+//! cargo run --release --example ingest --features rayon                 # the sources in the local cargo registry
+//! cargo run --release --example ingest --features rayon -- docs/ examples/
 //! ```
 
 use clap::Parser;

@@ -1,7 +1,7 @@
 //! Every way to hand work on, and the one word that keeps it in its unit.
 //!
 //! ```sh
-//! cargo run --release --example spawns
+//! cargo run --release --example spawns --features rayon
 //! ```
 
 use alloc_tracker::{AllocTracker, InUnit, Unit, in_current_unit};

@@ -71,6 +71,7 @@
 //! most of what is left.
 
 #![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod background;
 mod boundary;
@@ -116,6 +117,6 @@ pub use telemetry::{Handle, ShutdownError, Telemetry};
 pub use tool::clock::SettableClock;
 
 /// The README's programs compile.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[cfg(all(doctest, feature = "track"))]
+#[doc = include_str!("../README.md")]
 pub struct Readme;

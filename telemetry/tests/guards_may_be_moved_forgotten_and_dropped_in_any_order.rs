@@ -99,9 +99,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Beside {
     }
 
     fn on_event(&self, event: &Event<'_>, cx: Context<'_, S>) {
-        if *event.metadata().level() == Level::ERROR
-            && let Some(span) = cx.event_span(event)
-        {
+        let is_error = *event.metadata().level() == Level::ERROR;
+        if let Some(span) = cx.event_span(event).filter(|_| is_error) {
             let number = span.extensions().get::<Number>().unwrap().0;
             self.0.lock().unwrap().errors.push(number);
         }
@@ -202,9 +201,8 @@ fn run(steps: &[(usize, Step)], dispatch: &Dispatch) {
                     }
                 }
                 Step::Close(span) => {
-                    if let Some(span) = an_open_one(span)
-                        && !guards.contains(&span)
-                    {
+                    let span = an_open_one(span).filter(|span| !guards.contains(span));
+                    if let Some(span) = span {
                         let span = spans[span].take();
                         threads.on(thread, move || drop(span));
                     }

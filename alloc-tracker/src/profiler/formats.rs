@@ -37,8 +37,9 @@ impl fmt::Display for ProfileError {
 }
 
 impl Error for ProfileError {
+    /// What is behind the cause, which the text names already.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&*self.source)
+        self.source.source()
     }
 }
 

@@ -77,6 +77,7 @@ pub const MAX_MEAN_BYTES: u64 = 1 << 40;
 
 /// How to sample.
 #[derive(Clone, Debug)]
+#[must_use = "a configuration is for `start`"]
 pub struct Config {
     mean_bytes: u64,
     max_live: usize,

@@ -141,7 +141,8 @@ impl fmt::Display for BudgetsError {
 }
 
 impl Error for BudgetsError {
+    /// What is behind the cause, which the text names already.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_ref().map(|error| error as _)
+        self.source.as_ref()?.source()
     }
 }

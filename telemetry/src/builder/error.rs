@@ -113,13 +113,14 @@ impl fmt::Display for BuildError {
 }
 
 impl Error for BuildError {
+    /// What is behind the cause, which the text names already.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            BuildError::Units(error) | BuildError::Events(error) => Some(error),
-            BuildError::Thread(error) => Some(error),
-            BuildError::Incident(error) => Some(error),
+            BuildError::Units(error) | BuildError::Events(error) => error.source(),
+            BuildError::Thread(error) => error.source(),
+            BuildError::Incident(error) => error.source(),
             #[cfg(all(feature = "signal", target_os = "linux"))]
-            BuildError::Signal { source, .. } => Some(source),
+            BuildError::Signal { source, .. } => source.source(),
             BuildError::Service(_)
             | BuildError::Resource { .. }
             | BuildError::Exporter(_)

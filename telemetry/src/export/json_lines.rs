@@ -134,7 +134,8 @@ impl fmt::Display for OpenFileError {
 }
 
 impl Error for OpenFileError {
+    /// What is behind the cause, which the text names already.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.source)
+        self.source.source()
     }
 }

@@ -29,6 +29,7 @@ use std::time::Duration;
 ///
 /// [`Telemetry::incident`]: crate::Telemetry::incident
 #[derive(Clone, Debug, PartialEq)]
+#[must_use = "an incident begins when it is handed to `Telemetry::incident`"]
 pub struct Incident {
     pub(super) ttl: Duration,
     pub(super) scope: Scope,

@@ -28,6 +28,7 @@ const MOST_INTERVALS: u32 = 100_000_000;
 /// # Ok::<(), telemetry::BuildError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
+#[must_use = "a trigger watches when it is handed to `Builder::trigger`"]
 pub struct Trigger {
     condition: Condition,
     intervals: u32,

@@ -162,9 +162,10 @@ impl fmt::Display for LineError {
 }
 
 impl Error for LineError {
+    /// What is behind the cause, which the text names already.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.why {
-            Why::Io(error) => Some(error),
+            Why::Io(error) => error.source(),
             _ => None,
         }
     }

@@ -85,7 +85,7 @@ use tracing_subscriber::registry::LookupSpan;
 ///
 /// No allocation per span when warm, and no lock. A span inside a unit costs a third of what the
 /// `Registry` takes for it, a unit with all its figures twice that, without what the `Registry` would
-/// take; the README and `benches/record/` have the figures. Spans that others want cost what they did, and the time to find
+/// take; `docs/performance.md` and `benches/record/` have the figures. Spans that others want cost what they did, and the time to find
 /// out that they are not lean.
 pub struct Lean<S> {
     inner: S,
