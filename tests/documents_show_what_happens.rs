@@ -54,7 +54,9 @@ fn proof(command: &str) -> Proof {
         "cargo run --release --example checkout --no-default-features" => {
             Proof::InCi("cargo run --release --example checkout --no-default-features")
         }
-        "cargo bench --bench span" => Proof::InCi("step cargo bench --all-features -- --smoke"),
+        "cargo bench --bench span" => {
+            Proof::InCi("step cargo bench -p lightweight --all-features -- --smoke")
+        }
         "cargo build --release --manifest-path benches/peers/Cargo.toml" => {
             Proof::InCi("step cargo build --release \"${peers[@]}\" --bins")
         }

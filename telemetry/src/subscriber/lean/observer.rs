@@ -43,16 +43,17 @@ impl Observer {
             None => Around::Nothing,
         };
         let kind = instance.kinds.of(site, metadata.into());
-        let made = make(instance, site, kind, around, brought, in_others);
-        if let NewSpan::Lean(new) = &made {
-            let place = SpanPlace {
-                parent: new.parent,
-                in_unit: new.in_unit,
-            };
-            self.describe(site, attributes, new.detail, place);
-            self.time(place.in_unit, new.timed_from);
-        }
-        made
+        let new = match make(instance, site, kind, around, brought, in_others) {
+            NewSpan::Lean(new) => new,
+            other => return other,
+        };
+        let place = SpanPlace {
+            parent: new.parent,
+            in_unit: new.in_unit,
+        };
+        self.describe(site, attributes, new.detail, place);
+        self.time(place.in_unit, new.timed_from);
+        NewSpan::Lean(new)
     }
 
     /// Whether there may be room for one more stand-in.
