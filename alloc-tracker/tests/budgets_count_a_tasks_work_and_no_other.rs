@@ -8,7 +8,7 @@ use std::future::Future;
 use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 #[global_allocator]
@@ -391,6 +391,32 @@ fn the_report_of_a_budget_that_holds_says_it_too() {
         report.result().is_err() && report.to_string().contains("budget exceeded"),
         "{report}"
     );
+}
+
+/// A thread that was at work before, as those of a pool, and keeps what it makes: it need not look for long.
+#[test]
+fn what_a_pools_thread_does_for_a_unit_is_not_said_to_be_for_nobody() {
+    let _alone = alone();
+    let unit = Unit::new();
+    let met = Barrier::new(2);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            allocate(1);
+            let mut kept = Vec::with_capacity(900);
+            met.wait();
+            met.wait();
+            unit.run(|| kept.extend((0..900).map(|_| black_box(Box::new([1u8; 64])))));
+            met.wait();
+            drop(kept);
+        });
+        met.wait();
+        let (_, report) = Budget::new().allocs(200).report(|| {
+            met.wait();
+            met.wait();
+        });
+        assert!(report.outside().allocs < 500, "{report}");
+    });
+    assert!(unit.usage().allocs >= 900);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::cost::{Finished, Outcome};
 use crate::events::Events;
+use crate::os;
 use crate::record::{Cost, ExporterLedger, Ledger, Stream, TimeKind};
 use alloc_tracker::raw::Lock;
 use std::collections::BTreeMap;
@@ -231,7 +232,7 @@ impl Counters {
             timed_units: AtomicU64::new(0),
             timed_ns: AtomicU64::new(0),
             apart_ns: AtomicU64::new(0),
-            apart_by_wall: AtomicBool::new(false),
+            apart_by_wall: AtomicBool::new(os::cpu_of(|| ()).1.is_none()),
             events: Written::default(),
             exemplars: Written::default(),
             exemplars_not_chosen: AtomicU64::new(0),
@@ -245,10 +246,7 @@ impl Counters {
     /// What was done on one of the application's threads, apart from what is timed, took so long: by the CPU clock, or,
     /// where there is none, by the other.
     pub(crate) fn took_apart(&self, by_cpu: Option<u64>, by_wall: impl FnOnce() -> u64) {
-        let took = by_cpu.unwrap_or_else(|| {
-            self.apart_by_wall.store(true, Relaxed);
-            by_wall()
-        });
+        let took = by_cpu.unwrap_or_else(by_wall);
         self.apart_ns.fetch_add(took, Relaxed);
     }
 

@@ -10,7 +10,7 @@ use alloc_tracker::Usage;
 use alloc_tracker::raw::{Account, Segment, UnitName};
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU32, AtomicU64,
-    Ordering::{Acquire, Relaxed},
+    Ordering::{Acquire, Relaxed, Release},
 };
 
 const NOT_SAMPLED: u8 = 0;
@@ -233,9 +233,6 @@ impl LiveUnit {
 
     /// Adds to the figures of one boundary.
     pub(crate) fn cross(&self, boundary: BoundaryId, calls: u64, sent: u64, received: u64) {
-        if !self.has_crossed.load(Relaxed) {
-            self.has_crossed.store(true, Relaxed);
-        }
         let cell = self.boundary(boundary);
         for (sum, n) in [
             (&cell.calls, calls),
@@ -246,6 +243,8 @@ impl LiveUnit {
                 sum.fetch_add(n, Relaxed);
             }
         }
+        // Afterwards, and Release: who comes too late for the unit leaves sums that the next reset clears.
+        self.has_crossed.store(true, Release);
     }
 
     fn boundary(&self, boundary: BoundaryId) -> &BoundaryCell {

@@ -381,9 +381,16 @@ impl Observer {
             instance.drop_unit(UnitDrop::ShutDown);
             return;
         }
+        let before = start.map(|_| instance.clock.now());
         unit.exemplar = self.keep(unit, &ended);
-        if let (Some(ns), Some(start)) = (&mut unit.telemetry_ns, start) {
-            *ns += on_its_core(instance.clock.now().saturating_sub(start));
+        if let (Some(ns), Some(start), Some(before)) = (&mut unit.telemetry_ns, start, before) {
+            let was_put_together = matches!(unit.exemplar, Outcome::Queued | Outcome::QueueFull);
+            let end = match was_put_together {
+                // That is counted apart.
+                true => before,
+                false => instance.clock.now(),
+            };
+            *ns += on_its_core(end.saturating_sub(start));
         }
         thread::hand_on(instance, state, unit, ended.place);
     }

@@ -383,8 +383,9 @@ impl ThisThread {
             return;
         }
         let thread = self.thread();
+        // Not for a tool: where the standard library notes it, it frees the note.
+        alloc_tracker::excluded(AtTheEnd::is_to_come);
         alloc_tracker::raw::for_a_tool(|| {
-            AtTheEnd::is_to_come();
             self.states
                 .retain(|state| state.instance.strong_count() > 0);
             let (places_allowed, lean_allowed) =

@@ -40,11 +40,17 @@ struct Counter {
 
 #[cfg(target_arch = "x86_64")]
 impl Counter {
-    /// From now on; `None` where the kernel does not trust it.
+    /// From now on; `None` where the kernel does not trust it, or nobody can tell how fast it is.
     fn new() -> Option<Self> {
-        kernel_trusts_the_counter().then(|| Counter {
-            // Exact to a billionth: three seconds in a hundred years.
-            nanos_of_tick: quanta::Clock::new().delta_as_nanos(0, 1 << 40) >> 8,
+        if !kernel_trusts_the_counter() {
+            return None;
+        }
+        // Exact to a billionth: three seconds in a hundred years.
+        let nanos_of_tick = quanta::Clock::new().delta_as_nanos(0, 1 << 40) >> 8;
+        // A tick of exactly a nanosecond is that of another clock, which is taken where the processor does not say
+        // that the counter is steady, whatever the kernel knows.
+        (nanos_of_tick != 1 << 32).then(|| Counter {
+            nanos_of_tick,
             start: Self::ticks(),
         })
     }

@@ -43,8 +43,10 @@ impl Account {
 
     /// What every ended segment of the unit cost; `None` if nobody counts.
     pub(crate) fn ended_usage(&self) -> Option<Usage> {
-        let cell = self.unit().cell;
-        is_installed().then(|| cell.counts().usage(cell.peak(), true))
+        let unit = self.unit();
+        let usage = is_installed().then(|| unit.cell.counts().usage(unit.cell.peak(), true));
+        // Afterwards: it may have ended meanwhile, and the cell be cleared, or another unit's.
+        usage.filter(|_| unit.is_alive())
     }
 
     #[inline]

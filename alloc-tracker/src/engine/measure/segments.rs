@@ -77,8 +77,12 @@ pub(crate) fn end(segment: Segment) -> (Counts, i64) {
 /// Opens a segment, if it is a plain one. False: nothing was done.
 #[inline(always)]
 pub(crate) fn open_plainly(place: &mut MaybeUninit<Segment>) -> bool {
+    let is_plain = |block: &&Block| {
+        // Who sees each call sees the first of a unit's: see `Stack::push`.
+        block.peaks.opens_plainly() && !block.published.is_alert()
+    };
     // SAFETY: it is not kept.
-    let block = unsafe { block::own() }.filter(|block| block.peaks.opens_plainly());
+    let block = unsafe { block::own() }.filter(is_plain);
     if let Some(block) = block {
         place.write(block.open());
     }

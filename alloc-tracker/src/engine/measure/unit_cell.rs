@@ -209,13 +209,13 @@ impl UnitCell {
                 self.peak.fetch_max(top, Relaxed);
             }
         }
-        // Release: who is to clear the sums sees that there are any.
-        self.has_costs.store(true, Release);
         if self.is_owned_by(thread) {
             self.owned.add_alone(counts);
         } else {
             self.shared.add(counts);
         }
+        // Afterwards, and Release: who comes too late for the unit leaves sums that the next restart clears.
+        self.has_costs.store(true, Release);
     }
 
     #[inline]

@@ -131,6 +131,13 @@ impl Stack {
         if follows {
             see_own_calls_or_not();
         }
+        // Somebody may have begun to watch since the thread last looked: what it allocates for the unit from here on is
+        // not what it does for nobody.
+        block::with(|block| {
+            if block.published.is_alert() {
+                block.look_at_next();
+            }
+        });
         Some(UnitSegment { id })
     }
 
