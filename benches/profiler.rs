@@ -28,7 +28,7 @@ fn pairs(times: u64) {
 }
 
 /// A block that grows and shrinks in turns, so little that the inner allocator has nothing to do: it
-/// would do this or that by what is in use besides.
+/// would do this or that by what is in use, too.
 fn reallocs(times: u64) {
     let sizes = [97, 100];
     let layout = |n: u64| Layout::from_size_align(sizes[n as usize % 2], 8).expect("a layout");

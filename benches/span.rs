@@ -113,7 +113,7 @@ mod kinds {
         sixty_four!("7"),
     ];
 
-    /// Units of so many kinds, in turns.
+    /// Units of this many kinds, in turns.
     pub(super) fn run<const KINDS: usize>(times: u64) {
         let sites = SITES.as_flattened().as_flattened();
         for n in 0..times as usize {
@@ -122,7 +122,7 @@ mod kinds {
     }
 }
 
-/// Spans inside each other, so many deep; one repetition is one span.
+/// Spans inside each other, this many deep; one repetition is one span.
 fn nested<const DEPTH: u64>(times: u64) {
     fn down(depth: u64) {
         if depth > 0 {
@@ -134,7 +134,7 @@ fn nested<const DEPTH: u64>(times: u64) {
     }
 }
 
-/// Units on so many threads; one repetition is one unit on each of as many threads as there are
+/// Units on this many threads; one repetition is one unit on each of as many threads as there are
 /// cores, so that more threads do not look slower for waiting.
 fn on_threads<const THREADS: u64>(times: u64) {
     let dispatch = tracing::dispatcher::get_default(Clone::clone);
@@ -167,7 +167,7 @@ fn event(times: u64) {
     });
 }
 
-/// What a telemetry does besides counting.
+/// What a telemetry does beside counting.
 #[derive(Clone, Copy)]
 enum Setup {
     /// Every figure that there is of 100 % of the units.

@@ -61,7 +61,7 @@ impl Exact {
         self.count(seen, 0.0, 0.0, -1.0, -(layout.size() as f64));
     }
 
-    /// The mixture, from 16 B to 16 MiB. Of each size there are so many that dozens are sampled, or so
+    /// The mixture, from 16 B to 16 MiB. Of each size there are enough for dozens to be sampled, or so
     /// few that they are no part of the figures to speak of: a standard error says little where two
     /// or three samples stand for most of a figure.
     fn mixture(&mut self, mean: usize, seen: bool) {

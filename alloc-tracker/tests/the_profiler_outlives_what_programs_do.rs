@@ -286,7 +286,7 @@ fn what_does_not_fit_is_counted_and_stays_in_the_sums() {
 }
 
 // Calls a function on another stack, as a coroutine would be: the frame pointer leads nowhere, and
-// whoever unwinds is told that this is the outermost frame.
+// whoever unwinds sees that this is the outermost frame.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 std::arch::global_asm!(
     ".type call_on_stack, @function",
@@ -323,7 +323,7 @@ fn a_thread_on_a_foreign_stack_is_no_danger() {
     let mut foreign = vec![0u128; 64 << 10];
     let broken = profiler::snapshot().info().broken;
     let session = everything();
-    // SAFETY: a function that is told where the stack ends, which is memory of our own, aligned and
+    // SAFETY: a function that is called where the stack ends, which is memory of our own, aligned and
     // large enough, and that keeps the registers that a call keeps.
     unsafe { call_on_stack(foreign.as_mut_ptr().add(foreign.len()), on_foreign_stack) };
     session.stop();
@@ -393,7 +393,7 @@ fn sampling_ends_by_itself() {
     drop(block(100));
     assert!(profiler::is_running());
     profiler::set_stop_after(Some(std::time::Duration::ZERO));
-    // Time is told to the nanosecond, and the next look comes later.
+    // Time is set to the nanosecond, and the next look comes later.
     let samples = profiler::info().samples;
     // Of all threads: those of the test harness too.
     (0..100).for_each(|_| drop(block(100)));

@@ -55,7 +55,7 @@ pub(crate) struct Progress {
 const MOST_RECENT: usize = 8;
 
 impl Progress {
-    /// So many flushes asked for are done, with so many deliveries.
+    /// This many flushes asked for are done, with this many deliveries.
     pub(crate) fn note_flush(&mut self, flushed: u64, deliveries: u64) {
         self.flushed = flushed;
         self.recent.truncate(MOST_RECENT - 1);

@@ -265,7 +265,7 @@ impl Builder {
         self
     }
 
-    /// The most kinds of unit that are told apart; further ones are counted together as `other`.
+    /// The most kinds of unit that are kept apart; further ones are counted together as `other`.
     /// Default: 512. A kind takes some 75 KiB once it has units, boundaries included: 100 kinds on 8
     /// threads with everything on take 12 MiB.
     pub fn max_kinds(mut self, kinds: usize) -> Self {

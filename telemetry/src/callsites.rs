@@ -1,7 +1,7 @@
 //! The call sites of spans and events, numbered: found without a lock, entered once each.
 //!
 //! A quarter of the places stays empty, so a search ends after a few steps, whether it finds its call
-//! site or not: a program with more call sites than are told apart pays no more for each of them.
+//! site or not: a program with more call sites than are kept apart pays no more for each of them.
 
 use crate::subscriber::CallSite;
 use std::sync::OnceLock;
@@ -53,7 +53,7 @@ const NO: u8 = 2;
 impl CallSites {
     /// A power of two.
     const PLACES: usize = 8192;
-    /// Call sites that are told apart.
+    /// Call sites that are kept apart.
     pub(crate) const MOST: usize = Self::PLACES / 4 * 3;
 
     pub(crate) fn new() -> Self {
@@ -104,7 +104,7 @@ impl CallSites {
         SiteId::OTHER
     }
 
-    /// Whether one more call site is told apart. Relaxed: the count stands for itself.
+    /// Whether one more call site is kept apart. Relaxed: the count stands for itself.
     fn take_room(&self) -> bool {
         let more = |taken| (taken < Self::MOST).then_some(taken + 1);
         self.taken.fetch_update(Relaxed, Relaxed, more).is_ok()

@@ -2,7 +2,7 @@
 //! `std::process::exit` is called.
 //!
 //! The C library calls us when `main` returns and when somebody calls `exit`. Of an end by a signal, by
-//! `abort` or by `_exit` nobody is told; what was flushed before is written then, and no more.
+//! `abort` or by `_exit` nobody hears of it; what was flushed before is written then, and no more.
 
 #![cfg_attr(unix, allow(unsafe_code))] // registers a function with the C library
 

@@ -1,5 +1,5 @@
 //! Kinds of unit: one for each span call site that has been one; call sites of the same name and
-//! target share theirs, those too that are not told apart.
+//! target share theirs, also those that are not kept apart.
 
 use crate::budgets::{Budgets, Limit};
 use crate::callsites::SiteId;

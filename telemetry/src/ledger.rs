@@ -113,13 +113,13 @@ impl Written {
         self.lost[Lost::Forked as usize].fetch_add(1, Relaxed);
     }
 
-    /// So many that were kept were not written after all.
+    /// This many that were kept were not written after all.
     pub(crate) fn write_failed(&self, times: u64) {
         self.lose(times);
         self.kept.fetch_sub(times, Relaxed);
     }
 
-    /// So many were not written.
+    /// This many were not written.
     pub(crate) fn lose(&self, times: u64) {
         self.lost[Lost::WriteFailed as usize].fetch_add(times, Relaxed);
     }
@@ -281,7 +281,7 @@ impl Counters {
         self.untold[what as usize].fetch_add(1, Relaxed);
     }
 
-    /// The exporter with this place wrote so many records and bytes.
+    /// The exporter with this place wrote this many records and bytes.
     pub(crate) fn records_written(&self, place: usize, records: u64, bytes: u64) {
         let exporter = &self.exporters[place];
         exporter.kept.fetch_add(records, Relaxed);
@@ -295,7 +295,7 @@ impl Counters {
         self.exporters[place].drop(records, why);
     }
 
-    /// No exporter was handed so many records.
+    /// No exporter was handed this many records.
     pub(crate) fn records_of_all_dropped(&self, records: u64, why: &str) {
         let each = |exporter: &Exported| exporter.drop(records, why);
         self.exporters.iter().for_each(each);

@@ -41,9 +41,9 @@ pub(crate) struct Io {
 /// Which units are asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sampling {
-    /// One in so many; 0: none.
+    /// One in this many; 0: none.
     every: u32,
-    /// A random number below this is drawn for one in so many.
+    /// A random number below this is drawn for one in this many.
     ///
     /// PERF: compared at every unit, where a remainder would be a division.
     below: u64,
@@ -52,7 +52,7 @@ pub(crate) struct Sampling {
 /// Bits of the random numbers.
 pub(crate) const RANDOM_BITS: u32 = 56;
 
-/// Input and output takes a multiple of the rest to ask for: of one in so many of the sample.
+/// Input and output takes a multiple of the rest to ask for: of one in this many of the sample.
 const IO_EVERY: u32 = 8;
 
 /// What is asked about a unit.

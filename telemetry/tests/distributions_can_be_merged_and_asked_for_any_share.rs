@@ -182,7 +182,7 @@ impl Exporter for Sizes {
     }
 }
 
-/// Spans of so many names: call sites are made as a program's are.
+/// Spans of this many names: call sites are made as a program's are.
 fn kinds(n: usize) {
     use tracing::callsite::{Callsite, DefaultCallsite, Identifier};
     use tracing::field::FieldSet;

@@ -13,7 +13,7 @@ use telemetry::{BuildError, Ledger, SettableClock, Stream, Telemetry};
 use tracing::info_span;
 use tracing_subscriber::prelude::*;
 
-/// A writer whose lines the test can read, and that fails while it is told to.
+/// A writer whose lines the test can read, and that fails while it has to.
 #[derive(Clone)]
 struct Shared {
     bytes: Arc<Mutex<Vec<u8>>>,

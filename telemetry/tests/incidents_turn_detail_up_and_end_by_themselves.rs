@@ -43,7 +43,7 @@ fn why_has_incident(exemplar: &Value) -> bool {
 
 fn incident_exemplars(written: &Written, unit: &str) -> usize {
     let exemplars = written.of("exemplar");
-    // There may be another reason besides, which comes first: a kind that had no units in an interval is
+    // There may be another reason, too, which comes first: a kind that had no units in an interval is
     // rare.
     let of = |e: &&Value| e["unit"] == unit && why_has_incident(e);
     exemplars.iter().filter(of).count()
@@ -393,7 +393,7 @@ fn an_incident_sheds_what_is_more_than_its_share() {
             pay(0);
             let incident = a_minute().heap(1).max_cpu(0.001).max_bytes(2000);
             let id = telemetry.incident(incident).unwrap();
-            // In each second, as time is told here, far more than a millisecond of samples.
+            // In each second, as time passes here, far more than a millisecond of samples.
             for _ in 0..4 {
                 for _ in 0..20 {
                     pay(1);

@@ -1,5 +1,5 @@
 //! A program may have any number of call sites: those past the bound share one limit and one count, and
-//! nothing is lost unseen. Units are told by their names.
+//! nothing is lost unseen. Units are known by their names.
 
 mod written;
 
@@ -61,7 +61,7 @@ fn every_event_of_ten_thousand_call_sites_is_written_or_counted() {
     );
     let all = TIMES * (u64::from(SITES) + 3);
     assert_eq!(ledger.events.seen, all);
-    // One of each that is told apart, and one of all others; of their errors two.
+    // One of each that is kept apart, and one of all others; of their errors two.
     let kept = u64::from(TOLD_APART) + 1 + 2;
     assert_eq!(
         (ledger.events.kept, ledger.events.rate_limited),

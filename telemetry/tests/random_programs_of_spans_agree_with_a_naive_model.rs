@@ -39,7 +39,7 @@ fn figures_of(snapshot: &Snapshot) -> Figures {
     of_kind
         .map(|(kind, unit)| {
             let calls = unit.boundaries.get("outside").map_or(0, |b| b.calls.sum);
-            // Besides the blocks there is what `tracing` allocates for spans.
+            // Beside the blocks there is what `tracing` allocates for spans.
             let blocks = unit.metric("alloc_bytes").unwrap().sum / BLOCK as u64;
             let wakeups = unit.metric("wakeups").unwrap().sum;
             (kind, [unit.count, unit.errors, wakeups, calls, blocks])

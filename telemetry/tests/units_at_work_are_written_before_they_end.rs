@@ -55,7 +55,7 @@ fn start(configure: impl FnOnce(Builder) -> Builder) -> (Dispatch, Telemetry, Re
     (stack::dispatch(layer), telemetry, Records { came, clock })
 }
 
-/// Works until so many records of units have come, by themselves.
+/// Works until this many records of units have come, by themselves.
 fn until(records: &Records, number: usize, mut work: impl FnMut()) -> Vec<UnitRecord> {
     let mut came = Vec::new();
     patience::until(|| {
@@ -118,7 +118,7 @@ fn a_connection_that_is_polled_costs_in_its_intervals_what_it_costs_in_the_end()
         }
         telemetry.flush();
         came.extend(records.try_iter());
-        // All of them are told of once: what one interval did not have, the next one has.
+        // All of them are written once: what one interval did not have, the next one has.
         assert_eq!(cost(&came, "wakeups"), polls);
         assert_eq!(cost(&came, "busy"), 10_000 * polls);
         let last = came.iter().map(|r| r.seconds).sum::<f64>() * 1e9;

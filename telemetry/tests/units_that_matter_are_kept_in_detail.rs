@@ -169,7 +169,7 @@ fn a_value_that_cannot_be_formatted_harms_nobody() {
     assert_eq!((ledger.units.kept, ledger.units.seen), (1, 1));
     let exemplar = &written.of("exemplar")[0];
     assert_eq!(exemplar["error"], true);
-    // What could not be shown is missing, and that is told.
+    // What could not be shown is missing, and that is said.
     let fields = json!({ "message": 3, "…": true });
     assert_eq!(exemplar["spans"][0]["fields"], fields);
     assert_eq!(exemplar["events"][0]["fields"], json!({ "…": true }));

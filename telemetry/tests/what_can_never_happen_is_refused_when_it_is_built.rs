@@ -1,5 +1,5 @@
 //! A configuration that is taken has an effect: what could never match, hold or be checked is refused with
-//! what to write, and what can be known at work only is told in the table. This program has no tracker.
+//! what to write, and what can be known at work only is said in the table. This program has no tracker.
 
 mod written;
 

@@ -191,7 +191,7 @@ fn past_a_bound_units_are_counted_as_dropped_or_as_other() {
     assert_eq!((units.kept, units.seen), (4 + 64 + 1, 105));
 }
 
-/// Of a unit seven boundaries are told apart, and the rest is `other`, which a boundary may be called, too.
+/// Of a unit seven boundaries are kept apart, and the rest is `other`, which a boundary may be called, too.
 #[test]
 fn calls_of_a_boundary_that_is_named_other_are_among_the_others() {
     let snapshot = counted(|_| {

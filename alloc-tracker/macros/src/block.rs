@@ -59,7 +59,7 @@ pub(crate) fn with_budget(input: TokenStream) -> Result<TokenStream, Error> {
     //
     // The branch that never runs says that the value is no future. It leaves, too, so that the whole leaves
     // if the work does; of what leaves, `as` is all that has a type and that no lint takes for unreachable. Older
-    // compilers have a lint that does. They are told to leave it, which who forbids the lint cannot have there.
+    // compilers have a lint that does. They are asked to leave it, which who forbids the lint cannot have there.
     let allow = match cfg!(casts_of_never_are_unreachable) {
         true => "#![allow(unreachable_code)]",
         false => "",

@@ -1,6 +1,6 @@
 //! Where memory is allocated, by whom, and what is still held: a heap profile by sampling.
 //!
-//! About every so many bytes one allocation is a sample: its call stack is walked, and the block is
+//! About every few bytes one allocation is a sample: its call stack is walked, and the block is
 //! remembered until it is freed. From the samples follow unbiased estimates of what was allocated and
 //! what is in use, by call stack and by unit of work. It works over any inner allocator, and is
 //! started, stopped and given another rate while the program runs.
@@ -30,7 +30,7 @@
 //! * Compiled in and never started, or stopped: one instruction more for each free than the counters
 //!   take.
 //! * Running: the same. A sample costs some 150 ns by frame pointers, 3 to 4 µs without.
-//! * A live sample begins at a page, by which its free is told from others: a block of the inner
+//! * A live sample begins at a page, by which its free is known from others: a block of the inner
 //!   allocator's, aligned so, which leaves up to a page beside it free for other blocks. C code may do with
 //!   it what it may do with other blocks of that allocator; see [`Config::slots`] for another way.
 //! * 32 bytes for each live sample in a table that is at least a quarter full, and 64 bytes and 8 for each

@@ -227,7 +227,7 @@ impl Builder {
         });
     }
 
-    /// The location of an address, without so many of the functions there.
+    /// The location of an address, without this many of the functions there.
     fn location(&mut self, frame: usize, symbols: &Symbols, left_out: usize) -> u64 {
         if let Some(&known) = self.locations.get(&(frame, left_out)) {
             return known;

@@ -2,7 +2,7 @@
 
 use crate::symbols::{Symbols, Whose};
 
-/// So many frames are left out, and so many functions of the first one that is not.
+/// This many frames are left out, and this many functions of the first one that is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Start {
     pub(super) frames: usize,

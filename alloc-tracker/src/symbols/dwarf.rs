@@ -338,7 +338,7 @@ impl Names {
         }
     }
 
-    /// What the entry says that an entry refers to, and those that it refers to, up to so many.
+    /// What the entry says that an entry refers to, and those that it refers to, up to this many.
     fn follow(
         &mut self,
         kept: &Kept,

@@ -63,7 +63,7 @@ mod elf {
         if info.dlpi_phdr.is_null() {
             return 0;
         }
-        // SAFETY: the loader says that there are so many.
+        // SAFETY: the loader says that there are this many.
         let segments =
             unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
         let base = info.dlpi_addr;

@@ -157,7 +157,7 @@ impl Landmarks {
         }
     }
 
-    /// A compiler that is told relative paths says so wherever it runs: `src/lib.rs` is then no folder of
+    /// A compiler that is given relative paths says so wherever it runs: `src/lib.rs` is then no folder of
     /// this crate's, if debug information has told a better one.
     pub(super) fn prefer_full_paths(&mut self) {
         for folders in [&mut self.standard, &mut self.own] {

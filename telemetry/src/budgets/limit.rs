@@ -174,7 +174,7 @@ impl Over {
         self.worst = self.worst.max(other.worst);
     }
 
-    /// Whether so many units are over the limit that it does not hold.
+    /// Whether this many units are over the limit that it does not hold.
     pub(crate) fn breaks(&self, limit: &Limit) -> bool {
         let share = match limit.statistic {
             Statistic::Max => 0.0,

@@ -2,7 +2,7 @@
 
 use crate::cost::Measure;
 
-/// No unit makes so many calls, no process holds so many bytes (8 EiB), and nothing takes so long (292
+/// No unit makes this many calls, no process holds this many bytes (8 EiB), and nothing takes so long (292
 /// years): who gives this or more means that there is no limit.
 pub(crate) const BEYOND_ALL: u64 = i64::MAX as u64;
 

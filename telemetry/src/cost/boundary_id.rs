@@ -15,7 +15,7 @@ impl BoundaryId {
     pub(crate) const OTHER: BoundaryId = BoundaryId(0);
 }
 
-/// Boundaries that are told apart; the calls of further ones are counted under `other`.
+/// Boundaries that are kept apart; the calls of further ones are counted under `other`.
 const MAX_BOUNDARIES: usize = 64;
 
 /// The names of all boundaries of the process, in the order of their first use: read without a lock.
@@ -51,7 +51,7 @@ impl BoundaryId {
 }
 
 fn register(name: &str, keep: impl FnOnce(&str) -> &'static str) -> Option<BoundaryId> {
-    // Figures are told by name: those of a boundary that is named so are in the same ones.
+    // Figures are known by name: those of a boundary that is named so are in the same ones.
     if name == BoundaryId::OTHER.name() {
         return Some(BoundaryId::OTHER);
     }

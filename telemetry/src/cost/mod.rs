@@ -61,7 +61,7 @@ macro_rules! costs {
         }
 
         impl Metric {
-            /// All of them, in the order in which they are told.
+            /// All of them, in the order in which they are written.
             pub const ALL: [Metric; ROWS.len()] = [$(Metric::$metric),*];
         }
 

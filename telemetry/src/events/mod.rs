@@ -120,7 +120,7 @@ impl Events {
         written
     }
 
-    /// Decides about an event, before any of its fields is looked at. Who is told that it is
+    /// Decides about an event, before any of its fields is looked at. Who hears that it is
     /// suppressed counts that in the thread's outbox.
     ///
     /// PERF: always inlined: the verdict need not go through memory.
@@ -185,7 +185,7 @@ impl Events {
         self.keep_back(site, now);
     }
 
-    /// A thread that has no outbox, or none any more, kept back so many.
+    /// A thread that has no outbox, or none any more, kept back this many.
     pub(crate) fn retire(&self, site: SiteId, count: u64, last: u64) {
         let of_site = &self.sites[site.index()];
         of_site.last.fetch_max(last, Relaxed);

@@ -139,7 +139,7 @@ const _: () = assert!(Reason::Incident as u8 == Reason::Rare as u8 + 1);
 
 /// Of fewer units nobody can say which are slow.
 const SLOW_IS_KNOWN_FROM: u64 = 100;
-/// A kind that had less than one in so many units of the last interval is rare.
+/// A kind that had less than one in this many units of the last interval is rare.
 const RARE_IN: u64 = 100;
 
 impl Chooser {
@@ -221,7 +221,7 @@ impl Chooser {
         self.slow_above.store(p99, Relaxed);
     }
 
-    /// Whether so many units say what is slow.
+    /// Whether this many units say what is slow.
     pub(crate) fn is_enough(units: u64) -> bool {
         units >= SLOW_IS_KNOWN_FROM
     }

@@ -14,7 +14,7 @@
 //!
 //! If no exporter took the records of a flush, the next one says again what would be said once only: how many
 //! events were suppressed, which budgets are for units that nobody saw, and which incidents began and ended. Those
-//! come in the order in which they are told, which need not be that of their times.
+//! come in the order in which they are said, which need not be that of their times.
 //!
 //! ```
 //! use std::io;
@@ -63,7 +63,7 @@ use std::io;
 /// Writes records somewhere.
 pub trait Exporter: Send {
     /// Names it in the ledger. Asked once, when telemetry is built; of two with the same name, the second
-    /// is told apart by a number.
+    /// is kept apart by a number.
     fn name(&self) -> &str;
 
     /// Writes the records of one flush and returns the number of bytes that it took.

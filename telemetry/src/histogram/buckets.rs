@@ -82,7 +82,7 @@ impl Buckets {
         self.bits
     }
 
-    /// The same values in so many bits, or as they are, if those are fewer.
+    /// The same values in this many bits, or as they are, if those are fewer.
     pub(crate) fn coarser(&self, bits: u8) -> Self {
         let mut coarser = Buckets {
             bits: self.bits.min(bits),

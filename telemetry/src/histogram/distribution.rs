@@ -103,7 +103,7 @@ impl Distribution {
         }
     }
 
-    /// Each unit that was looked at stands for so many.
+    /// Each unit that was looked at stands for this many.
     pub(crate) fn of_sample(self, weight: u64) -> Self {
         if weight <= 1 {
             return self;

@@ -14,7 +14,7 @@ pub(crate) trait Distributed: Clone {
     /// Without any value.
     fn empty() -> Self;
 
-    /// Adds so many times the value 0.
+    /// Adds this many times the value 0.
     fn add_zeros(&mut self, times: u64);
 
     /// Adds what an interval had.

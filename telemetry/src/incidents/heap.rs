@@ -59,7 +59,7 @@ pub(super) fn check(mean: u64) -> Result<(), String> {
     }
 }
 
-/// Whether so many samples are live that there is little room for more.
+/// Whether the live samples leave little room for more.
 pub(super) fn is_crowded() -> bool {
     profiler::is_running() && profiler::info().live > MAX_LIVE as u64 / 4 * 3
 }

@@ -70,7 +70,7 @@ pub(crate) struct Incidents {
     end: AtomicU64,
     /// Whether events over their limits may pass.
     raises_events: AtomicBool,
-    /// Whether any unit is told from others by its fields.
+    /// Whether any unit is known from others by its fields.
     by_fields: AtomicBool,
     events: Limiter,
     /// Bytes and number of exemplars that were written for the sake of an incident, and of events.

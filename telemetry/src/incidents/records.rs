@@ -1,4 +1,4 @@
-//! What is told of incidents.
+//! What is written of incidents.
 
 use super::{Active, Incident, IncidentId, heap};
 use crate::instance::Instance;

@@ -143,7 +143,7 @@ impl Incident {
         self.scope.unit.as_deref()
     }
 
-    /// Profiles the heap meanwhile, with a sample every so many bytes at the mean: 512 KiB for a service at
+    /// Profiles the heap meanwhile, with a sample every few bytes at the mean: 512 KiB for a service at
     /// work, 64 KiB for a quiet one; up to 1 TiB. The profiler sees the whole process; its report names
     /// the unit that allocated. Needs the feature `profile`.
     ///

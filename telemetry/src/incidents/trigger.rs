@@ -55,7 +55,7 @@ impl Trigger {
         Self::new(Condition::P99 { unit, above: wall })
     }
 
-    /// The process holds at least so many bytes more than at the flush before. Needs the tracker as global
+    /// The process holds at least this many bytes more than at the flush before. Needs the tracker as global
     /// allocator.
     pub fn live_bytes_grow(bytes: u64) -> Self {
         Self::new(Condition::LiveBytes { growth: bytes })
@@ -69,7 +69,7 @@ impl Trigger {
         }
     }
 
-    /// The condition must hold in so many flush intervals running, up to 100,000,000. Default: 1, which 0
+    /// The condition must hold in this many flush intervals running, up to 100,000,000. Default: 1, which 0
     /// means too.
     pub fn for_intervals(mut self, intervals: u32) -> Self {
         self.intervals = intervals.max(1);

@@ -37,7 +37,7 @@ impl Instance {
         }
     }
 
-    /// The figures of all kinds, so many nanoseconds after the start, as data.
+    /// The figures of all kinds, this many nanoseconds after the start, as data.
     pub(super) fn all_figures(&self, mut units: Vec<UnitSnapshot>, nanoseconds: u64) -> Snapshot {
         UnitSnapshot::sort(&mut units);
         let mut uncrossed: BTreeSet<&str> = self.kinds.budgets().boundaries().collect();

@@ -6,7 +6,7 @@
 pub(crate) struct UnitRef(pub(crate) u64);
 
 const INDEX_BITS: u32 = 21;
-/// Places that can be told apart.
+/// Places that can be kept apart.
 const PLACES: usize = 1 << INDEX_BITS;
 /// Units that may be in progress at once: threads that do nothing may keep half as many places.
 pub(super) const MOST_UNITS: usize = 1 << (INDEX_BITS - 1);

@@ -1,4 +1,4 @@
-//! How much may be written: so many records and bytes a second, and what of it is left.
+//! How much may be written: this many records and bytes a second, and what of it is left.
 
 /// Limits of the whole output.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,7 +49,7 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// Buckets that hold what is allowed in so many seconds, at least one; full.
+    /// Buckets that hold what is allowed in this many seconds, at least one; full.
     pub(super) fn new(limit: OutputLimit, seconds: f64, now: u64) -> Self {
         let a_second = Amount {
             records: limit.records_per_second,
@@ -73,7 +73,7 @@ impl Allowance {
         self.left = (self.left.with(self.came, |a, b| a + b)).with(self.most, f64::min);
     }
 
-    /// Takes a record of so many bytes whether it is allowed or not: what follows has less.
+    /// Takes a record of this many bytes whether it is allowed or not: what follows has less.
     pub(super) fn charge(&mut self, bytes: u64) {
         self.left.records -= 1.0;
         self.left.bytes -= bytes as f64;
@@ -100,7 +100,7 @@ impl Allowance {
         allowed
     }
 
-    /// How many records of so many bytes may be written in a time, if nothing else is.
+    /// How many records of this many bytes may be written in a time, if nothing else is.
     pub(super) fn records_in(&self, seconds: f64, bytes_each: f64) -> f64 {
         let by_bytes = self.a_second.bytes / bytes_each.max(1.0);
         self.a_second.records.min(by_bytes) * seconds

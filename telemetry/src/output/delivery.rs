@@ -36,7 +36,7 @@ impl Untold {
 }
 
 impl Delivery {
-    /// To so many exporters.
+    /// To this many exporters.
     pub(super) fn new(
         instance: &Arc<Instance>,
         records: Vec<Record>,

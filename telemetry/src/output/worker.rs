@@ -24,7 +24,7 @@ use std::time::Duration;
 /// No store stays in a core's buffer for anywhere near this long.
 const STORES_ARE_VISIBLE: Duration = Duration::from_micros(50);
 
-/// An interval that lacks no more than so many nanoseconds is over.
+/// An interval that lacks no more than this many nanoseconds is over.
 const NEAR_ENOUGH: u64 = 1_000_000;
 
 /// What the thread is given; see the builder.

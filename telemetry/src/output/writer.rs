@@ -30,11 +30,11 @@ const FOR_UNITS: f64 = 0.75;
 const ENVELOPE: u64 = 64;
 /// Bytes of a unit's record, as large as they come.
 const MOST_OF_A_UNIT: f64 = 32_768.0;
-/// How often a budget that does not hold is told of.
+/// How often a budget that does not hold is written of.
 const FINDINGS: Rate = Rate::every(10, 10);
 /// The share of the output for which events are drawn.
 const FOR_EVENTS: f64 = 0.5;
-/// The share of events that is written is looked at again after so many seconds.
+/// The share of events that is written is looked at again after this many seconds.
 const ADJUST_AFTER: f64 = 1.0;
 
 /// What one flush has to tell.
@@ -182,7 +182,7 @@ impl Writer {
         std::mem::take(&mut self.told)
     }
 
-    /// No exporter took the records of a flush, or they were not all made: what they told once is told again, and
+    /// No exporter took the records of a flush, or they were not all made: what they told once is said again, and
     /// single records are lost.
     pub(super) fn nothing_was_written(&mut self, instance: &Instance, told: Told) {
         instance.counters.events.write_failed(told.events);
@@ -321,7 +321,7 @@ impl Writer {
         }
     }
 
-    /// So many events as fit into half of the output are drawn from now on, if as many come again.
+    /// This many events as fit into half of the output are drawn from now on, if as many come again.
     fn adjust_probability(&mut self, batch: &Batch<'_>) {
         let seconds = batch.now.saturating_sub(self.adjusted_at) as f64 / 1e9;
         if seconds < ADJUST_AFTER {

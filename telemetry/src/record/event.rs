@@ -18,7 +18,7 @@ words! {
         Debug = "DEBUG",
         /// For who follows every step.
         Trace = "TRACE",
-        /// Of any level: of call sites that found no room to be told apart.
+        /// Of any level: of call sites that found no room to be kept apart.
         Other = "other",
     }
 }
@@ -88,7 +88,7 @@ pub struct SuppressedRecord {
 }
 
 impl SuppressedRecord {
-    /// So many, all of them at the moment of the record.
+    /// This many, all of them at the moment of the record.
     pub fn new(envelope: Envelope, level: Level, target: impl Into<String>, count: u64) -> Self {
         SuppressedRecord {
             first: envelope.ts.clone(),

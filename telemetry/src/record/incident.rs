@@ -113,7 +113,7 @@ pub struct IncidentEnd {
 }
 
 impl IncidentEnd {
-    /// After so many seconds, and nothing known of what it cost.
+    /// After this many seconds, and nothing known of what it cost.
     pub fn new(by: EndedBy, seconds: f64) -> Self {
         IncidentEnd {
             by,

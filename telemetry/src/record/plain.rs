@@ -1,8 +1,8 @@
 //! JSON whose numbers are numbers.
 //!
 //! With serde_json's feature `arbitrary_precision`, which any crate of a program may turn on for all, a number is
-//! handed over as a map of its text wherever serde has to buffer: in enums told apart by a tag, and in what is
-//! flattened. So a value is read first, whose numbers are told as what they are.
+//! handed over as a map of its text wherever serde has to buffer: in enums kept apart by a tag, and in what is
+//! flattened. So a value is read first, whose numbers are kept as what they are.
 
 use serde::Deserializer;
 use serde::de::value::{MapDeserializer, SeqDeserializer};

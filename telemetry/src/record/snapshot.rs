@@ -42,7 +42,7 @@ struct Flat {
 written_as!(Snapshot, Flat);
 
 impl Snapshot {
-    /// Of so many seconds, in which there was no unit.
+    /// Of this many seconds, in which there was no unit.
     pub fn new(envelope: Envelope, seconds: f64) -> Self {
         Snapshot {
             envelope,

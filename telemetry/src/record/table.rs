@@ -107,7 +107,7 @@ impl Snapshot {
                 title = "";
             }
         }
-        // What is not told apart may have the name.
+        // What is not kept apart may have the name.
         let among = |has_others| match has_others {
             true => "; it may be among `other`",
             false => "",

@@ -23,7 +23,7 @@ pub struct UnitRecord {
 }
 
 impl UnitRecord {
-    /// Of an interval of so many seconds.
+    /// Of an interval of this many seconds.
     pub fn new(envelope: Envelope, seconds: f64, figures: UnitSnapshot) -> Self {
         UnitRecord {
             envelope,
@@ -107,7 +107,7 @@ impl UnitSnapshot {
         self.metrics.get(name)?.as_ref()
     }
 
-    /// Every distribution in it, in buckets of so many bits; `None`: without any.
+    /// Every distribution in it, in buckets of this many bits; `None`: without any.
     pub(crate) fn set_bits(&mut self, bits: Option<u8>) {
         let metrics = self.metrics.values_mut().flatten();
         let boundaries = self.boundaries.values_mut();
@@ -189,7 +189,7 @@ pub struct BoundaryCost {
 }
 
 impl BoundaryCost {
-    /// So many calls, and bytes out and in.
+    /// This many calls, and bytes out and in.
     pub fn new(calls: u64, bytes_sent: u64, bytes_received: u64) -> Self {
         BoundaryCost {
             calls,

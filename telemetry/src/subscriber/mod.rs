@@ -1,4 +1,4 @@
-//! All that knows `tracing`: what spans and events say of themselves, and who is told of them.
+//! All that knows `tracing`: what spans and events say of themselves, and who hears of them.
 //!
 //! ```text
 //!   subscriber ──► TelemetryLayer ─┐

@@ -431,7 +431,7 @@ impl ThreadState {
     }
 
     /// Spans may be left in any order: if another span of the unit is still entered here, the thread goes
-    /// on working for it. Of what it does from here on, it is told apart whether it ever ends.
+    /// on working for it. Of what it does from here on, it is kept apart whether it ever ends.
     #[inline(never)]
     fn hand_over(&mut self, instance: &Instance, in_unit: UnitOfSpan, now: u64) {
         if self.stack.heir(&instance.spans, in_unit).is_none() {

@@ -24,7 +24,7 @@ pub(crate) struct ThreadState {
     pub(crate) outbox: Arc<Outbox>,
     /// When the thread last looked at the instance's clock.
     pub(super) looked_at: u64,
-    /// Units begun on this thread, to time every so many.
+    /// Units begun on this thread, to time every few.
     begun: u32,
     /// Places of units that this thread ended, for the next ones that it begins.
     places: Vec<PoolItem<LiveUnit>>,

@@ -67,7 +67,7 @@ pub(crate) fn timestamp(at: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z")
 }
 
-/// Year, month and day, so many days after the first of January 1970.
+/// Year, month and day, this many days after the first of January 1970.
 fn date(days: i64) -> (i64, i64, i64) {
     // Years that begin with March have their leap day at the end, and every 400 of them are alike.
     const FROM_MARCH_0: i64 = 719_468;

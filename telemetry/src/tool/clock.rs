@@ -34,7 +34,7 @@ enum Source {
 #[derive(Debug)]
 struct Counter {
     start: u64,
-    /// A tick is so many nanoseconds, times 2^32.
+    /// A tick is this many nanoseconds, times 2^32.
     nanos_of_tick: u64,
 }
 
@@ -152,7 +152,7 @@ pub(crate) struct CoarseClock {
 }
 
 impl CoarseClock {
-    /// For limits that let one pass in so many nanoseconds.
+    /// For limits that let one pass in this many nanoseconds.
     pub(crate) fn new(interval: u64, clock: &Clock) -> Self {
         // A tick is a millisecond to ten.
         let is_fine_enough = clock.runs() && os::tick().is_some_and(|tick| interval / 8 >= tick);

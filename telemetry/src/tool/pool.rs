@@ -63,7 +63,7 @@ impl<T> PoolItem<T> {
 pub(crate) struct Allowed(usize);
 
 impl Allowed {
-    /// Whether a thread that has so many may keep one more.
+    /// Whether a thread that has this many may keep one more.
     #[inline]
     pub(crate) fn one_more(&self, than: usize) -> bool {
         than < self.0
@@ -147,7 +147,7 @@ impl<T: Pooled> Pool<T> {
 
     /// A fresh one; `None` if all were made that may be. It makes the chunk that it lies in if it is the first.
     ///
-    /// `is_full`: whether the most are in use. Asked once so many were made: threads may keep some of them at
+    /// `is_full`: whether the most are in use. Asked once this many were made: threads may keep some of them at
     /// hand, for which as many more may be.
     #[cold]
     pub(crate) fn take_fresh(&self, is_full: impl FnOnce() -> bool) -> Option<PoolItem<T>> {

@@ -1,4 +1,4 @@
-//! Threads that are telemetry's own: nothing that happens on them is told.
+//! Threads that are telemetry's own: nothing that happens on them is said.
 
 use std::cell::Cell;
 

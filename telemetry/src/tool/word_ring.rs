@@ -75,7 +75,7 @@ impl WordRing {
         }
     }
 
-    /// Called by the producer. `write` writes a record of at most so many words; false if there may
+    /// Called by the producer. `write` writes a record of at most this many words; false if there may
     /// be no room for them, and then nothing is written.
     #[inline]
     pub(crate) fn push(&self, most: usize, write: impl FnOnce(&mut Unwritten<'_>)) -> bool {

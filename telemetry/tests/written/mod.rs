@@ -46,7 +46,7 @@ impl Written {
     }
 }
 
-/// A builder that writes into what is returned, when it is told to and at the end.
+/// A builder that writes into what is returned, when it has to and at the end.
 pub(crate) fn builder() -> (Builder, Written) {
     let written = Written::default();
     let builder = Telemetry::builder()

@@ -87,7 +87,7 @@ const PLACED: u16 = 16 * (LAST_PLACED as u16 + 1);
 #[cfg_attr(not(feature = "profile"), allow(dead_code))] // nothing is placed without it
 pub(crate) const PLACED_ALIGN: usize = 1 << 12;
 
-/// Placed blocks begin at a page, or up to so many bytes after: where the C library maps a large block, it
+/// Placed blocks begin at a page, or up to this many bytes after: where the C library maps a large block, it
 /// keeps 16 bytes for itself.
 const LAST_PLACED: usize = 16;
 

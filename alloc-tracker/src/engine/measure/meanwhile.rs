@@ -31,7 +31,7 @@ impl Sum {
     }
 }
 
-/// The calling thread has allocated a block, or enlarged one by so many bytes.
+/// The calling thread has allocated a block, or enlarged one by this many bytes.
 pub(crate) fn allocated(bytes: usize) {
     if OPEN.load(Relaxed) == 0 {
         return;

@@ -18,7 +18,7 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// From so many bytes on an allocator may map a block on its own: the C library's do.
+/// From this many bytes on an allocator may map a block on its own: the C library's do.
 const LARGE: usize = 128 << 10;
 
 /// New samples lie in slots and padded blocks.
@@ -37,7 +37,7 @@ pub(super) enum Place {
     Aligned,
     /// In the slot with this number.
     Slot(u32),
-    /// So many bytes after the start of a block that is [`ALIGN`] bytes larger.
+    /// This many bytes after the start of a block that is [`ALIGN`] bytes larger.
     Padded(u16),
 }
 
@@ -175,7 +175,7 @@ pub(super) unsafe fn dealloc<A: GlobalAlloc>(
     };
     // There was one when the block was allocated.
     if let Some(layout) = of_inner {
-        // SAFETY: the caller's contract: so many bytes before `block` begins the inner block, which has
+        // SAFETY: the caller's contract: this many bytes before `block` begins the inner block, which has
         // this layout.
         unsafe { inner.dealloc(block.sub(before), layout) }
     }
@@ -256,7 +256,7 @@ unsafe fn resize_naturally<A: GlobalAlloc>(
 ///
 /// # Safety
 ///
-/// As for [`resize`]; the block lies so many bytes after the start of the inner one.
+/// As for [`resize`]; the block lies this many bytes after the start of the inner one.
 unsafe fn resize_padded<A: GlobalAlloc>(
     block: *mut u8,
     layout: Layout,

@@ -34,7 +34,7 @@ struct Chunk {
 pub(super) fn take<A: GlobalAlloc>(inner: &A) -> Option<(u32, *mut u8)> {
     let number = FREE.pop(link).or_else(|| grow(inner))?;
     let memory = chunk(number as usize / SLOTS)?.memory;
-    // SAFETY: a chunk has memory for so many slots.
+    // SAFETY: a chunk has memory for this many slots.
     Some((number, unsafe {
         memory.add(number as usize % SLOTS * SLOT)
     }))

@@ -61,7 +61,7 @@ struct Active {
     noted: Cell<Counts>,
     /// After how many allocations the next stack is walked.
     next: Cell<u64>,
-    /// Not every so many, lest a loop of as many allocations hit the same line each time.
+    /// Not every few, lest a loop of as many allocations hit the same line each time.
     random: Cell<u64>,
     /// Above 0, allocations are not noted.
     suspended: Cell<u32>,

@@ -31,7 +31,7 @@ pub(super) struct Unpacked {
 struct Mark {
     /// The window that comes next.
     window: usize,
-    /// So many bytes were taken.
+    /// This many bytes were taken.
     taken: usize,
     state: Box<DecompressorOxide>,
     /// What was unpacked last.

@@ -67,7 +67,7 @@ impl Windows {
 }
 
 impl Section {
-    /// So many bytes of a file, at that offset.
+    /// This many bytes of a file, at that offset.
     pub(super) fn new(windows: &Rc<Windows>, file: &Rc<File>, offset: usize, len: usize) -> Self {
         windows.sections.set(windows.sections.get() + 1);
         Section {
@@ -81,7 +81,7 @@ impl Section {
         }
     }
 
-    /// What was compressed with zlib to the bytes from `from` on, and has so many. `None`: the system has
+    /// What was compressed with zlib to the bytes from `from` on, and has this many. `None`: the system has
     /// no memory.
     pub(super) fn unpacked(self, from: usize, len: usize) -> Option<Self> {
         let packed_len = self.len.saturating_sub(from);

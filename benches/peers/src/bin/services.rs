@@ -27,7 +27,7 @@ fn main() {
         return;
     }
     let (rounds, seconds) = if smoke { (1, 1) } else { (8, 2) };
-    // `--only A --only B`: these, besides none. `--service A`: that one.
+    // `--only A --only B`: these, and none. `--service A`: that one.
     let chosen = |option: &str, what: &str| {
         let mut pairs = arguments.windows(2).filter(|pair| pair[0] == option);
         !arguments.iter().any(|arg| arg == option) || pairs.any(|pair| pair[1] == what)
@@ -107,7 +107,7 @@ fn instructions(smoke: bool) {
     }
 }
 
-/// Two runs that differ only in how many requests there are: so many that the worker is the busiest thread.
+/// Two runs that differ only in how many requests there are, enough for the worker to be the busiest thread.
 fn instructions_of_a_request(with: &str) -> f64 {
     let (few, many) = (2_000, 4_000);
     let scratch = tempfile::tempdir().expect("a temporary directory");
@@ -131,7 +131,9 @@ fn busiest_thread(directory: &Path, run: &str) -> u64 {
     });
     let totals = of_run.filter_map(|file| {
         let text = std::fs::read_to_string(file.path()).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("totals: "))?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("totals: "))?;
         line.trim().parse::<u64>().ok()
     });
     totals.max().expect("callgrind has written what it counted")
@@ -193,7 +195,7 @@ impl Server {
         }
     }
 
-    /// So many requests, one after the other, over one connection.
+    /// This many requests, one after the other, over one connection.
     fn ask(&self, requests: u32) {
         let mut connection = TcpStream::connect(&self.address).expect("it listens");
         connection.set_nodelay(true).expect("it can be");

@@ -59,7 +59,7 @@ fn long_texts_are_cut_at_a_character_and_many_fields_at_a_kibibyte() {
     let fields = fields[0].as_object().unwrap();
     assert_eq!(fields["long"].as_str().unwrap(), "ä".repeat(128) + "…");
     assert_eq!(fields["c"].as_str().unwrap().chars().next(), Some('"'));
-    // Numbers find room after long texts, and what finds none is told.
+    // Numbers find room after long texts, and what finds none is said.
     assert_eq!(
         (&fields["d"], &fields["g"], &fields["…"]),
         (&1.into(), &2.into(), &true.into())
@@ -140,7 +140,7 @@ fn what_is_missing_is_told_whatever_the_last_value_is() {
 }
 
 /// Random fields of all kinds: those that are there are as they were, and whether any is missing
-/// is told.
+/// is said.
 #[test]
 fn random_values_come_back_or_are_told_to_be_missing() {
     let mut random = 7u64;

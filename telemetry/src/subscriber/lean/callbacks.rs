@@ -62,7 +62,7 @@ where
             });
         };
         // It is inside a lean span, of which the subscriber knows at most the stand-in. Telemetry knows
-        // better, whatever the subscriber is told.
+        // better, whatever the subscriber hears.
         let stand_in = observer.id_of_lean(lean);
         let outer = observer.outer_of_lean(lean);
         let id = observer.with_parent(stand_in.as_ref(), || match (&outer, &stand_in) {

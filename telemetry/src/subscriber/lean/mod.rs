@@ -1,7 +1,7 @@
 //! A subscriber that has only telemetry's own spans go past the subscriber that it wraps: lean ones.
 //!
 //! * [`span`]: one of them, as a record; [`thread`]: what the thread that makes one does.
-//! * [`callbacks`]: who is told of what; [`observer`]: what telemetry does then.
+//! * [`callbacks`]: who hears of what; [`observer`]: what telemetry does then.
 
 mod callbacks;
 mod observer;
@@ -23,7 +23,7 @@ use tracing_subscriber::Registry;
 use tracing_subscriber::registry::LookupSpan;
 
 /// Wraps a subscriber with a [`TelemetryLayer`], and makes the spans that only telemetry wants *lean*:
-/// they are told to telemetry at once, and bypass the `Registry` and the other layers.
+/// telemetry has them at once, and they bypass the `Registry` and the other layers.
 ///
 /// ```
 /// use telemetry::{Lean, Telemetry};
@@ -55,21 +55,21 @@ use tracing_subscriber::registry::LookupSpan;
 /// [`max_spans_in_progress`](crate::Builder::max_spans_in_progress) at most. What is not lean is as
 /// it is without `Lean`.
 ///
-/// Events that only telemetry wants are told to telemetry alone, too.
+/// Events that only telemetry wants go to telemetry alone, too.
 ///
 /// # What it changes
 ///
 /// Nothing of what telemetry counts, keeps and writes, but for what the `Registry` itself allocates when
 /// it makes room: that may fall into another unit. Other layers are shown the same spans and events, with
 /// the same visible spans around them, as under the `Registry` alone: `fmt`, OpenTelemetry and random
-/// programs are tested for it. What can be told apart:
+/// programs are tested for it. What differs:
 ///
 /// * A span that others want may be made with a lean span as its *explicit* parent (`parent: &lean`).
 ///   They are then told the innermost span around the lean one that they see. Without `Lean`, a layer
 ///   such as OpenTelemetry finds nothing by the id of a span that it does not want, and begins a new
 ///   trace.
 /// * If a lean span is entered on another thread than the span around it, that one is what others find as
-///   the current one while they are told of a span that is made inside; without `Lean` they find none.
+///   the current one while they hear of a span that is made inside; without `Lean` they find none.
 /// * Code that looks a lean span up in the `Registry` by its id finds one that is hidden from all layers,
 ///   as without `Lean`; but its metadata may be those of another lean span, and it has no parent.
 /// * A lean span whose guard was forgotten, or dropped on another thread, may be over sooner: without

@@ -122,8 +122,8 @@ thread_local! {
     static PARENT_OF_NEW: Cell<Option<(usize, u64)>> = const { Cell::new(None) };
 }
 
-/// While `make` makes a span in the subscriber, which is told what suits it, telemetry takes this one for
-/// its parent. `None`: what the subscriber is told.
+/// While `make` makes a span in the subscriber, which hears what suits it, telemetry takes this one for
+/// its parent. `None`: what the subscriber hears.
 pub(crate) fn with_parent<T>(
     instance: &Instance,
     parent: Option<u64>,
@@ -201,7 +201,7 @@ fn make_with(
         (None, None) => (None, None),
     };
     let Some((in_unit, place)) = unit else {
-        // Too many units: the subscriber's layer is told of this span, and counts the loss.
+        // Too many units: the subscriber's layer hears of this span, and counts the loss.
         instance.spans.give_back(record);
         return NewSpan::Shared;
     };

@@ -113,7 +113,7 @@ proptest! {
                     let innermost = naive.innermost().filter(|id| live.contains(id));
                     match stack.innermost(&spans) {
                         Innermost::OfUnit(known) => prop_assert_eq!(Some(known.detail), innermost),
-                        // Who is told this asks the registry.
+                        // Who hears this asks the registry.
                         Innermost::Other => {}
                         Innermost::Nothing => {
                             let of_unit = innermost.and_then(|id| spans.get(id));

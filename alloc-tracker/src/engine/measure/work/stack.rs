@@ -264,7 +264,7 @@ impl Stack {
         let mut left = 0;
         for work in self.all() {
             if work.unit.is_alive() {
-                // SAFETY: so many or more were looked at: the place is inside the initialised part, and what was there
+                // SAFETY: this many or more were looked at: the place is inside the initialised part, and what was there
                 // has been copied.
                 unsafe { self.first.get().add(left).write(work) };
                 left += 1;
