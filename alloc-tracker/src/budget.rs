@@ -237,6 +237,25 @@ pub struct Excess {
 }
 
 /// A budget was broken, or could not be checked.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+///
+/// use alloc_tracker::{Budget, measure};
+///
+/// let (_, usage) = measure(|| vec![0u8; 4096]);
+/// let exceeded = Budget::new().allocs(0).check(&usage).unwrap_err();
+/// for excess in exceeded.excesses() {
+///     println!("{}: {} instead of {}", excess.metric.name(), excess.actual, excess.limit);
+///     # assert_eq!((excess.actual, excess.limit), (1, 0));
+/// }
+/// // Who allocated is known of a budget that ran the work itself.
+/// let (_, report) = Budget::new().allocs(0).report(|| vec![0u8; 4096].len());
+/// for site in report.result().unwrap_err().call_sites() {
+///     println!("{}, {} bytes: {site}", site.function, site.bytes);
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetExceeded {
     /// Empty: nothing was counted.

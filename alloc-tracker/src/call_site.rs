@@ -8,6 +8,21 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// A place in the user's own code that allocated inside a budget.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// use alloc_tracker::Budget;
+///
+/// let (_, report) = Budget::new().allocs(0).report(|| "a".repeat(100).len());
+/// let exceeded = report.result().unwrap_err();
+/// if let [site, ..] = exceeded.call_sites() {
+///     // `src/lib.rs:8 work: 1 alloc, 100 B`; without debug information no file and no line.
+///     println!("{site}");
+///     # #[cfg(feature = "track")]
+///     assert_eq!((site.allocs, site.bytes), (1, 100));
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallSite {

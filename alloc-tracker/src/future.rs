@@ -49,6 +49,20 @@ impl<F: Future> InUnit for F {}
 ///
 /// Dropping it drops the inner future inside the unit, so what a cancelled future frees is
 /// charged to the unit that allocated it.
+///
+/// ```
+/// use alloc_tracker::{InUnit, Unit, WithUnit};
+///
+/// async fn serve() -> usize {
+///     "a".repeat(100).len()
+/// }
+///
+/// let unit = Unit::new();
+/// let future: WithUnit<_> = serve().in_unit(&unit); // for any executor
+/// # let waker = std::task::Waker::noop();
+/// # let future = std::pin::pin!(future);
+/// # assert!(future.poll(&mut std::task::Context::from_waker(waker)).is_ready());
+/// ```
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct WithUnit<F> {

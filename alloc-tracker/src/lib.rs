@@ -125,6 +125,15 @@ pub mod raw;
 /// True behind a wrapper too, as long as the wrapper hands its calls on to an [`AllocTracker`].
 /// Always false without the feature `track`.
 ///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// if !alloc_tracker::is_installed() {
+///     eprintln!("nothing is counted: build with the feature `track`, and install the allocator");
+/// }
+/// # assert_eq!(alloc_tracker::is_installed(), cfg!(feature = "track"));
+/// ```
+///
 /// # Cost
 ///
 /// The first call makes one probing allocation; later calls are one load.
@@ -144,6 +153,18 @@ pub fn is_installed() -> bool {
 /// `peak_bytes` is the highest number of live bytes that any call of this function has seen, a
 /// lower bound of the true peak: following the true peak of a process would need a counter that
 /// all threads share, on every allocation.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// let before = alloc_tracker::process_usage();
+/// let held = vec![0u8; 1 << 20];
+/// let grown = alloc_tracker::process_usage() - before;
+/// println!("{} bytes more are live, of all threads", grown.live_bytes());
+/// # #[cfg(feature = "track")]
+/// assert!(grown.alloc_bytes >= 1 << 20);
+/// # drop(held);
+/// ```
 ///
 /// # Cost
 ///

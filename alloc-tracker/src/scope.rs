@@ -106,6 +106,16 @@ impl Drop for Scope {
 ///
 /// A block that is allocated inside and freed outside lowers the live bytes of the scope that
 /// frees it, as freeing any foreign block does.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// use alloc_tracker::{excluded, measure};
+///
+/// let (_, usage) = measure(|| excluded(|| vec![0u8; 4096].len()));
+/// # #[cfg(feature = "track")]
+/// assert_eq!(usage.allocs, 0);
+/// ```
 pub fn excluded<T>(work: impl FnOnce() -> T) -> T {
     let _excluded = engine::Excluded::start();
     work()

@@ -65,6 +65,23 @@ impl SizeRecording {
 ///
 /// Sizes are put into classes, four to each doubling, as most allocators do: 5, 6, 7, 8, 10, 12,
 /// 14, 16, 20 bytes and so on are the largest sizes of theirs.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// use alloc_tracker::SizeRecording;
+///
+/// let recording = SizeRecording::start();
+/// let held = [vec![0u8; 100], vec![0u8; 100]];
+/// let sizes = recording.so_far(); // `finish` ends it
+/// for class in sizes.classes() {
+///     println!("{:?} bytes: {} calls for {} in all", class.sizes, class.allocs, class.bytes);
+/// }
+/// println!("{sizes}"); // a table, with a bar for each class
+/// # #[cfg(feature = "track")]
+/// assert!(sizes.is_tracked());
+/// # drop(held);
+/// ```
 #[derive(Clone, Debug)]
 pub struct SizeHistogram {
     classes: Box<[[u64; 2]]>,

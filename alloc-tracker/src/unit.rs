@@ -63,6 +63,13 @@ impl Unit {
     /// Of units that nest, the innermost with a name counts. Some 4,000 names are kept apart; past them
     /// units are called `other`. Without the feature `profile` it is [`Unit::new`].
     ///
+    /// ```
+    /// use alloc_tracker::Unit;
+    ///
+    /// let unit = Unit::named("checkout"); // so the heap profile calls what it holds
+    /// unit.run(|| vec![0u8; 100].len());
+    /// ```
+    ///
     /// # Cost
     ///
     /// That of a unit, and of looking the name up under a lock: some 50 ns.
@@ -149,7 +156,21 @@ impl Unit {
 
     /// The innermost unit that this thread works for.
     ///
-    /// `None` outside of any unit, and always without the feature `track`.
+    /// `None` outside of any unit, and always where the tracker is not
+    /// [installed](crate::is_installed) or built without the feature `track`.
+    ///
+    /// ```
+    /// # #[global_allocator]
+    /// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+    /// use alloc_tracker::Unit;
+    ///
+    /// let unit = Unit::new();
+    /// assert!(Unit::current().is_none());
+    /// unit.run(|| {
+    ///     # #[cfg(feature = "track")]
+    ///     assert!(Unit::current().is_some());
+    /// });
+    /// ```
     pub fn current() -> Option<Unit> {
         engine::UnitHandle::current().map(|handle| Unit { handle })
     }
@@ -194,6 +215,20 @@ impl fmt::Debug for Unit {
 }
 
 /// A thread's work for a unit: ends when dropped. Made by [`Unit::enter`].
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// use alloc_tracker::Unit;
+///
+/// let unit = Unit::new();
+/// let entered = unit.enter();
+/// let held = vec![0u8; 100];
+/// drop(entered);
+/// # #[cfg(feature = "track")]
+/// assert_eq!(unit.usage().alloc_bytes, 100);
+/// # drop(held);
+/// ```
 #[derive(Debug)]
 #[must_use = "the thread works for the unit until this guard is dropped"]
 pub struct Entered<'unit> {

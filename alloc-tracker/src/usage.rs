@@ -10,6 +10,22 @@ use std::ops::{Add, Sub};
 ///
 /// `a + b` and `a - b` go figure by figure and wrap. Peaks do not add: the sum keeps the larger
 /// one, the difference keeps the peak of `a`.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// use alloc_tracker::measure;
+///
+/// let (held, usage) = measure(|| vec![0u8; 100]);
+/// println!("{usage}"); // 1 alloc, 0 frees, 100 B allocated, 0 B freed, peak 100 B
+/// # #[cfg(feature = "track")] {
+/// assert!(usage.is_tracked());
+/// assert_eq!((usage.live_blocks(), usage.live_bytes()), (1, 100));
+/// # }
+/// let (_, freed) = measure(|| drop(held));
+/// # #[cfg(feature = "track")]
+/// assert_eq!(freed.live_bytes(), -100);
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Usage {

@@ -10,6 +10,16 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// A kind of outside call, such as a query or a request to another service. A `static`, made by
 /// [`call!`](crate::call!); two of the same name are the same boundary.
+///
+/// ```
+/// use telemetry::Boundary;
+///
+/// static DATABASE: Boundary = Boundary::new("db");
+///
+/// let call = DATABASE.call(); // what `call!("db")` does
+/// call.sent(120);
+/// call.received(4096);
+/// ```
 #[derive(Debug)]
 pub struct Boundary {
     name: &'static str,
@@ -78,6 +88,18 @@ impl Target {
 ///
 /// It is counted when it is made. It may be moved to other threads, and what is added after its
 /// unit has ended is not counted. Outside of any unit it does nothing.
+///
+/// ```
+/// let call = telemetry::call!("payments");
+/// call.sent(512);
+/// for attempt in 0..3 {
+///     if attempt > 0 {
+///         call.retried(); // one more call, and one retry
+///     }
+///     # break;
+/// }
+/// call.received(64);
+/// ```
 #[derive(Debug)]
 #[must_use = "bind the call to a variable, and add to it what is sent and received"]
 pub struct Call {

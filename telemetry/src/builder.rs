@@ -29,6 +29,35 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Configures a [`Telemetry`]. Everything has a default.
+///
+/// ```
+/// use std::time::Duration;
+/// use telemetry::{Incident, Telemetry, Trigger, export};
+///
+/// let (layer, telemetry) = Telemetry::builder()
+///     .service("checkout")
+///     .resource("service.version", "1.2.0")
+///     .units("info,hyper=off")
+///     .budgets("[unit.checkout]\nwall.p99 = \"50 ms\"".parse()?)
+///     .events("warn")
+///     .event_rate(5.0, 10)
+///     .error_rate(10.0, 100)
+///     .trace_sample(0.01)
+///     .system_sample(1.0 / 16.0)
+///     .detail(128 * 1024)
+///     .max_output(100.0, 65_536.0)
+///     .flush_every(Duration::from_secs(5))
+///     .max_incident(Duration::from_secs(300))
+///     .incident_directory(std::env::temp_dir())
+///     .trigger(Trigger::over_budget(0.05), Incident::for_(Duration::from_secs(60)))
+///     .max_kinds(256)
+///     .max_spans_in_progress(1 << 13)
+///     .max_units_in_progress(1 << 12)
+///     .export(export::json_lines(std::io::stdout()))
+///     .build()?;
+/// # drop((layer, telemetry));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "nothing happens until `build`"]
 pub struct Builder {
     resource: Resource,

@@ -97,6 +97,13 @@ impl Telemetry {
     /// What every kind of unit has cost since the start; in a forked child, since the start of its parent,
     /// as far as the parent's threads were not just changing it.
     ///
+    /// ```
+    /// # let (layer, telemetry) = telemetry::Telemetry::builder().build()?;
+    /// println!("{}", telemetry.snapshot()); // a table
+    /// # drop(layer);
+    /// # Ok::<(), telemetry::BuildError>(())
+    /// ```
+    ///
     /// # Cost
     ///
     /// Reads the rings of all threads and computes percentiles on the calling thread, some
@@ -106,6 +113,15 @@ impl Telemetry {
     }
 
     /// What became of everything so far, and what telemetry itself cost.
+    ///
+    /// ```
+    /// # let (layer, telemetry) = telemetry::Telemetry::builder().build()?;
+    /// let ledger = telemetry.ledger();
+    /// assert_eq!(ledger.units.dropped_total(), 0);
+    /// assert_eq!(ledger.panics, 0);
+    /// # drop(layer);
+    /// # Ok::<(), telemetry::BuildError>(())
+    /// ```
     pub fn ledger(&self) -> Ledger {
         self.instance.ledger()
     }
@@ -115,6 +131,18 @@ impl Telemetry {
     ///
     /// It ends by itself on the monotonic clock; with [`end_incident`](Telemetry::end_incident) before.
     /// Up to 8 may be in progress, with all their effects together.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use telemetry::Incident;
+    /// # let (layer, telemetry) = telemetry::Telemetry::builder().build()?;
+    ///
+    /// let id = telemetry.incident(Incident::for_(Duration::from_secs(60)).unit("checkout"))?;
+    /// assert_eq!(telemetry.incidents().len(), 1);
+    /// assert!(telemetry.end_incident(id)); // before its time
+    /// # drop(layer);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -150,6 +178,19 @@ impl Telemetry {
     /// Writes out everything, ends the background thread, and returns the last ledger.
     ///
     /// Units that end afterwards are counted as dropped. Calling it again changes nothing.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # let (layer, telemetry) = telemetry::Telemetry::builder().build()?;
+    ///
+    /// telemetry.flush(); // what came in so far
+    /// match telemetry.shutdown(Duration::from_secs(5)) {
+    ///     Ok(ledger) => println!("{} units were counted", ledger.units.kept),
+    ///     Err(error) => eprintln!("{error}; so far: {:?}", error.ledger()),
+    /// }
+    /// # drop(layer);
+    /// # Ok::<(), telemetry::BuildError>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -40,6 +40,15 @@ impl Budget {
     /// Runs `work` on this thread and returns its value if it kept within the budget. The value must
     /// not be a future, whose cost is yet to come.
     ///
+    /// ```
+    /// # #[global_allocator]
+    /// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+    /// use alloc_tracker::Budget;
+    ///
+    /// # #[cfg(feature = "track")]
+    /// let length = Budget::new().allocs(1).run(|| "a".repeat(100).len());
+    /// ```
+    ///
     /// # Panics
     ///
     /// After `work` has ended, if a limit is broken or the tracker is not installed.
@@ -84,6 +93,25 @@ impl Budget {
     }
 
     /// The same for a future, of which its own polls count, on whatever threads they happen.
+    ///
+    /// ```
+    /// # #[global_allocator]
+    /// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+    /// use alloc_tracker::Budget;
+    ///
+    /// async fn job() {
+    ///     let (length, report) = Budget::new()
+    ///         .allocs(1)
+    ///         .report_future(async { "a".repeat(100).len() })
+    ///         .await;
+    ///     println!("{length} characters: {report}");
+    ///     # #[cfg(feature = "track")]
+    ///     assert!(report.result().is_ok());
+    /// }
+    /// # let waker = std::task::Waker::noop();
+    /// # let future = std::pin::pin!(job());
+    /// # assert!(future.poll(&mut std::task::Context::from_waker(waker)).is_ready());
+    /// ```
     ///
     /// # Panics
     ///

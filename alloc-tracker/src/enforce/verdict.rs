@@ -28,6 +28,17 @@ impl fmt::Display for Outside {
 
 /// What a piece of work cost, and whether it kept within its budget. Made by
 /// [`Budget::report`].
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// use alloc_tracker::Budget;
+///
+/// let (length, report) = Budget::new().allocs(1).report(|| "a".repeat(100).len());
+/// println!("{length} characters: {}, beside them {}", report.usage(), report.outside());
+/// # #[cfg(feature = "track")]
+/// assert!(report.result().is_ok());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a report does not panic by itself"]
 pub struct BudgetReport {

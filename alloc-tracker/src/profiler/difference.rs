@@ -18,6 +18,27 @@ use std::time::{Duration, SystemTime};
 ///
 /// [`Display`](fmt::Display) shows the ten that grew most, each with unit, figures, and the innermost
 /// frames of the user's own code.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// use alloc_tracker::profiler::{self, Config};
+///
+/// let session = profiler::start(Config::default().mean_bytes(1024))?;
+/// let before = profiler::snapshot();
+/// let leaked: Vec<Vec<u8>> = (0..100).map(|_| vec![0; 1000]).collect();
+/// let difference = profiler::snapshot().since(&before);
+/// session.stop();
+///
+/// println!("{difference}"); // the ten that grew most
+/// # assert!(difference.inuse_bytes() > 10_000.0);
+/// for growth in difference.sites() {
+///     println!("{:.0} bytes more at {}", growth.inuse_bytes, growth.site);
+/// }
+/// # assert!(difference.growth().count() >= difference.sites().len());
+/// # drop(leaked);
+/// # Ok::<(), profiler::StartError>(())
+/// ```
 #[derive(Debug)]
 pub struct Difference {
     rows: Vec<Row>,

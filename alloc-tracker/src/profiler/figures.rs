@@ -3,6 +3,13 @@
 use std::fmt;
 
 /// What of a heap profile is asked for.
+///
+/// ```
+/// use alloc_tracker::profiler::Figure;
+///
+/// assert_eq!(Figure::InuseSpace.name(), "inuse_space");
+/// assert_eq!(Figure::InuseSpace.unit(), "bytes");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Figure {
     /// Blocks allocated, whether freed or not; a reallocation is one more.

@@ -76,6 +76,17 @@ pub const DEFAULT_MEAN_BYTES: u64 = 512 * 1024;
 pub const MAX_MEAN_BYTES: u64 = 1 << 40;
 
 /// How to sample.
+///
+/// ```
+/// use alloc_tracker::profiler::Config;
+/// use std::time::Duration;
+///
+/// let config = Config::default()
+///     .mean_bytes(64 * 1024) // a quiet service
+///     .max_live(100_000)
+///     .stop_after(Duration::from_secs(600));
+/// # let _ = config.slots(false).seed(1);
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a configuration is for `start`"]
 pub struct Config {
@@ -186,6 +197,20 @@ fn running() -> Guard<'static, u64> {
 }
 
 /// The profiler runs until this is stopped or dropped.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// use alloc_tracker::profiler::{self, Config, StartError};
+///
+/// let session = profiler::start(Config::default())?;
+/// assert!(profiler::is_running());
+/// assert_eq!(profiler::mean_bytes(), Some(512 * 1024));
+/// assert!(matches!(profiler::start(Config::default()), Err(StartError::AlreadyRunning)));
+/// session.stop();
+/// assert!(!profiler::is_running());
+/// # Ok::<(), StartError>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "the profiler stops when the session is dropped"]
 pub struct Session {
@@ -268,6 +293,17 @@ pub fn mean_bytes() -> Option<u64> {
 /// Changes the rate of the running session. No estimate becomes biased by it: every sample has the
 /// weight of the rate at which it was drawn.
 ///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// use alloc_tracker::profiler::{self, Config};
+///
+/// let session = profiler::start(Config::default())?;
+/// profiler::set_mean_bytes(64 * 1024)?; // eight times as many samples
+/// session.stop();
+/// # Ok::<(), profiler::StartError>(())
+/// ```
+///
 /// # Errors
 ///
 /// [`StartError`]: no session is running, or the mean is out of range.
@@ -283,12 +319,29 @@ pub fn set_mean_bytes(mean: u64) -> Result<(), StartError> {
 
 /// The running session's sampling ends so long after this call; `None`: when it is stopped. No sample
 /// is drawn from then on, and [`is_running`] says so after the next that would have been.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// use alloc_tracker::profiler::{self, Config};
+/// use std::time::Duration;
+///
+/// let session = profiler::start(Config::default())?;
+/// profiler::set_stop_after(Some(Duration::from_secs(60))); // even if nobody stops it
+/// # session.stop();
+/// # Ok::<(), profiler::StartError>(())
+/// ```
 pub fn set_stop_after(time: Option<Duration>) {
     hooks::stop_after(time);
 }
 
 /// How profiles come about at present, and what it takes: [`Profile::info`] without a profile, in some
 /// nanoseconds.
+///
+/// ```
+/// let info = alloc_tracker::profiler::info();
+/// println!("{} samples, {} of them live, took {} ns", info.samples, info.live, info.sampling_ns);
+/// ```
 pub fn info() -> Info {
     Info::now()
 }

@@ -10,6 +10,36 @@ use std::time::SystemTime;
 /// It is written as pprof, collapsed stacks, a flame graph or JSON by the methods whose names begin
 /// with `write_`, each of which looks up the names of functions first. That takes from milliseconds to
 /// seconds, reads the program's debug information and keeps nothing of it: not for a thread that serves.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// use alloc_tracker::profiler::{self, Config, Figure};
+/// use std::fs::File;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let session = profiler::start(Config::default().mean_bytes(1024))?;
+/// let held: Vec<Vec<u8>> = (0..100).map(|_| vec![0; 1000]).collect();
+/// let profile = profiler::snapshot();
+/// session.stop();
+///
+/// let in_use = profile.samples().filter(|sample| sample.is_live());
+/// let bytes: f64 = in_use.map(|sample| sample.size() as f64 * sample.weight()).sum();
+/// println!("{bytes:.0} bytes in use; {:?}", profile.estimate().inuse_bytes);
+/// # assert!(bytes > 10_000.0);
+/// let directory = std::env::temp_dir();
+/// # let directory = directory.join(format!("profile-{}", std::process::id()));
+/// # std::fs::create_dir_all(&directory)?;
+/// profile.write_pprof(File::create(directory.join("heap.pb.gz"))?)?;
+/// profile.write_flamegraph(Figure::InuseSpace, File::create(directory.join("heap.svg"))?)?;
+/// profile.write_collapsed(Figure::AllocSpace, File::create(directory.join("heap.folded"))?)?;
+/// profile.write_gperftools(File::create(directory.join("heap.txt"))?)?;
+/// profile.write_json(File::create(directory.join("heap.json"))?)?;
+/// # std::fs::remove_dir_all(directory)?;
+/// # drop(held);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Profile {
     pub(super) rows: Vec<Row>,
@@ -222,6 +252,29 @@ impl Profile {
 }
 
 /// Sampled blocks of memory of one call stack and unit.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// use alloc_tracker::profiler::{self, Config};
+///
+/// let session = profiler::start(Config::default().mean_bytes(1024))?;
+/// let held = vec![0u8; 1 << 20];
+/// session.stop();
+/// let profile = profiler::snapshot();
+/// let largest = profile.samples().max_by_key(|sample| sample.size());
+/// let largest = largest.expect("a block as large as this is a sample");
+/// println!(
+///     "{} bytes of unit {:?}, by thread {:?}, {} frames deep",
+///     largest.size(),
+///     largest.unit(),
+///     largest.thread(),
+///     largest.stack().len(),
+/// );
+/// # assert!(largest.size() >= 1 << 20);
+/// # drop(held);
+/// # Ok::<(), profiler::StartError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     stack: &'static [usize],

@@ -48,6 +48,14 @@ pub struct Budgets {
 impl Budgets {
     /// Reads a file.
     ///
+    /// ```
+    /// use telemetry::Budgets;
+    ///
+    /// let error = Budgets::from_path("no/such/budgets.toml").unwrap_err();
+    /// assert_eq!(error.line(), None);
+    /// assert!(error.to_string().starts_with("no/such/budgets.toml: it cannot be read"));
+    /// ```
+    ///
     /// # Errors
     ///
     /// If the file cannot be read, is not TOML, or says something that cannot be checked: with the
@@ -102,6 +110,13 @@ impl FromStr for Budgets {
 }
 
 /// Budgets that cannot be used.
+///
+/// ```
+/// use telemetry::Budgets;
+///
+/// let error = "[unit.checkout]\nallocs.p98 = 1".parse::<Budgets>().unwrap_err();
+/// assert_eq!((error.line(), error.key()), (Some(2), "unit.checkout.allocs.p98"));
+/// ```
 #[derive(Debug, Default)]
 pub struct BudgetsError {
     path: Option<PathBuf>,

@@ -8,6 +8,16 @@ use std::fmt;
 use std::io;
 
 /// A configuration that cannot be started.
+///
+/// ```
+/// use telemetry::{BuildError, Telemetry};
+///
+/// let error = Telemetry::builder().units("info,shop=loud").build().unwrap_err();
+/// if let BuildError::Units(error) = &error {
+///     assert_eq!((error.part(), error.column()), ("shop=loud", 6));
+/// }
+/// println!("{error}"); // what is wrong, where, and what to write
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {

@@ -187,6 +187,22 @@ impl Metric {
     }
 
     /// Its name, in records and budgets: `alloc_bytes`.
+    ///
+    /// ```
+    /// use telemetry::Metric;
+    ///
+    /// for metric in Metric::ALL {
+    ///     println!(
+    ///         "{} ({}, of {}): {}",
+    ///         metric.name(),
+    ///         metric.unit_of_measure(),
+    ///         metric.known_of(),
+    ///         metric.text(),
+    ///     );
+    /// }
+    /// assert_eq!(Metric::by_name("wall"), Some(Metric::Wall));
+    /// assert!(Metric::Cpu.is_of_sample());
+    /// ```
     pub const fn name(self) -> &'static str {
         self.row().name
     }

@@ -12,6 +12,16 @@ use std::path::{Path, PathBuf};
 ///
 /// A batch that fails may have been written in part; the next one then starts on a line of its
 /// own, so that one line of the output is torn at most.
+///
+/// ```
+/// use telemetry::{Telemetry, export};
+///
+/// let (layer, telemetry) = Telemetry::builder()
+///     .export(export::json_lines(std::io::stdout()))
+///     .build()?;
+/// # drop((layer, telemetry));
+/// # Ok::<(), telemetry::BuildError>(())
+/// ```
 pub fn json_lines<W: Write + Send>(writer: W) -> JsonLines<W> {
     JsonLines {
         writer,
@@ -21,6 +31,26 @@ pub fn json_lines<W: Write + Send>(writer: W) -> JsonLines<W> {
 }
 
 /// Writes JSON lines to the end of a file, which is made if it does not exist.
+///
+/// ```
+/// use telemetry::{Telemetry, export};
+///
+/// # let directory = std::env::temp_dir().join(format!("records-{}", std::process::id()));
+/// # std::fs::create_dir_all(&directory)?;
+/// # let path = directory.join("records.jsonl");
+/// # let _ = stringify!(
+/// let path = "records.jsonl";
+/// # );
+/// let (layer, telemetry) = Telemetry::builder()
+///     .export(export::json_lines_file(path)?)
+///     .build()?;
+/// # drop((layer, telemetry));
+/// # std::fs::remove_dir_all(&directory)?;
+///
+/// let error = export::json_lines_file("no/such/folder/records.jsonl").unwrap_err();
+/// assert_eq!(error.path().to_str(), Some("no/such/folder/records.jsonl"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 ///

@@ -95,6 +95,22 @@ impl<E: Exporter + ?Sized> Exporter for Box<E> {
 }
 
 /// What an exporter is given.
+///
+/// ```
+/// use std::time::SystemTime;
+/// use telemetry::export::{self, Exporter, Flush};
+/// use telemetry::record::{Envelope, Resource};
+/// use telemetry::Snapshot;
+///
+/// // As a test of an exporter makes one.
+/// let resource = Resource::new("checkout");
+/// let snapshot = Snapshot::new(Envelope::new(resource.clone(), SystemTime::now()), 10.0);
+/// let flush = Flush::new(&resource, &[], &snapshot);
+/// assert_eq!(flush.snapshot().seconds, 10.0);
+/// assert_eq!(export::json_lines(Vec::new()).export(&flush)?, 0); // there are no records
+/// # assert_eq!((flush.resource().service.as_str(), flush.records().len()), ("checkout", 0));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Flush<'a> {
     resource: &'a Resource,

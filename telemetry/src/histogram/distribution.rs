@@ -144,6 +144,17 @@ impl Distribution {
     }
 
     /// The buckets that hold something, the lowest first. None in a record that had no room for them.
+    ///
+    /// ```
+    /// use telemetry::{Distribution, Measure};
+    ///
+    /// let bytes = Distribution::of_values(Measure::Bytes, 1..=1000);
+    /// for bucket in bytes.buckets() {
+    ///     println!("{} to {}: {}", bucket.from, bucket.to, bucket.count);
+    /// }
+    /// assert_eq!(bytes.buckets().map(|bucket| bucket.count).sum::<u64>(), 1000);
+    /// assert_eq!(bytes.resolution(), Some(1.0 / 128.0));
+    /// ```
     pub fn buckets(&self) -> impl Iterator<Item = Bucket> + '_ {
         self.buckets.iter().flat_map(Buckets::iter)
     }

@@ -106,6 +106,21 @@ fn without_raw(name: &str) -> String {
 impl Incident {
     /// It lasts so long at most: from then on everything is as before. The longest that is taken
     /// is [`Builder::max_incident`](crate::Builder::max_incident).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use telemetry::Incident;
+    ///
+    /// let incident = Incident::for_(Duration::from_secs(60))
+    ///     .unit("checkout")
+    ///     .target("shop::api")
+    ///     .field("tenant", "acme")
+    ///     .who("on call")
+    ///     .why("acme's checkouts are slow")
+    ///     .max_cpu(0.02)
+    ///     .max_bytes(1 << 20);
+    /// # let _ = incident;
+    /// ```
     pub fn for_(ttl: Duration) -> Self {
         Incident {
             ttl,

@@ -45,6 +45,17 @@ enum Condition {
 impl Trigger {
     /// More than this share of the units of some kind are over one of the limits of its budget: from 0,
     /// at which one unit is enough, to below 1. Needs [`Builder::budgets`](crate::Builder::budgets).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use telemetry::Trigger;
+    ///
+    /// // One checkout in twenty is over its budget, for three flush intervals; once an hour at most.
+    /// let trigger = Trigger::over_budget(0.05)
+    ///     .for_intervals(3)
+    ///     .cool_down(Duration::from_secs(3600));
+    /// # let _ = trigger;
+    /// ```
     pub fn over_budget(share: f64) -> Self {
         Self::new(Condition::OverBudget { share })
     }
@@ -57,6 +68,11 @@ impl Trigger {
 
     /// The process holds at least this many bytes more than at the flush before. Needs the tracker as global
     /// allocator.
+    ///
+    /// ```
+    /// let trigger = telemetry::Trigger::live_bytes_grow(64 << 20); // 64 MiB from one flush to the next
+    /// # let _ = trigger;
+    /// ```
     pub fn live_bytes_grow(bytes: u64) -> Self {
         Self::new(Condition::LiveBytes { growth: bytes })
     }

@@ -6,6 +6,15 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 /// Who says it, and when: what every record begins with.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use telemetry::record::{Envelope, Resource};
+///
+/// let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+/// let envelope = Envelope::new(Resource::new("checkout"), at);
+/// assert!(envelope.ts.starts_with("2027-01-15T08:00:00"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Envelope {

@@ -24,6 +24,16 @@ words! {
 }
 
 /// A log event.
+///
+/// ```
+/// use std::time::SystemTime;
+/// use telemetry::record::{Envelope, EventRecord, Level, Resource};
+///
+/// let envelope = Envelope::new(Resource::new("shop"), SystemTime::now());
+/// let mut event = EventRecord::new(envelope, Level::Error, "shop::pay");
+/// event.message = Some("card declined".to_owned());
+/// event.fields.insert("attempt".to_owned(), 2.into());
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EventRecord {
@@ -66,6 +76,15 @@ impl EventRecord {
 }
 
 /// How many events of one call site were not written.
+///
+/// ```
+/// use std::time::SystemTime;
+/// use telemetry::record::{Envelope, Level, Resource, SuppressedRecord};
+///
+/// let envelope = Envelope::new(Resource::new("shop"), SystemTime::now());
+/// let suppressed = SuppressedRecord::new(envelope, Level::Warn, "shop::pay", 1200);
+/// assert_eq!(suppressed.count, 1200);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SuppressedRecord {

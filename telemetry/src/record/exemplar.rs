@@ -25,6 +25,20 @@ words! {
 }
 
 /// One unit in detail.
+///
+/// ```
+/// use std::time::SystemTime;
+/// use telemetry::record::{
+///     Envelope, ExemplarEvent, ExemplarRecord, ExemplarSpan, Level, Reason, Resource,
+/// };
+///
+/// let envelope = Envelope::new(Resource::new("shop"), SystemTime::now());
+/// let unit = ("checkout", "shop::api");
+/// let mut exemplar = ExemplarRecord::new(envelope, "7", unit, Reason::Slow);
+/// exemplar.spans.push(ExemplarSpan::new(1, None, "checkout", "shop::api"));
+/// exemplar.spans.push(ExemplarSpan::new(2, Some(1), "pay", "shop::pay"));
+/// exemplar.events.push(ExemplarEvent::new(1_200, Level::Warn, "shop::pay"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ExemplarRecord {

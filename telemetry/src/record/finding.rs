@@ -33,6 +33,22 @@ words! {
 }
 
 /// Something to act upon.
+///
+/// ```
+/// use std::time::SystemTime;
+/// use telemetry::Measure;
+/// use telemetry::record::{
+///     BrokenBudget, BudgetSnapshot, Envelope, FindingKind, FindingRecord, Resource, Statistic,
+/// };
+///
+/// let envelope = Envelope::new(Resource::new("shop"), SystemTime::now());
+/// let message = "checkout: more than 1 in 100 take over 50 ms";
+/// let kind = FindingKind::OverBudget;
+/// let mut finding = FindingRecord::new(envelope, kind, "checkout", message);
+/// let mut kept = BudgetSnapshot::new(Measure::Nanoseconds, 5e7);
+/// (kept.over, kept.of, kept.holds) = (31, 1000, false);
+/// finding.budget = Some(BrokenBudget::new("wall", Statistic::P99, kept));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FindingRecord {

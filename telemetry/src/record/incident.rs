@@ -38,6 +38,24 @@ words! {
 }
 
 /// Detail was turned up for a bounded time, or is back to what it was.
+///
+/// ```
+/// use std::time::SystemTime;
+/// use telemetry::record::{
+///     Culprit, EndedBy, Envelope, HeapReport, IncidentEnd, IncidentRecord, Phase, Resource,
+/// };
+///
+/// let envelope = Envelope::new(Resource::new("shop"), SystemTime::now());
+/// let why = "checkouts are slow";
+/// let mut incident = IncidentRecord::new(envelope, 1, "on call", why, 60.0);
+/// assert_eq!(incident.phase, Phase::Begin);
+/// incident.phase = Phase::End;
+/// let mut end = IncidentEnd::new(EndedBy::Ttl, 60.0);
+/// let mut heap = HeapReport::default();
+/// heap.grew.push(Culprit::new("src/cart.rs:31 remember"));
+/// end.heap = Some(heap);
+/// incident.end = Some(end);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct IncidentRecord {

@@ -6,6 +6,16 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What became of everything, since the start.
+///
+/// ```
+/// use std::time::SystemTime;
+/// use telemetry::Ledger;
+/// use telemetry::record::{Envelope, LedgerRecord, Resource};
+///
+/// let envelope = Envelope::new(Resource::new("shop"), SystemTime::now());
+/// let record = LedgerRecord::new(envelope, Ledger::default());
+/// assert_eq!(record.ledger.units.seen, 0);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LedgerRecord {
@@ -63,6 +73,19 @@ pub struct Ledger {
 }
 
 /// `seen = kept + sampled_out + rate_limited + dropped`, always.
+///
+/// ```
+/// use telemetry::Telemetry;
+///
+/// let (layer, telemetry) = Telemetry::builder().build()?;
+/// let units = telemetry.ledger().units;
+/// assert_eq!(
+///     units.seen,
+///     units.kept + units.sampled_out + units.rate_limited + units.dropped_total(),
+/// );
+/// # drop(layer);
+/// # Ok::<(), telemetry::BuildError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stream {

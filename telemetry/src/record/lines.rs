@@ -16,6 +16,21 @@ const LONGEST: usize = 1 << 20;
 /// read; what a newer version of the same format has more, a type, a field or a word, is passed over or unknown. Of a field
 /// that comes twice, the last one counts.
 ///
+/// ```
+/// use telemetry::record::{Lines, Record};
+///
+/// let file = b"{\"v\":1,\"type\":\"unit\"\n"; // a line that was cut short
+/// for line in Lines::new(&file[..]) {
+///     match line {
+///         Ok(Record::Unit(unit)) => println!("{}", unit.figures.unit),
+///         Ok(_) => {}
+///         Err(error) => println!("{}: {error}", error.line()),
+///     }
+/// }
+/// # let error = Lines::new(&file[..]).next().unwrap().unwrap_err();
+/// # assert!(matches!(error.why(), telemetry::record::Why::Truncated));
+/// ```
+///
 /// # Cost
 ///
 /// The memory of one line, at most a megabyte, and of the values in it: of the densest, some thirty times as much.

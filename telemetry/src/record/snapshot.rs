@@ -4,6 +4,23 @@ use super::{Envelope, Ledger, UnitSnapshot, written_as};
 use serde::{Deserialize, Serialize};
 
 /// The cost of every kind of unit, at one moment. Displayed, it is a table.
+///
+/// ```
+/// use telemetry::Telemetry;
+/// use tracing_subscriber::prelude::*;
+///
+/// let (layer, telemetry) = Telemetry::builder().build()?;
+/// tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+///     tracing::info_span!("checkout").in_scope(|| ());
+/// });
+/// let snapshot = telemetry.snapshot();
+/// println!("{snapshot}");
+/// let checkout = snapshot.unit("checkout").unwrap();
+/// let wall = checkout.metric("wall").unwrap();
+/// println!("99 % of {} took at most {} ns", wall.count, wall.quantile(0.99));
+/// # assert_eq!(wall.count, 1);
+/// # Ok::<(), telemetry::BuildError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {

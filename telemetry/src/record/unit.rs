@@ -9,6 +9,32 @@ use std::collections::BTreeMap;
 
 /// What the units of one kind cost in one interval: those that ended, and those in progress. There is
 /// none if no unit ended and none was worked for.
+///
+/// ```
+/// use std::time::SystemTime;
+/// use telemetry::record::{
+///     BoundaryCost, BoundarySnapshot, Envelope, Resource, UnitRecord, UnitSnapshot,
+/// };
+/// use telemetry::{Distribution, Measure};
+///
+/// let mut figures = UnitSnapshot::new("checkout", "shop::api");
+/// figures.count = 3;
+/// let wall = Distribution::of_values(Measure::Nanoseconds, [1_000, 2_000, 40_000]);
+/// figures.metrics.insert("wall".to_owned(), Some(wall));
+/// let of = |measure, values: [u64; 3]| Distribution::of_values(measure, values);
+/// let database = BoundarySnapshot::new(
+///     of(Measure::Count, [1, 1, 2]),
+///     of(Measure::Bytes, [80, 80, 160]),
+///     of(Measure::Bytes, [4_096, 512, 900]),
+/// );
+/// figures.boundaries.insert("db".to_owned(), database);
+/// let open = BoundaryCost::new(1, 80, 0); // of a unit that has not ended
+/// figures.in_progress.boundaries.insert("db".to_owned(), open);
+///
+/// let envelope = Envelope::new(Resource::new("shop"), SystemTime::now());
+/// let record = UnitRecord::new(envelope, 10.0, figures);
+/// assert_eq!(record.figures.metric("wall").unwrap().max, 40_000);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UnitRecord {

@@ -35,6 +35,16 @@ use tracing_subscriber::registry::{LookupSpan, Registry};
 /// A filter that stands in the stack as a layer of its own, such as
 /// `registry().with(EnvFilter::from_default_env())`, hides spans from *every* layer, this one too.
 /// Filter the output instead: `fmt::layer().with_filter(EnvFilter::from_default_env())`.
+///
+/// ```
+/// use telemetry::Telemetry;
+/// use tracing_subscriber::prelude::*;
+///
+/// let (layer, telemetry) = Telemetry::builder().build()?;
+/// tracing_subscriber::registry().with(layer).init();
+/// # drop(telemetry);
+/// # Ok::<(), telemetry::BuildError>(())
+/// ```
 pub struct TelemetryLayer(Own<Parts>);
 
 struct Parts {

@@ -194,6 +194,13 @@ fn level_after(target: &str, word: &str) -> Result<LevelFilter, String> {
 }
 
 /// A filter that does not parse, or that nothing could match.
+///
+/// ```
+/// use telemetry::UnitFilter;
+///
+/// let error = "info,shop=loud".parse::<UnitFilter>().unwrap_err();
+/// assert_eq!((error.part(), error.column()), ("shop=loud", 6));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseFilterError {
     filter: String,
