@@ -83,6 +83,7 @@ impl Scope {
 
     /// Ends the scope and returns its figures.
     #[inline]
+    #[must_use = "the figures are lost; a scope that nobody asks ends when it is dropped"]
     pub fn finish(self) -> Usage {
         let usage = engine::close(self.segment);
         std::mem::forget(self);

@@ -55,6 +55,7 @@ impl SizeRecording {
     }
 
     /// Ends the recording.
+    #[must_use = "the histogram is lost; a recording ends when it is dropped"]
     pub fn finish(self) -> SizeHistogram {
         self.so_far()
     }

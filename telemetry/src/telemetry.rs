@@ -108,6 +108,7 @@ impl Telemetry {
     ///
     /// Reads the rings of all threads and computes percentiles on the calling thread, some
     /// 10 µs per kind. The application's threads do not wait for it.
+    #[must_use = "the figures are lost"]
     pub fn snapshot(&self) -> Snapshot {
         self.instance.snapshot()
     }
@@ -122,6 +123,7 @@ impl Telemetry {
     /// # drop(layer);
     /// # Ok::<(), telemetry::BuildError>(())
     /// ```
+    #[must_use = "the figures are lost"]
     pub fn ledger(&self) -> Ledger {
         self.instance.ledger()
     }
@@ -160,6 +162,7 @@ impl Telemetry {
     }
 
     /// The last 8 incidents that ended, with what came of them, and those in progress.
+    #[must_use = "the records are lost"]
     pub fn incidents(&self) -> Vec<IncidentRecord> {
         self.instance.incidents.known()
     }

@@ -50,7 +50,7 @@ fn times(calendars: &[i64]) -> Vec<String> {
                         error!("another");
                     });
                 }
-                telemetry.snapshot();
+                assert!(telemetry.snapshot().unit("unit").is_some());
                 telemetry.end_incident(incident.unwrap());
                 telemetry.flush();
             }

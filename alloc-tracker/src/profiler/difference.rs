@@ -72,6 +72,7 @@ pub struct Growth {
 
 impl Profile {
     /// What changed since an earlier profile of this process. Looks up the names of functions.
+    #[must_use = "the difference is lost"]
     pub fn since(&self, earlier: &Profile) -> Difference {
         unseen(|| {
             // A stack is kept once, for good: its address names it.

@@ -355,6 +355,7 @@ pub fn info() -> Info {
 ///
 /// Some 50 ns and 40 bytes for each live sample; names of functions are looked up when the profile is
 /// written, not here.
+#[must_use = "the profile is lost"]
 pub fn snapshot() -> Profile {
     crate::excluded(|| {
         let _busy = hooks::Busy::start();

@@ -1,8 +1,9 @@
 //! The one clock: nanoseconds since the instance was built.
 //!
-//! Where the kernel itself trusts the processor's time-stamp counter, that is read directly: a third
-//! of the cost of asking the kernel. It is calibrated once per process, which takes a millisecond,
-//! on a very busy machine up to 200. Elsewhere the standard library's clock is used. Counters of
+//! Where the kernel itself keeps its time by the processor's counter, that is read directly: a third
+//! of the cost of asking the kernel. On x86-64 it is calibrated once per process, which takes a millisecond,
+//! on a very busy machine up to 200; a 64-bit Arm processor says how fast its own is. Elsewhere the standard
+//! library's clock is used. Counters of
 //! different cores may differ by a little, so every difference of two readings must saturate. A test may bring
 //! a clock of its own.
 
@@ -20,7 +21,7 @@ pub(crate) struct Clock {
 
 #[derive(Debug)]
 enum Source {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     Counter(Counter),
     System {
         start: Instant,
@@ -29,8 +30,8 @@ enum Source {
     Set(SettableClock),
 }
 
-/// The processor's time-stamp counter.
-#[cfg(target_arch = "x86_64")]
+/// The processor's counter.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[derive(Debug)]
 struct Counter {
     start: u64,
@@ -38,44 +39,89 @@ struct Counter {
     nanos_of_tick: u64,
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 impl Counter {
     /// From now on; `None` where the kernel does not trust it, or nobody can tell how fast it is.
     fn new() -> Option<Self> {
-        if !kernel_trusts_the_counter() {
-            return None;
-        }
+        kernel_trusts_the_counter().then(Self::untrusted).flatten()
+    }
+
+    /// The same, whatever the kernel thinks of it.
+    fn untrusted() -> Option<Self> {
+        Some(Counter {
+            nanos_of_tick: processor::nanos_of_tick()?,
+            start: processor::ticks(),
+        })
+    }
+
+    #[inline(always)]
+    fn elapsed(&self) -> u64 {
+        let ticks = processor::ticks().saturating_sub(self.start);
+        ((u128::from(ticks) * u128::from(self.nanos_of_tick)) >> 32) as u64
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod processor {
+    /// What the kernel calls the counter.
+    pub(super) const SOURCE: &str = "tsc";
+
+    pub(super) fn nanos_of_tick() -> Option<u64> {
         // Exact to a billionth: three seconds in a hundred years.
-        let nanos_of_tick = quanta::Clock::new().delta_as_nanos(0, 1 << 40) >> 8;
+        let nanos = quanta::Clock::new().delta_as_nanos(0, 1 << 40) >> 8;
         // A tick of exactly a nanosecond is that of another clock, which is taken where the processor does not say
         // that the counter is steady, whatever the kernel knows.
-        (nanos_of_tick != 1 << 32).then(|| Counter {
-            nanos_of_tick,
-            start: Self::ticks(),
-        })
+        (nanos != 1 << 32).then_some(nanos)
     }
 
     /// PERF: three instructions; the library that calibrates takes fourteen and a call.
     #[inline(always)]
     #[allow(unsafe_code)] // an instruction of the processor
-    fn ticks() -> u64 {
+    pub(super) fn ticks() -> u64 {
         #[allow(unused_unsafe)] // newer compilers know that it is safe
         // SAFETY: every x86-64 processor has the instruction, and it touches no memory.
         unsafe {
             std::arch::x86_64::_rdtsc()
         }
     }
+}
 
+#[cfg(target_arch = "aarch64")]
+mod processor {
+    use std::arch::asm;
+
+    /// What the kernel calls the counter.
+    pub(super) const SOURCE: &str = "arch_sys_counter";
+
+    #[allow(unsafe_code)] // a register of the processor
+    pub(super) fn nanos_of_tick() -> Option<u64> {
+        let ticks_per_second: u64;
+        // SAFETY: reads a register, which Linux lets programs read where it keeps its own time by the counter.
+        unsafe {
+            asm!("mrs {}, cntfrq_el0", out(reg) ticks_per_second, options(nomem, nostack, preserves_flags));
+        }
+        // Firmware sets it, and may have forgotten to. From a megahertz to ten gigahertz there is a tick for every
+        // span, and the product fits.
+        let is_known = (1_000_000..=10_000_000_000).contains(&ticks_per_second);
+        is_known.then(|| (1_000_000_000 << 32) / ticks_per_second)
+    }
+
+    /// No barrier before it: it may be read a few nanoseconds early, as on x86-64.
     #[inline(always)]
-    fn elapsed(&self) -> u64 {
-        let ticks = Self::ticks().saturating_sub(self.start);
-        ((u128::from(ticks) * u128::from(self.nanos_of_tick)) >> 32) as u64
+    #[allow(unsafe_code)] // a register of the processor
+    pub(super) fn ticks() -> u64 {
+        let ticks: u64;
+        // SAFETY: as above.
+        unsafe {
+            asm!("mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack, preserves_flags));
+        }
+        ticks
     }
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         if let Some(counter) = Counter::new() {
             return Clock {
                 source: Source::Counter(counter),
@@ -128,7 +174,7 @@ impl Clock {
     #[inline]
     pub(crate) fn now(&self) -> u64 {
         let elapsed = match &self.source {
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Source::Counter(counter) => counter.elapsed(),
             Source::System { start } => {
                 // PERF: `as_nanos` computes in 128 bits; 64 last for 584 years.
@@ -167,7 +213,7 @@ impl CoarseClock {
         let Some(start) = self.start else {
             return clock.now();
         };
-        // PERF: half the time of the time-stamp counter.
+        // PERF: half the time of the processor's counter.
         match os::ticks() {
             Some(now) => now.saturating_sub(start).max(1),
             None => 1,
@@ -177,10 +223,10 @@ impl CoarseClock {
 
 /// Whether the kernel keeps its own time by the counter. It stops doing so when it finds that the
 /// counters of the cores disagree or change their pace, of which CPUID says nothing.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn kernel_trusts_the_counter() -> bool {
-    const SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
-    std::fs::read_to_string(SOURCE).is_ok_and(|source| source.trim() == "tsc")
+    const CURRENT: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    std::fs::read_to_string(CURRENT).is_ok_and(|source| source.trim() == processor::SOURCE)
 }
 
 #[cfg(any(debug_assertions, feature = "settable-clock"))]
@@ -250,9 +296,27 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    /// All that there are here. In an emulator the kernel's clock is not the counter of the processor that it shows,
+    /// which is right all the same.
+    fn clocks() -> Vec<Clock> {
+        #[allow(unused_mut)] // on other processors
+        let mut clocks = vec![Clock::new(), Clock::system()];
+        #[cfg(target_arch = "aarch64")]
+        clocks.extend(Counter::untrusted().map(|counter| Clock {
+            source: Source::Counter(counter),
+        }));
+        clocks
+    }
+
     #[test]
-    fn both_clocks_agree_with_the_systems() {
-        for clock in [Clock::new(), Clock::system()] {
+    #[cfg(target_arch = "aarch64")]
+    fn an_arm_processor_says_how_fast_it_counts() {
+        assert!(Counter::untrusted().is_some());
+    }
+
+    #[test]
+    fn all_clocks_agree_with_the_systems() {
+        for clock in clocks() {
             let (start, before) = (Instant::now(), clock.now());
             std::thread::sleep(Duration::from_millis(50));
             let measured = clock.now().saturating_sub(before);
@@ -280,7 +344,7 @@ mod tests {
 
     #[test]
     fn time_passes_and_is_never_zero() {
-        for clock in [Clock::new(), Clock::system()] {
+        for clock in clocks() {
             let mut last = 0;
             for _ in 0..100_000 {
                 let now = clock.now();
