@@ -343,6 +343,35 @@ fn calls_and_bytes_are_counted_per_boundary() {
 }
 
 #[test]
+fn units_that_do_not_cross_a_boundary_count_as_zero_in_every_interval() {
+    let snapshot = counted(|telemetry| {
+        let unit = |crosses: bool| {
+            info_span!("root").in_scope(|| {
+                if crosses {
+                    telemetry::call!("rare").sent(10);
+                }
+            });
+        };
+        for crossed in [[false; 3], [false, true, false], [false; 3], [true; 3]] {
+            crossed.into_iter().for_each(unit);
+            telemetry.flush();
+        }
+        [false; 7].into_iter().for_each(unit); // in no record yet
+    });
+    let rare = &snapshot.unit("root").unwrap().boundaries["rare"];
+    for (distribution, most) in [
+        (&rare.calls, 1),
+        (&rare.bytes_sent, 10),
+        (&rare.bytes_received, 0),
+    ] {
+        assert_eq!(distribution.count, 19);
+        assert_eq!(distribution.sum, 4 * most);
+        assert_eq!(distribution.quantile(15.0 / 19.0), 0);
+        assert_eq!(distribution.quantile(16.0 / 19.0), most);
+    }
+}
+
+#[test]
 fn a_call_that_outlives_its_unit_changes_nothing() {
     let snapshot = counted(|_| {
         let late = info_span!("root").in_scope(|| telemetry::call!("late"));
