@@ -186,3 +186,32 @@ impl fmt::Debug for Background {
         f.debug_struct("Background").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_is_over_with_the_deliveries_up_to_it() {
+        let mut progress = Progress::default();
+        assert_eq!((progress.flushed, progress.deliveries_of(1)), (0, 0));
+        for (flushed, deliveries) in [(1, 4), (2, 4), (5, 9)] {
+            progress.note_flush(flushed, deliveries);
+            assert_eq!(progress.flushed, flushed);
+        }
+        let deliveries = [1, 2, 3, 5, 6].map(|flush| progress.deliveries_of(flush));
+        assert_eq!(deliveries, [4, 4, 9, 9, 0]);
+    }
+
+    #[test]
+    fn who_comes_late_waits_for_the_oldest_that_is_known() {
+        let mut progress = Progress::default();
+        for flush in 1..=20 {
+            progress.note_flush(flush, 10 * flush);
+        }
+        let oldest = 20 - MOST_RECENT as u64 + 1;
+        assert_eq!(progress.deliveries_of(1), 10 * oldest);
+        assert_eq!(progress.deliveries_of(oldest + 1), 10 * (oldest + 1));
+        assert_eq!(progress.recent.len(), MOST_RECENT);
+    }
+}
