@@ -6,6 +6,12 @@ pub(super) use loom::sync::atomic::{
     fence,
 };
 
+/// A read that loom refuses where another thread may store meanwhile.
+pub(super) unsafe fn load_own(word: &AtomicU64) -> u64 {
+    // SAFETY: as the caller says, which loom checks.
+    unsafe { word.unsync_load() }
+}
+
 pub(super) fn pause(_tries: u32) {
     loom::thread::yield_now();
 }

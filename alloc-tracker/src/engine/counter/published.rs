@@ -3,7 +3,7 @@
 use super::counts::Counts;
 use super::sync::{
     AcqRel, Acquire, AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Relaxed, SeqCst, constructor,
-    fence,
+    fence, load_own,
 };
 
 /// A word that one thread writes and others may read.
@@ -27,19 +27,13 @@ impl Counter {
 
     /// The same for the thread that writes it.
     ///
-    /// PERF: a plain read, which the compiler makes a part of the instruction that needs it. It leaves an atomic one
-    /// an instruction of its own.
-    ///
     /// # Safety
     ///
     /// The calling thread is the one that writes.
     #[inline(always)]
     pub(crate) unsafe fn load_own(&self) -> u64 {
-        #[cfg(not(loom))]
-        // SAFETY: no other thread writes, says the caller, so there is nothing that this read could race with.
-        return unsafe { *self.0.as_ptr() };
-        #[cfg(loom)]
-        return self.load();
+        // SAFETY: no other thread stores, says the caller.
+        unsafe { load_own(&self.0) }
     }
 
     #[inline(always)]
