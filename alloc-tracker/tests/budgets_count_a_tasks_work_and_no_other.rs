@@ -327,33 +327,43 @@ fn an_await_that_is_hidden_and_moves_between_threads_is_found_out() {
 #[test]
 fn a_broken_budget_says_what_was_allocated_meanwhile_for_nobody() {
     let _alone = alone();
-    let text = message(|| {
+    let said = |text: &str| {
+        let line = text
+            .lines()
+            .find(|line| line.contains("outside of every unit"))
+            .expect(text);
+        assert!(about_many(figure(line)), "{text}");
+    };
+
+    said(&message(|| {
         assert_budget!(allocs <= 0, {
             allocate(1);
-            // The thread's own start and end allocate a little.
-            std::thread::spawn(|| allocate(1000)).join().unwrap();
+            std::thread::spawn(|| allocate(MANY as usize))
+                .join()
+                .unwrap();
         });
-    });
-    let line = text
-        .lines()
-        .find(|line| line.contains("outside of every unit"))
-        .expect(&text);
-    let allocs = figure(line);
-    assert!((1000..1500).contains(&allocs), "{text}");
+    }));
 
-    let tasks = message(|| {
-        block_on_among_others(async {
+    // What another task does between the polls.
+    said(&message(|| {
+        let mut future = pin!(async {
             assert_budget!(allocs <= 0, {
                 allocate(1);
                 pause().await;
             });
         });
-    });
-    let line = tasks
-        .lines()
-        .find(|line| line.contains("outside of every unit"))
-        .expect(&tasks);
-    assert!((1000..1500).contains(&figure(line)), "{tasks}");
+        assert!(poll(future.as_mut()).is_pending());
+        allocate(MANY as usize);
+        poll(future.as_mut())
+    }));
+}
+
+/// Far more than what nobody here can prevent: the harness's own threads, and the traces that other
+/// tests print as they panic, take some thousand blocks in the same process.
+const MANY: u64 = 100_000;
+
+fn about_many(allocs: u64) -> bool {
+    (MANY..MANY + MANY / 2).contains(&allocs)
 }
 
 fn figure(line: &str) -> u64 {
@@ -367,12 +377,12 @@ fn the_report_of_a_budget_that_holds_says_it_too() {
     let _alone = alone();
     let budget = Budget::new().allocs(200);
     let (value, report) = budget.report(|| {
-        std::thread::scope(|threads| threads.spawn(|| allocate(1000)).join().unwrap());
+        std::thread::scope(|threads| threads.spawn(|| allocate(MANY as usize)).join().unwrap());
         7
     });
     assert_eq!((value, report.result()), (7, Ok(())));
-    assert!((1000..1500).contains(&report.outside().allocs), "{report}");
-    assert!(report.outside().bytes >= 64_000, "{report}");
+    assert!(about_many(report.outside().allocs), "{report}");
+    assert!(report.outside().bytes >= 64 * MANY, "{report}");
     assert!(
         report.to_string().contains("budget held") && report.to_string().contains("meanwhile"),
         "{report}"
@@ -380,11 +390,16 @@ fn the_report_of_a_budget_that_holds_says_it_too() {
 
     let (_, report) = budget.report(|| allocate(3));
     assert_eq!(report.usage().allocs, 3, "{report}");
-    assert!(report.outside().allocs < 500, "{report}");
+    assert!(report.outside().allocs < MANY / 2, "{report}");
 
-    let (value, report) = block_on_among_others(budget.report_future(step(2)));
+    let mut future = pin!(budget.report_future(step(2)));
+    assert!(poll(future.as_mut()).is_pending());
+    allocate(MANY as usize);
+    let Poll::Ready((value, report)) = poll(future.as_mut()) else {
+        panic!("its second poll is its last");
+    };
     assert_eq!((value, report.usage().allocs), (4, 4));
-    assert!((1000..1500).contains(&report.outside().allocs), "{report}");
+    assert!(about_many(report.outside().allocs), "{report}");
 
     let (_, report) = Budget::new().allocs(1).report(|| allocate(3));
     assert!(
