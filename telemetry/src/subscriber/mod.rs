@@ -9,6 +9,7 @@
 //! * [`layer`]: the layer, for a subscriber that has others too; [`lean`]: a subscriber that spares others the
 //!   spans that only telemetry wants.
 //! * [`observer`]: what both do at a callback; [`events`]: the half of it that is about events.
+//! * [`parent`]: the parent of a span, where the subscriber is told of another.
 //! * [`filter`]: which spans are units and which events are written.
 //! * [`call_site`]: what a call site says of itself; [`fields`] and [`error_field`]: what values do.
 
@@ -22,6 +23,7 @@ mod layer;
 #[allow(unsafe_code)] // forwards the one unsafe method of `tracing::Subscriber`
 pub(crate) mod lean;
 mod observer;
+mod parent;
 
 pub(crate) use call_site::CallSite;
 #[cfg(test)]

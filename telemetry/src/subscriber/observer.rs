@@ -2,7 +2,7 @@
 //! which nobody else has, is in [`lean`](super::lean), what is about events in [`events`](super::events).
 
 use super::error_field::ErrorField;
-use super::lean::thread::parent_of_new;
+use super::parent::parent_of_new;
 use crate::callsites::SiteId;
 use crate::cost::{Finished, KindId, Outcome};
 use crate::details::{FieldBytes, Fields};

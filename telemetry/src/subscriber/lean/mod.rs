@@ -6,7 +6,7 @@
 mod callbacks;
 mod observer;
 mod span;
-pub(super) mod thread;
+mod thread;
 
 #[cfg(test)]
 pub(crate) use span::HeldParent;

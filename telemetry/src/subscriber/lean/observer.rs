@@ -1,10 +1,11 @@
 //! Spans that nobody but telemetry has.
 
 use super::span::{HeldParent, LeanEnd, LeanRef, LeanSpan};
-use super::thread::{Around, NewSpan, current_lean, give_back, make, with_parent};
+use super::thread::{Around, NewSpan, current_lean, give_back, make};
 use crate::callsites::SiteId;
 use crate::live::{KnownSpan, Spans};
 use crate::subscriber::observer::{Observer, SpanPlace};
+use crate::subscriber::parent;
 use crate::thread::{self, Passed, SpanOwner, with};
 use crate::tool::pool::PoolItem;
 use crate::tool::silence;
@@ -141,7 +142,7 @@ impl Observer {
 
     /// While `make` makes a span, telemetry takes `parent` for its parent, if there is one.
     pub(crate) fn with_parent<T>(&self, parent: Option<&Id>, make: impl FnOnce() -> T) -> T {
-        with_parent(&self.instance, parent.map(Id::into_u64), make)
+        parent::with_parent(&self.instance, parent.map(Id::into_u64), make)
     }
 
     pub(crate) fn hold_lean(&self, lean: LeanRef) {
