@@ -80,13 +80,13 @@ pub struct UnitName(pub(crate) u32);
 impl UnitName {
     /// Looks a name up. Locks.
     #[cfg(feature = "profile")]
-    pub fn of(name: &'static str) -> Self {
+    pub fn of(name: &str) -> Self {
         UnitName(engine::profile::names::number(name))
     }
 
     /// No name: heap profiles alone have them.
     #[cfg(not(feature = "profile"))]
-    pub fn of(_name: &'static str) -> Self {
+    pub fn of(_name: &str) -> Self {
         UnitName::default()
     }
 }

@@ -38,6 +38,7 @@ use std::time::{Duration, SystemTime};
 ///     .service("checkout")
 ///     .resource("service.version", "1.2.0")
 ///     .units("info,hyper=off")
+///     .kind_by("tenant_class")
 ///     .budgets("[unit.checkout]\nwall.p99 = \"50 ms\"".parse()?)
 ///     .events("warn")
 ///     .event_rate(5.0, 10)
@@ -65,6 +66,7 @@ pub struct Builder {
     #[cfg(any(debug_assertions, feature = "settable-clock"))]
     clock: Option<crate::SettableClock>,
     units: Result<UnitFilter, ParseFilterError>,
+    kind_by: Vec<String>,
     budgets: Budgets,
     events: Result<EventFilter, ParseFilterError>,
     event_rate: (f64, u32),
@@ -96,6 +98,7 @@ impl Builder {
             #[cfg(any(debug_assertions, feature = "settable-clock"))]
             clock: None,
             units: Ok(UnitFilter::default()),
+            kind_by: Vec::new(),
             budgets: Budgets::default(),
             events: Ok(EventFilter::default()),
             event_rate: (10.0, 20),
@@ -167,6 +170,16 @@ impl Builder {
         ParseFilterError: From<F::Error>,
     {
         self.units = filter.try_into().map_err(ParseFilterError::from);
+        self
+    }
+
+    /// Tells kinds of unit apart by a field of their spans, as it is done by `http.route` with the method, `otel.name`,
+    /// `rpc.method`, `messaging.destination`, `job`, and else by the method with the path of `uri` or `path`: a kind is
+    /// called after its span and the value, `request GET /books/{id}`. What the span has of the fields that are named
+    /// here counts before those, whether it has it from the beginning or records it later. Values should be few: all
+    /// kinds share [`max_kinds`](Builder::max_kinds).
+    pub fn kind_by(mut self, field: impl Into<String>) -> Self {
+        self.kind_by.push(field.into());
         self
     }
 
@@ -353,6 +366,12 @@ impl Builder {
         }
         let exporters = names_of(&self.exporters)?;
         let units = self.units.clone().map_err(BuildError::Units)?;
+        for name in &self.kind_by {
+            names::check(name).map_err(|why| BuildError::KindBy {
+                name: name.clone(),
+                why,
+            })?;
+        }
         if self.flush_every.is_zero() {
             return Err(BuildError::FlushEvery);
         }
@@ -418,6 +437,7 @@ impl Builder {
             calendar: self.calendar.clone(),
             units,
             budgets: self.budgets.clone(),
+            kind_by: std::mem::take(&mut self.kind_by),
             watched,
             events: Events::new(interest.clone(), event_rate, error_rate, &clock),
             clock,
@@ -482,6 +502,7 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("resource", &self.resource)
             .field("units", &self.units)
+            .field("kind_by", &self.kind_by)
             .field("budgets", &self.budgets)
             .field("events", &self.events)
             .field("event_rate", &self.event_rate)

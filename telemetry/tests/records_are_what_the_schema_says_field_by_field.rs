@@ -28,6 +28,7 @@ fn unit() -> UnitSnapshot {
     let bytes = || Distribution::of_values(Measure::Bytes, [100, 0, 5000]);
     let mut unit = UnitSnapshot::new("checkout", "shop::http");
     (unit.count, unit.errors, unit.in_flight, unit.in_flight_max) = (3, 1, 2, 9);
+    unit.class = Some("GET /books/{id}".to_owned());
     for metric in Metric::ALL {
         let distribution = Distribution::of_values(metric.measure(), [7, 8, 1 << 40]);
         unit.metrics

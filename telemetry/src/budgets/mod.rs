@@ -96,8 +96,10 @@ impl Budgets {
         self.units.iter().find_map(named)
     }
 
-    pub(crate) fn of(&self, unit: &str) -> &[Limit] {
-        self.units.get(unit).map_or(&[], Vec::as_slice)
+    /// The limits of units of this name, if it has some of its own, or of all whose span has that one.
+    pub(crate) fn of(&self, unit: &str, span: &str) -> &[Limit] {
+        let limits = self.units.get(unit).or_else(|| self.units.get(span));
+        limits.map_or(&[], Vec::as_slice)
     }
 }
 

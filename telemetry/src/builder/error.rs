@@ -35,6 +35,13 @@ pub enum BuildError {
     Exporter(String),
     /// The unit filter does not parse.
     Units(ParseFilterError),
+    /// The name of a field that tells kinds apart is not what it looks like.
+    KindBy {
+        /// The name.
+        name: String,
+        /// What is wrong, and where.
+        why: String,
+    },
     /// The flush interval is zero.
     FlushEvery,
     /// The event filter does not parse.
@@ -92,6 +99,9 @@ impl fmt::Display for BuildError {
             }
             BuildError::Exporter(why) => write!(f, "the name of an exporter: {why}"),
             BuildError::Units(error) => error.fmt(f),
+            BuildError::KindBy { name, why } => {
+                write!(f, "kind_by({:?}): {why}", escaped(name))
+            }
             BuildError::FlushEvery => f.write_str("flush_every is zero; give it a second or more"),
             BuildError::Events(error) => error.fmt(f),
             BuildError::Probability { name, value } => {
@@ -134,6 +144,7 @@ impl Error for BuildError {
             BuildError::Service(_)
             | BuildError::Resource { .. }
             | BuildError::Exporter(_)
+            | BuildError::KindBy { .. }
             | BuildError::FlushEvery
             | BuildError::NoEffect(_)
             | BuildError::Probability { .. }

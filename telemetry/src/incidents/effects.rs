@@ -1,8 +1,10 @@
 //! What incidents in progress raise, and what that takes.
 
+use super::spec::Scope;
 use super::{Active, EVENTS, LOOK_EVERY, NEVER, Spent, State, heap};
 use crate::cost::KindId;
 use crate::instance::Instance;
+use crate::kinds::Kind;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -77,14 +79,13 @@ impl Instance {
         let scopes = || writing().map(|active| &active.incident.scope);
         let whole_kinds: Vec<_> = scopes().filter(|s| s.fields.is_empty()).cloned().collect();
         // First: a kind that is made meanwhile is in it by the one or by the other.
-        (self.kinds).set_newcomers(Box::new(move |name, target| {
-            whole_kinds.iter().any(|scope| scope.has_kind(name, target))
+        (self.kinds).set_newcomers(Box::new(move |kind| {
+            whole_kinds.iter().any(|scope| has_kind(scope, kind))
         }));
         for (_, kind) in self.kinds.all() {
-            let (name, target) = (kind.name(), kind.target());
             let mut whole = scopes().filter(|scope| scope.fields.is_empty());
             kind.chooser
-                .set_incident(whole.any(|scope| scope.has_kind(name, target)));
+                .set_incident(whole.any(|scope| has_kind(scope, kind)));
         }
         let any_fields = scopes().any(|scope| !scope.fields.is_empty());
         incidents.by_fields.store(any_fields, Relaxed);
@@ -122,8 +123,7 @@ impl Instance {
         };
         let active = state.active.iter().filter(|active| !active.out_of_bytes);
         let mut scopes = active.map(|active| &active.incident.scope);
-        scopes
-            .any(|scope| scope.has_kind(kind.name(), kind.target()) && scope.has_fields(&value_of))
+        scopes.any(|scope| has_kind(scope, kind) && scope.has_fields(&value_of))
     }
 
     pub(super) fn spent(&self, at: u64) -> Spent {
@@ -138,4 +138,8 @@ impl Instance {
             events: self.incidents.passed.load(Relaxed),
         }
     }
+}
+
+fn has_kind(scope: &Scope, kind: &Kind) -> bool {
+    scope.has_kind([kind.name(), kind.span_name()], kind.target())
 }

@@ -50,7 +50,8 @@ pub(super) struct Scope {
 
 impl Scope {
     /// By what is known of a kind of unit; its fields are another matter.
-    pub(super) fn has_kind(&self, name: &str, target: &str) -> bool {
+    /// Whether it is about units with these names, that of the kind and that of the span, and this target.
+    pub(super) fn has_kind(&self, names: [&str; 2], target: &str) -> bool {
         let is_inside = |module: &str| {
             let rest = target.strip_prefix(module);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
@@ -62,7 +63,8 @@ impl Scope {
                     .iter()
                     .any(|path| is_inside(path))
         };
-        self.unit.as_ref().is_none_or(|unit| unit == name) && self.target.as_ref().is_none_or(is_in)
+        let is_named = |unit: &String| names.contains(&unit.as_str());
+        self.unit.as_ref().is_none_or(is_named) && self.target.as_ref().is_none_or(is_in)
     }
 
     /// Whether a unit that begins with these fields has those that are asked for, if any are.
@@ -371,20 +373,20 @@ mod tests {
     #[test]
     fn a_scope_has_a_target_and_what_is_inside() {
         let scope = Incident::for_(Duration::MAX).target("shop").scope;
-        assert!(scope.has_kind("any", "shop") && scope.has_kind("any", "shop::cart"));
-        assert!(!scope.has_kind("any", "shopping") && !scope.has_kind("any", "other"));
+        assert!(scope.has_kind(["any"; 2], "shop") && scope.has_kind(["any"; 2], "shop::cart"));
+        assert!(!scope.has_kind(["any"; 2], "shopping") && !scope.has_kind(["any"; 2], "other"));
         for (target, inside) in [
             ("shop::", "shop::cart"),
             ("my-shop", "my_shop::cart"),
             ("shop::async", "shop::r#async::v1"),
         ] {
             let scope = Incident::for_(Duration::MAX).target(target).scope;
-            assert!(scope.has_kind("any", inside), "{target}");
+            assert!(scope.has_kind(["any"; 2], inside), "{target}");
         }
         let scope = Incident::for_(Duration::MAX)
             .unit("pay")
             .target("shop")
             .scope;
-        assert!(scope.has_kind("pay", "shop") && !scope.has_kind("buy", "shop"));
+        assert!(scope.has_kind(["pay"; 2], "shop") && !scope.has_kind(["buy"; 2], "shop"));
     }
 }

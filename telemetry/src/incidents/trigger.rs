@@ -206,7 +206,7 @@ impl Watch {
                 }
             }
             Condition::P99 { unit, above } => {
-                let of_unit = units.iter().filter(|snapshot| snapshot.unit == *unit);
+                let of_unit = units.iter().filter(|snapshot| snapshot.is_called(unit));
                 let walls = of_unit.filter_map(|snapshot| snapshot.metrics.get("wall")?.as_ref());
                 let Some(p99) = walls.map(|wall| Duration::from_nanos(wall.p99)).max() else {
                     return Look::Nothing;

@@ -20,6 +20,7 @@ impl Instance {
         let (in_flight, in_flight_max) = self.in_flight(id);
         UnitSnapshot {
             unit: kind.name().to_owned(),
+            class: kind.class().map(str::to_owned),
             target: kind.target().to_owned(),
             count: costs.count,
             errors: costs.errors,

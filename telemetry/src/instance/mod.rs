@@ -83,6 +83,8 @@ pub(crate) struct Setup {
     pub(crate) units: UnitFilter,
     pub(crate) budgets: Budgets,
     /// Units that triggers are about.
+    /// Fields that name a class of units.
+    pub(crate) kind_by: Vec<String>,
     pub(crate) watched: Vec<String>,
     pub(crate) events: Events,
     pub(crate) sampling: Sampling,
@@ -125,7 +127,13 @@ impl Instance {
             calendar: setup.calendar,
             sampling: setup.sampling,
             callsites: CallSites::new(),
-            kinds: Kinds::new(setup.units, setup.budgets, setup.watched, bounds.kinds),
+            kinds: Kinds::new(
+                setup.units,
+                setup.budgets,
+                setup.kind_by,
+                setup.watched,
+                bounds.kinds,
+            ),
             spans: Spans::new(bounds.spans),
             live_units: LiveUnits::new(bounds.units),
             events: setup.events,

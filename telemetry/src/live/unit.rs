@@ -302,6 +302,12 @@ impl LiveUnit {
         KindId(self.kind.load(Relaxed))
     }
 
+    /// It is of another kind from here on, called so in heap profiles; the one that it was of.
+    pub(crate) fn set_kind(&self, kind: KindId, name: UnitName) -> KindId {
+        self.account.set_name(name);
+        KindId(self.kind.swap(kind.0, Relaxed))
+    }
+
     pub(super) fn started(&self) -> u64 {
         self.started.load(Relaxed)
     }

@@ -71,9 +71,10 @@ impl Snapshot {
         }
     }
 
-    /// The figures of the kind of unit with this name. If spans of several targets have it: of the
-    /// one with the most wall time in all; look through `units` for the others.
+    /// The figures of the kind of unit with this name, or else of one whose span has it. If several do: of the one with
+    /// the most wall time in all; look through `units` for the others.
     pub fn unit(&self, name: &str) -> Option<&UnitSnapshot> {
-        self.units.iter().find(|unit| unit.unit == name)
+        let named = self.units.iter().find(|unit| unit.unit == name);
+        named.or_else(|| self.units.iter().find(|unit| unit.is_called(name)))
     }
 }

@@ -63,8 +63,12 @@ impl UnitRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UnitSnapshot {
-    /// The name of the span, or `other`.
+    /// The name of the span, and its class after it, if it has one: `request GET /books/{id}`. Or `other`.
     pub unit: String,
+    /// What fields of the span say of its class, such as `GET /books/{id}`: it tells this kind from others of the same
+    /// span.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
     /// The target of the span's call site.
     pub target: String,
     /// Units that have ended.
@@ -108,6 +112,7 @@ impl UnitSnapshot {
     pub fn new(unit: impl Into<String>, target: impl Into<String>) -> Self {
         UnitSnapshot {
             unit: unit.into(),
+            class: None,
             target: target.into(),
             count: 0,
             errors: 0,
@@ -120,6 +125,26 @@ impl UnitSnapshot {
             boundaries: BTreeMap::new(),
             budgets: BTreeMap::new(),
         }
+    }
+
+    /// The name of the span, which all its classes have in common.
+    ///
+    /// ```
+    /// use telemetry::record::UnitSnapshot;
+    ///
+    /// let mut books = UnitSnapshot::new("request GET /books", "tower_http::trace::make_span");
+    /// books.class = Some("GET /books".to_owned());
+    /// assert_eq!(books.span_name(), "request");
+    /// ```
+    pub fn span_name(&self) -> &str {
+        let class = self.class.as_deref();
+        let span = class.and_then(|class| self.unit.strip_suffix(class)?.strip_suffix(' '));
+        span.unwrap_or(&self.unit)
+    }
+
+    /// Whether somebody who says this name means its units, among others maybe.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        self.unit == name || self.span_name() == name
     }
 
     /// The distribution of a metric: `wall`, `busy` (ns), `allocs`, `wakeups`, `retries` (count),

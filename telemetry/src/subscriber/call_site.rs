@@ -69,6 +69,11 @@ impl CallSite {
         Some(fields.nth(usize::from(number))?.name())
     }
 
+    /// The names of its fields, in the order of their numbers.
+    pub(crate) fn field_names(self) -> impl Iterator<Item = &'static str> {
+        self.0.fields().iter().map(|field| field.name())
+    }
+
     /// Whether a span of it has a field that may say that it failed.
     pub(crate) fn tells_errors(self) -> bool {
         ErrorField::is_in(self.0)

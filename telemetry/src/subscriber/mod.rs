@@ -11,9 +11,11 @@
 //! * [`observer`]: what both do at a callback; [`events`]: the half of it that is about events.
 //! * [`parent`]: the parent of a span, where the subscriber is told of another.
 //! * [`filter`]: which spans are units and which events are written.
-//! * [`call_site`]: what a call site says of itself; [`fields`] and [`error_field`]: what values do.
+//! * [`call_site`]: what a call site says of itself; [`fields`], [`class_fields`] and [`error_field`]: what
+//!   values do.
 
 mod call_site;
+mod class_fields;
 mod error_field;
 mod events;
 mod fields;

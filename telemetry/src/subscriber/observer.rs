@@ -1,6 +1,7 @@
 //! From spans to units: spans that others see as well, and what happens to every span. What is about lean ones,
 //! which nobody else has, is in [`lean`](super::lean), what is about events in [`events`](super::events).
 
+use super::class_fields;
 use super::error_field::ErrorField;
 use super::parent::parent_of_new;
 use crate::callsites::SiteId;
@@ -9,7 +10,7 @@ use crate::details::{FieldBytes, Fields};
 use crate::exemplars::{Choice, Kept};
 use crate::instance::Instance;
 use crate::ledger::UnitDrop;
-use crate::live::{Ended, KnownSpan, LiveUnit, LiveUnits, UnitOfSpan};
+use crate::live::{Ended, KnownSpan, LiveUnit, LiveUnits, UnitOfSpan, UnitRef};
 use crate::output::Item;
 use crate::thread::{self, EntryOrExit, Passed, SpanOwner, ThreadState};
 use crate::tool::silence;
@@ -122,7 +123,8 @@ impl Observer {
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
         let instance = &self.instance;
-        let kind = instance.kinds.of(site, attributes.metadata().into())?;
+        let fields = class_fields::of_attributes(attributes);
+        let kind = (instance.kinds).of(site, attributes.metadata().into(), fields)?;
         // PERF: most units have no parent at all, which the registry tells sooner than who it is.
         if attributes.parent().is_none() && (attributes.is_root() || cx.lookup_current().is_none())
         {
@@ -137,11 +139,8 @@ impl Observer {
                 return Some(added.then_some(SpanPlace { parent, in_unit }));
             }
             let metadata = ancestor.metadata();
-            if instance
-                .kinds
-                .of(instance.callsites.id(metadata.into()), metadata.into())
-                .is_some()
-            {
+            let site = instance.callsites.id(metadata.into());
+            if instance.kinds.is_unit(site, metadata.into()) {
                 return None;
             }
         }
@@ -311,17 +310,42 @@ impl Observer {
         if ErrorField::in_record(values) {
             self.mark_error(known.in_unit);
         }
-        if !instance.keeps_details() {
+        let may_be_of_a_class = known.in_unit.is_root() && instance.kinds.have_classes();
+        if !may_be_of_a_class && !instance.keeps_details() {
             return;
         }
         let Some(metadata) = metadata() else {
             return;
         };
         let (unit, site) = (known.in_unit.unit(), instance.callsites.id(metadata.into()));
+        if may_be_of_a_class {
+            self.look_at_class(unit, site, metadata, values);
+        }
+        if !instance.keeps_details() {
+            return;
+        }
         let fields = FieldBytes::of(|visit| values.record(visit));
         thread::detail(instance, Some(instance.clock.now()), |details, at| {
             details.record(at, unit, known.detail, site, fields.as_bytes());
         });
+    }
+
+    /// Fields of a unit's own span are recorded, which may say of which kind it is.
+    fn look_at_class(
+        &self,
+        unit: UnitRef,
+        site: SiteId,
+        metadata: &'static Metadata<'static>,
+        values: &Record<'_>,
+    ) {
+        let instance = &self.instance;
+        let Some(live) = instance.live_units.get(unit) else {
+            return;
+        };
+        let (before, fields) = (live.kind(), class_fields::of_record(values));
+        if let Some(kind) = (instance.kinds).of_more(before, site, metadata.into(), fields) {
+            thread::becomes(instance, live, kind);
+        }
     }
 
     #[inline]

@@ -143,6 +143,24 @@ pub(crate) fn ended(
     }
 }
 
+/// A unit in progress turns out to be of another kind.
+pub(crate) fn becomes(instance: &Arc<Instance>, live: &LiveUnit, kind: KindId) {
+    let now = instance.kinds.get(kind);
+    let before = live.set_kind(kind, now.unit_name());
+    super::with_state(instance, |state| match state {
+        Some(state) => {
+            state.outbox.in_flight_changes(before, -1);
+            if state.outbox.in_flight_changes(kind, 1) {
+                instance.look_at_in_flight(kind);
+            }
+        }
+        None => {
+            instance.kinds.get(before).add_elsewhere(-1);
+            now.add_elsewhere(1);
+        }
+    });
+}
+
 /// A unit has ended: puts it into the thread's ring, and drains the ring in time.
 #[inline]
 pub(crate) fn hand_on(

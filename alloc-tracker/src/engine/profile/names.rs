@@ -20,7 +20,7 @@ struct Names {
 static KNOWN: Lock<Names> = Lock::new();
 
 /// The number of a name. Locks: not for hooks.
-pub(crate) fn number(name: &'static str) -> u32 {
+pub(crate) fn number(name: &str) -> u32 {
     let _own = Excluded::start_a_tools();
     let mut guard = KNOWN.lock();
     if !guard.is_first() {
@@ -29,8 +29,12 @@ pub(crate) fn number(name: &'static str) -> u32 {
     }
     // Once, for two fields of it are borrowed at a time.
     let names = &mut *guard;
+    if let Some(number) = names.numbers.get(name) {
+        return *number;
+    }
     let name = match names.by_number.len() {
-        len if len < NAMES || names.numbers.contains_key(name) => name,
+        // For good, as a profile may be taken at any time: of these there are not many.
+        len if len < NAMES => Box::leak(name.into()),
         _ => OTHER,
     };
     *names.numbers.entry(name).or_insert_with(|| {

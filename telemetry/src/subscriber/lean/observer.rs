@@ -4,6 +4,7 @@ use super::span::{HeldParent, LeanEnd, LeanRef, LeanSpan};
 use super::thread::{Around, NewSpan, current_lean, give_back, make};
 use crate::callsites::SiteId;
 use crate::live::{KnownSpan, Spans};
+use crate::subscriber::class_fields;
 use crate::subscriber::observer::{Observer, SpanPlace};
 use crate::subscriber::parent;
 use crate::thread::{self, Passed, SpanOwner, with};
@@ -43,7 +44,12 @@ impl Observer {
             None if attributes.is_contextual() => Around::Context,
             None => Around::Nothing,
         };
-        let kind = instance.kinds.of(site, metadata.into());
+        // Outside of what is borrowed below: formatting a field is the program's code.
+        let kind = (instance.kinds).of(
+            site,
+            metadata.into(),
+            class_fields::of_attributes(attributes),
+        );
         let new = match make(instance, site, kind, around, brought, in_others) {
             NewSpan::Lean(new) => new,
             other => return other,
