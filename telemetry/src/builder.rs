@@ -16,7 +16,9 @@ use crate::os::Sampling;
 use crate::output::{self, OutputLimit};
 use crate::record::Resource;
 use crate::subscriber::TelemetryLayer;
-use crate::subscriber::filter::{EventFilter, Interest, ParseFilterError, UnitFilter};
+use crate::subscriber::filter::{
+    EventFilter, Interest, ParseFilterError, UnitFilter, UnitSpan, target,
+};
 use crate::telemetry::Telemetry;
 use crate::thread;
 use crate::tool::calendar::Calendar;
@@ -38,6 +40,7 @@ use std::time::{Duration, SystemTime};
 ///     .service("checkout")
 ///     .resource("service.version", "1.2.0")
 ///     .units("info,hyper=off")
+///     .unit_span("shop::queue", "message")
 ///     .kind_by("tenant_class")
 ///     .budgets("[unit.checkout]\nwall.p99 = \"50 ms\"".parse()?)
 ///     .events("warn")
@@ -66,6 +69,7 @@ pub struct Builder {
     #[cfg(any(debug_assertions, feature = "settable-clock"))]
     clock: Option<crate::SettableClock>,
     units: Result<UnitFilter, ParseFilterError>,
+    unit_spans: Vec<(String, String)>,
     kind_by: Vec<String>,
     budgets: Budgets,
     events: Result<EventFilter, ParseFilterError>,
@@ -98,6 +102,7 @@ impl Builder {
             #[cfg(any(debug_assertions, feature = "settable-clock"))]
             clock: None,
             units: Ok(UnitFilter::default()),
+            unit_spans: Vec::new(),
             kind_by: Vec::new(),
             budgets: Budgets::default(),
             events: Ok(EventFilter::default()),
@@ -162,14 +167,22 @@ impl Builder {
         self
     }
 
-    /// Which spans are units. Default: every root span at INFO or above. A text is parsed as a
-    /// [`UnitFilter`]; if it is wrong, [`build`](Builder::build) says so.
+    /// Which spans are units. Default: every root span at INFO or above, and those that mean a request, a message or a job
+    /// in [known libraries](UnitSpan::known), whatever their level. A text is parsed as a [`UnitFilter`]; if it is wrong,
+    /// [`build`](Builder::build) says so.
     pub fn units<F>(mut self, filter: F) -> Self
     where
         F: TryInto<UnitFilter>,
         ParseFilterError: From<F::Error>,
     {
         self.units = filter.try_into().map_err(ParseFilterError::from);
+        self
+    }
+
+    /// Has spans of this name be units whatever their level, if their target is this module or inside it: what
+    /// [known libraries](UnitSpan::known) have without it.
+    pub fn unit_span(mut self, target: impl Into<String>, name: impl Into<String>) -> Self {
+        self.unit_spans.push((target.into(), name.into()));
         self
     }
 
@@ -365,7 +378,17 @@ impl Builder {
             })?;
         }
         let exporters = names_of(&self.exporters)?;
+        let mut unit_spans = Vec::new();
+        for (target, name) in self.unit_spans.drain(..) {
+            let checked = target::check(&target).map_err(|why| format!("the target: {why}"));
+            let named = names::check(&name).map_err(|why| format!("the name: {why}"));
+            match checked.and(named) {
+                Ok(()) => unit_spans.push(UnitSpan::new(target, name)),
+                Err(why) => return Err(BuildError::UnitSpan { target, name, why }),
+            }
+        }
         let units = self.units.clone().map_err(BuildError::Units)?;
+        let units = units.with_spans(unit_spans);
         for name in &self.kind_by {
             names::check(name).map_err(|why| BuildError::KindBy {
                 name: name.clone(),
@@ -502,6 +525,7 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("resource", &self.resource)
             .field("units", &self.units)
+            .field("unit_spans", &self.unit_spans)
             .field("kind_by", &self.kind_by)
             .field("budgets", &self.budgets)
             .field("events", &self.events)

@@ -94,6 +94,7 @@ mod live;
 mod os;
 mod outbox;
 mod output;
+mod passed_by;
 pub mod record;
 mod subscriber;
 mod telemetry;
@@ -109,7 +110,7 @@ pub use incidents::{Incident, IncidentError, IncidentId, Trigger};
 pub use record::{
     BoundarySnapshot, BudgetSnapshot, Cost, InProgress, Ledger, Snapshot, Stream, UnitSnapshot,
 };
-pub use subscriber::filter::{EventFilter, ParseFilterError, UnitFilter};
+pub use subscriber::filter::{EventFilter, ParseFilterError, UnitFilter, UnitSpan};
 pub use subscriber::{Lean, TelemetryLayer};
 pub use telemetry::{Handle, ShutdownError, Telemetry};
 #[cfg(any(debug_assertions, feature = "settable-clock"))]

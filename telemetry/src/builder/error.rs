@@ -35,6 +35,15 @@ pub enum BuildError {
     Exporter(String),
     /// The unit filter does not parse.
     Units(ParseFilterError),
+    /// The target or the name of spans that are to be units is not what it looks like.
+    UnitSpan {
+        /// The target.
+        target: String,
+        /// The name.
+        name: String,
+        /// What is wrong, and where.
+        why: String,
+    },
     /// The name of a field that tells kinds apart is not what it looks like.
     KindBy {
         /// The name.
@@ -99,6 +108,10 @@ impl fmt::Display for BuildError {
             }
             BuildError::Exporter(why) => write!(f, "the name of an exporter: {why}"),
             BuildError::Units(error) => error.fmt(f),
+            BuildError::UnitSpan { target, name, why } => {
+                let (target, name) = (escaped(target), escaped(name));
+                write!(f, "unit_span({target:?}, {name:?}): {why}")
+            }
             BuildError::KindBy { name, why } => {
                 write!(f, "kind_by({:?}): {why}", escaped(name))
             }
@@ -144,6 +157,7 @@ impl Error for BuildError {
             BuildError::Service(_)
             | BuildError::Resource { .. }
             | BuildError::Exporter(_)
+            | BuildError::UnitSpan { .. }
             | BuildError::KindBy { .. }
             | BuildError::FlushEvery
             | BuildError::NoEffect(_)

@@ -52,10 +52,7 @@ impl Scope {
     /// By what is known of a kind of unit; its fields are another matter.
     /// Whether it is about units with these names, that of the kind and that of the span, and this target.
     pub(super) fn has_kind(&self, names: [&str; 2], target: &str) -> bool {
-        let is_inside = |module: &str| {
-            let rest = target.strip_prefix(module);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-        };
+        let is_inside = |module: &str| target::is_inside(target, module);
         let is_in = |asked: &String| {
             let asked = asked.strip_suffix("::").unwrap_or(asked);
             is_inside(asked)

@@ -5,7 +5,8 @@ use super::aggregate::KindCosts;
 use crate::cost::{KindId, Measure, Metric};
 use crate::histogram::{Distributed, Distribution};
 use crate::os::Sampling;
-use crate::record::{BoundarySnapshot, InProgress, Snapshot, UnitSnapshot};
+use crate::record::{BoundarySnapshot, InProgress, PassedBy, Snapshot, UnitSnapshot};
+use crate::subscriber::CallSite;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Instance {
@@ -38,6 +39,19 @@ impl Instance {
         }
     }
 
+    /// Root spans that are no units; where no unit was seen, all spans that are none.
+    pub(crate) fn who_passed_by(&self) -> Vec<PassedBy> {
+        const MOST: usize = 16;
+        let is_told = |(_, roots): &(CallSite, u64)| *roots > 0 || !self.kinds.were_seen();
+        let told = self.passed_by.all().into_iter().filter(is_told);
+        let as_data = |(site, roots): (CallSite, u64)| PassedBy {
+            location: site.location(),
+            roots,
+            ..PassedBy::new(site.name(), site.target(), site.level())
+        };
+        told.take(MOST).map(as_data).collect()
+    }
+
     /// The figures of all kinds, this many nanoseconds after the start, as data.
     pub(super) fn all_figures(&self, mut units: Vec<UnitSnapshot>, nanoseconds: u64) -> Snapshot {
         UnitSnapshot::sort(&mut units);
@@ -52,6 +66,7 @@ impl Instance {
             units,
             unseen: self.kinds.unseen().into_iter().map(str::to_owned).collect(),
             unseen_boundaries: uncrossed.into_iter().map(str::to_owned).collect(),
+            passed_by: self.who_passed_by(),
             ledger: self.ledger_so_far(),
         }
     }

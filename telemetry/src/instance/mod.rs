@@ -25,7 +25,9 @@ use crate::live::{KnownSpan, LiveUnits, Spans};
 use crate::os::{self, Sampling};
 use crate::outbox::Outbox;
 use crate::output::{Item, Queue};
+use crate::passed_by::PassedBy;
 use crate::record::{Envelope, Ledger, Resource};
+use crate::subscriber::CallSite;
 use crate::subscriber::filter::UnitFilter;
 use crate::tool::calendar::Calendar;
 use crate::tool::clock::Clock;
@@ -48,6 +50,7 @@ pub(crate) struct State {
     pub(crate) sampling: Sampling,
     pub(crate) callsites: CallSites,
     pub(crate) kinds: Kinds,
+    pub(crate) passed_by: PassedBy,
     pub(crate) spans: Spans,
     pub(crate) live_units: LiveUnits,
     pub(crate) events: Events,
@@ -82,9 +85,9 @@ pub(crate) struct Setup {
     pub(crate) calendar: Calendar,
     pub(crate) units: UnitFilter,
     pub(crate) budgets: Budgets,
-    /// Units that triggers are about.
     /// Fields that name a class of units.
     pub(crate) kind_by: Vec<String>,
+    /// Units that triggers are about.
     pub(crate) watched: Vec<String>,
     pub(crate) events: Events,
     pub(crate) sampling: Sampling,
@@ -134,6 +137,7 @@ impl Instance {
                 setup.watched,
                 bounds.kinds,
             ),
+            passed_by: PassedBy::new(),
             spans: Spans::new(bounds.spans),
             live_units: LiveUnits::new(bounds.units),
             events: setup.events,
@@ -158,6 +162,23 @@ impl Instance {
     /// Of a record about this moment.
     pub(crate) fn envelope(&self) -> Envelope {
         Envelope::new(self.resource.clone(), self.calendar.now())
+    }
+
+    /// A call site is registered whose spans nobody takes for units.
+    #[cold]
+    pub(crate) fn passes_by(&self, site: CallSite) {
+        let is_new = !self.kinds.are_told(site) && self.passed_by.registered(site);
+        // Where that is all that happens, it is to be said.
+        if is_new && !self.kinds.were_seen() {
+            self.background.something_happened();
+        }
+    }
+
+    /// A root span of this call site is no unit.
+    pub(crate) fn root_passes_by(&self, site: CallSite) {
+        if !self.kinds.are_told(site) && self.passed_by.root(site) {
+            self.background.something_happened();
+        }
     }
 
     /// Does something on one of the application's threads that no timed callback has.

@@ -299,6 +299,16 @@ impl Kinds {
         Some(self.of_class(call_site, Some(class))).filter(|found| *found != kind)
     }
 
+    /// Whether the filter of units says something of the spans of this target, so that somebody chose what they are.
+    pub(crate) fn are_told(&self, call_site: CallSite) -> bool {
+        self.filter.names_target_of(call_site.metadata())
+    }
+
+    /// Whether any unit was seen.
+    pub(crate) fn were_seen(&self) -> bool {
+        self.len.load(Relaxed) > 1 || self.has_others()
+    }
+
     pub(crate) fn budgets(&self) -> &Budgets {
         &self.budgets
     }

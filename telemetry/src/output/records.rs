@@ -7,7 +7,7 @@ use crate::events::SuppressedSite;
 use crate::instance::{Broken, Instance};
 use crate::record::{
     BoundaryCost, BrokenBudget, Envelope, EventRecord, ExemplarRecord, FindingKind, FindingRecord,
-    Level, Record, SuppressedRecord, UnitRecord, UnitSnapshot,
+    Level, PassedBy, Record, SuppressedRecord, UnitRecord, UnitSnapshot,
 };
 use crate::subscriber::CallSite;
 use crate::tool::calendar::timestamp;
@@ -110,6 +110,20 @@ impl Batch<'_> {
              apart so far; seen were {names:?}{among}"
         );
         self.finding(FindingKind::UnknownUnit, (unit, ""), message, None, None)
+    }
+
+    pub(super) fn passed_by(&self, passed_by: &PassedBy) -> Record {
+        let made = match passed_by.roots {
+            0 => "no unit was seen so far, and these spans are none".to_owned(),
+            roots => format!("{roots} root spans were no units"),
+        };
+        let at = passed_by
+            .location
+            .as_deref()
+            .map(|at| format!(", at {}", escaped(at)));
+        let message = format!("{made}: {}{}", passed_by.describe(), at.unwrap_or_default());
+        let unit = (passed_by.span.as_str(), passed_by.target.as_str());
+        self.finding(FindingKind::Setup, unit, message, None, None)
     }
 
     pub(super) fn finding(

@@ -52,6 +52,8 @@ pub(super) struct Writer {
     findings: BTreeMap<(KindId, usize), (Limiter, Over)>,
     /// Units with a budget that nobody has seen, and that were told of.
     unknown: BTreeSet<String>,
+    /// Spans that are no units, by name and target, that were told of.
+    passed_by: BTreeSet<(String, String)>,
     /// By the calendar, when the clock of events was at its start.
     epoch: Option<SystemTime>,
     told: Told,
@@ -66,6 +68,7 @@ pub(super) struct Told {
     exemplars: u64,
     suppressed: Vec<SuppressedSite>,
     unknown: Vec<String>,
+    passed_by: Vec<(String, String)>,
     incidents: Vec<IncidentRecord>,
 }
 
@@ -80,6 +83,7 @@ impl Writer {
             examples: BTreeMap::new(),
             findings: BTreeMap::new(),
             unknown: BTreeSet::new(),
+            passed_by: BTreeSet::new(),
             epoch: None,
             told: Told::default(),
         }
@@ -122,6 +126,7 @@ impl Writer {
         if had_units {
             self.unknown_units(&mut batch);
         }
+        self.passed_by(&mut batch);
         let most = if last { usize::MAX } else { MOST_SUPPRESSED };
         self.told.suppressed = instance.take_suppressed(most);
         if self.told.suppressed.len() == most {
@@ -194,6 +199,9 @@ impl Writer {
             instance.events.take_back(report);
         }
         instance.incidents.put_back(told.incidents);
+        for site in &told.passed_by {
+            self.passed_by.remove(site);
+        }
         for unit in &told.unknown {
             self.unknown.remove(unit);
         }
@@ -317,6 +325,18 @@ impl Writer {
                 let finding = batch.unknown_unit(unit);
                 self.write(batch, finding);
                 self.told.unknown.push(unit.to_owned());
+            }
+        }
+    }
+
+    /// Tells once of each span call site that may be what somebody looks for.
+    fn passed_by(&mut self, batch: &mut Batch<'_>) {
+        for passed_by in batch.instance.who_passed_by() {
+            let key = (passed_by.span.clone(), passed_by.target.clone());
+            if self.passed_by.insert(key.clone()) {
+                let finding = batch.passed_by(&passed_by);
+                self.write(batch, finding);
+                self.told.passed_by.push(key);
             }
         }
     }

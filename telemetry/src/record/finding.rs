@@ -11,6 +11,8 @@ words! {
         OverBudget = "over_budget",
         /// A budget, a trigger or a prepared incident is about a unit that nobody saw.
         UnknownUnit = "unknown_unit",
+        /// Something of the setting up looks missing: root spans that nobody takes for units.
+        Setup = "setup",
     }
 }
 
@@ -57,7 +59,7 @@ pub struct FindingRecord {
     pub envelope: Envelope,
     /// What it is about.
     pub finding: FindingKind,
-    /// The name of the unit.
+    /// The name of the unit; of the span, if it is about one that is no unit.
     pub unit: String,
     /// The target of its span's call site; empty if nobody saw it.
     pub target: String,

@@ -43,7 +43,7 @@ pub use incident::{
 };
 pub use ledger::{Cost, ExporterLedger, Ledger, LedgerRecord, Stream, TimeKind};
 pub use lines::{LineError, Lines, Why};
-pub use snapshot::Snapshot;
+pub use snapshot::{PassedBy, Snapshot};
 pub use unit::{
     BoundaryCost, BoundarySnapshot, BudgetSnapshot, InProgress, UnitRecord, UnitSnapshot,
 };

@@ -1,6 +1,7 @@
 //! All figures at one moment.
 
-use super::{Envelope, Ledger, UnitSnapshot, written_as};
+use super::{Envelope, Ledger, Level, UnitSnapshot, written_as};
+use alloc_tracker::raw::escaped;
 use serde::{Deserialize, Serialize};
 
 /// The cost of every kind of unit, at one moment. Displayed, it is a table.
@@ -37,6 +38,9 @@ pub struct Snapshot {
     pub unseen: Vec<String>,
     /// Boundaries that a budget allows to be crossed, and that no unit has crossed so far: the same.
     pub unseen_boundaries: Vec<String>,
+    /// Root spans that nobody takes for units, of which some layer had some made; where no unit was seen so far, the
+    /// call sites of all spans that are none. Those that the filter of units names are not in it.
+    pub passed_by: Vec<PassedBy>,
     /// What became of everything, since the start.
     pub ledger: Ledger,
 }
@@ -53,6 +57,8 @@ struct Flat {
     unseen: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unseen_boundaries: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    passed_by: Vec<PassedBy>,
     ledger: Ledger,
 }
 
@@ -67,6 +73,7 @@ impl Snapshot {
             units: Vec::new(),
             unseen: Vec::new(),
             unseen_boundaries: Vec::new(),
+            passed_by: Vec::new(),
             ledger: Ledger::default(),
         }
     }
@@ -76,5 +83,55 @@ impl Snapshot {
     pub fn unit(&self, name: &str) -> Option<&UnitSnapshot> {
         let named = self.units.iter().find(|unit| unit.unit == name);
         named.or_else(|| self.units.iter().find(|unit| unit.is_called(name)))
+    }
+}
+
+/// A call site of spans that are no units.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PassedBy {
+    /// The name of the spans.
+    pub span: String,
+    /// Their target.
+    pub target: String,
+    /// Their level.
+    pub level: Level,
+    /// The place in the code, `file:line`, if the call site says it.
+    pub location: Option<String>,
+    /// Root spans that were made, for some other layer.
+    pub roots: u64,
+}
+
+impl PassedBy {
+    /// Of which there was no span.
+    pub fn new(span: impl Into<String>, target: impl Into<String>, level: Level) -> Self {
+        PassedBy {
+            span: span.into(),
+            target: target.into(),
+            level,
+            location: None,
+            roots: 0,
+        }
+    }
+
+    /// What to give to [`Builder::units`](crate::Builder::units) to have these be units.
+    ///
+    /// ```
+    /// use telemetry::record::{Level, PassedBy};
+    ///
+    /// let passed_by = PassedBy::new("request", "my_server::http", Level::Debug);
+    /// assert_eq!(passed_by.filter(), "info,my_server::http=debug");
+    /// ```
+    pub fn filter(&self) -> String {
+        let level = self.level.as_str().to_ascii_lowercase();
+        format!("info,{}={level}", self.target)
+    }
+
+    /// Whose they are, and what to write, in one line.
+    pub(crate) fn describe(&self) -> String {
+        let (span, target) = (escaped(&self.span), escaped(&self.target));
+        let (level, filter) = (self.level.as_str(), self.filter());
+        let units = format!("to have them be units: .units({:?})", escaped(&filter));
+        format!("{span} ({target}, {level}); {units}")
     }
 }

@@ -28,6 +28,7 @@ impl fmt::Display for Snapshot {
                  builder's `units` says otherwise; a filter that is a layer of its own (an \
                  EnvFilter) hides spans from all layers."
             )?;
+            self.write_passed_by(f)?;
             return self.write_forked(f);
         }
         let boundaries = busiest_boundaries(&self.units);
@@ -59,6 +60,7 @@ impl fmt::Display for Snapshot {
         self.write_over_budget(f)?;
         self.write_forked(f)?;
         self.write_unchecked(f)?;
+        self.write_passed_by(f)?;
         let lost = self.ledger.units.dropped_total();
         if lost > 0 {
             writeln!(
@@ -130,6 +132,20 @@ impl Snapshot {
                 f,
                 "{title}  {boundary}: no unit called a boundary of this name{among_boundaries}"
             )?;
+            title = "";
+        }
+        Ok(())
+    }
+
+    /// Spans that may be what somebody looks for.
+    fn write_passed_by(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut title = "\nSpans that are no units:\n";
+        for passed_by in &self.passed_by {
+            let roots = match passed_by.roots {
+                0 => String::new(),
+                roots => format!("{} root spans ", human::count(roots)),
+            };
+            writeln!(f, "{title}  {roots}{}", passed_by.describe())?;
             title = "";
         }
         Ok(())

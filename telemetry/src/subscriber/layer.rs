@@ -84,7 +84,11 @@ where
     }
 
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> CallsiteInterest {
-        match self.0.filter.layer::<S>() {
+        let parts = &self.0;
+        if metadata.is_span() && !parts.interest.wants(metadata) {
+            parts.observer.instance().passes_by(metadata.into());
+        }
+        match parts.filter.layer::<S>() {
             Some(layer) => layer.register_callsite(metadata),
             None => CallsiteInterest::always(),
         }
@@ -107,12 +111,13 @@ where
         let wanted = self.0.interest.wants(attributes.metadata());
         match self.0.filter.layer::<S>() {
             // Also if it is not wanted: `Filtered` keeps a state per thread.
-            Some(layer) => layer.on_new_span(attributes, id, cx),
-            None if wanted => self.0.observer.on_new_span(attributes, id, cx),
+            Some(layer) => layer.on_new_span(attributes, id, cx.clone()),
+            None if wanted => self.0.observer.on_new_span(attributes, id, cx.clone()),
             None => {}
         }
         if !wanted {
-            self.0.observer.follow(attributes, id);
+            let is_root = || attributes.is_root() || cx.lookup_current().is_none();
+            self.0.observer.follow(attributes, id, is_root);
         }
     }
 

@@ -73,14 +73,27 @@ impl Observer {
     }
 
     /// A span that we did not ask for exists because another layer did: if it is inside a unit, so
-    /// is what happens in it.
-    pub(crate) fn follow(&self, attributes: &Attributes<'_>, id: &Id) {
+    /// is what happens in it. `is_root`: whether it is inside nothing, if it does not say so itself.
+    pub(crate) fn follow(
+        &self,
+        attributes: &Attributes<'_>,
+        id: &Id,
+        is_root: impl FnOnce() -> bool,
+    ) {
         if silence::is_silent() {
             return;
         }
-        if let Some(Some(place)) = self.inside_of_parent(attributes, id) {
-            let site = self.instance.callsites.id(attributes.metadata().into());
-            self.describe(site, attributes, id.into_u64(), place);
+        let metadata = attributes.metadata();
+        match self.inside_of_parent(attributes, id) {
+            Some(Some(place)) => {
+                let site = self.instance.callsites.id(metadata.into());
+                self.describe(site, attributes, id.into_u64(), place);
+            }
+            Some(None) => {}
+            None if attributes.parent().is_none() && is_root() => {
+                self.instance.root_passes_by(metadata.into());
+            }
+            None => {}
         }
     }
 
@@ -124,10 +137,18 @@ impl Observer {
     {
         let instance = &self.instance;
         let fields = class_fields::of_attributes(attributes);
-        let kind = (instance.kinds).of(site, attributes.metadata().into(), fields)?;
+        let metadata = attributes.metadata();
+        let kind = (instance.kinds).of(site, metadata.into(), fields);
         // PERF: most units have no parent at all, which the registry tells sooner than who it is.
-        if attributes.parent().is_none() && (attributes.is_root() || cx.lookup_current().is_none())
-        {
+        let is_inside_nothing = attributes.parent().is_none()
+            && (attributes.is_root() || cx.lookup_current().is_none());
+        let Some(kind) = kind else {
+            if is_inside_nothing {
+                instance.root_passes_by(metadata.into());
+            }
+            return None;
+        };
+        if is_inside_nothing {
             return Some(self.begin(kind, id));
         }
         // The registry knows ancestors that we do not: spans of other layers, and roots of units

@@ -1,8 +1,10 @@
 //! Which spans are units, which events are written, and which call sites the layer wants at all.
 
+mod known;
 mod parse;
 pub(crate) mod target;
 
+pub use known::UnitSpan;
 pub use parse::ParseFilterError;
 
 use std::str::FromStr;
@@ -12,7 +14,9 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 /// Chooses the spans that are units of work: the outermost span that it lets pass is the unit,
 /// spans inside it belong to it.
 ///
-/// The default lets every span at INFO or above pass. The syntax is that of `tracing-subscriber`'s
+/// The default lets every span at INFO or above pass. Beside those, the spans that mean a request, a message or a job in
+/// [known libraries](UnitSpan::known) are units whatever their level, unless the filter says something of their
+/// target (`info,tower_http=off`) or has no level for all targets. The syntax is that of `tracing-subscriber`'s
 /// `EnvFilter` without spans and fields: a list of `target=level`, parted by commas; a target alone
 /// means all its levels, a level alone all targets. A target is a module with what is inside it, by
 /// the beginning of the name; the longest that fits counts. Blanks around a part are no part of it.
@@ -33,6 +37,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 #[derive(Clone, Debug)]
 pub struct UnitFilter {
     targets: Targets,
+    /// Those that [`Builder::unit_span`](crate::Builder::unit_span) adds.
+    more: Vec<UnitSpan>,
 }
 
 /// Chooses the events that are written, as far as their limits allow.
@@ -61,13 +67,14 @@ macro_rules! filter {
         }
 
         impl $name {
-            pub(crate) fn lets_pass(&self, metadata: &Metadata<'_>) -> bool {
+            /// Whether its level and target pass.
+            fn lets_level_pass(&self, metadata: &Metadata<'_>) -> bool {
                 self.targets
                     .would_enable(metadata.target(), metadata.level())
             }
 
-            /// The most verbose level that may pass.
-            fn max_level(&self) -> LevelFilter {
+            /// The most verbose level that may pass by its target.
+            fn max_level_of_targets(&self) -> LevelFilter {
                 let levels = self.targets.iter().map(|(_, level)| level);
                 let default = self.targets.default_level();
                 levels.chain(default).max().unwrap_or(LevelFilter::OFF)
@@ -98,12 +105,6 @@ macro_rules! filter {
             }
         }
 
-        impl From<Targets> for $name {
-            fn from(targets: Targets) -> Self {
-                $name { targets }
-            }
-        }
-
         impl From<LevelFilter> for $name {
             fn from(level: LevelFilter) -> Self {
                 Targets::new().with_default(level).into()
@@ -115,10 +116,75 @@ macro_rules! filter {
 filter!(UnitFilter);
 filter!(EventFilter);
 
+impl From<Targets> for UnitFilter {
+    fn from(targets: Targets) -> Self {
+        UnitFilter {
+            targets,
+            more: Vec::new(),
+        }
+    }
+}
+
+impl From<Targets> for EventFilter {
+    fn from(targets: Targets) -> Self {
+        EventFilter { targets }
+    }
+}
+
+impl EventFilter {
+    pub(crate) fn lets_pass(&self, metadata: &Metadata<'_>) -> bool {
+        self.lets_level_pass(metadata)
+    }
+
+    fn max_level(&self) -> LevelFilter {
+        self.max_level_of_targets()
+    }
+}
+
 impl UnitFilter {
+    /// Spans that are units besides.
+    pub(crate) fn with_spans(mut self, more: Vec<UnitSpan>) -> Self {
+        self.more = more;
+        self
+    }
+
+    pub(crate) fn lets_pass(&self, metadata: &Metadata<'_>) -> bool {
+        self.lets_level_pass(metadata) || self.means_a_unit(metadata)
+    }
+
+    /// Whether it is one of those that are units whatever their level.
+    fn means_a_unit(&self, metadata: &Metadata<'_>) -> bool {
+        let is_it = |span: &UnitSpan| span.is(metadata);
+        if self.more.iter().any(is_it) {
+            return true;
+        }
+        self.knows_libraries()
+            && UnitSpan::known().iter().any(is_it)
+            && !self.names_target_of(metadata)
+    }
+
+    /// A filter without a level for all targets is a list of those that it wants.
+    fn knows_libraries(&self) -> bool {
+        let for_all = self.targets.default_level();
+        for_all.is_some_and(|level| level != LevelFilter::OFF)
+    }
+
+    /// Whether it says something of this target, other than of all.
+    pub(crate) fn names_target_of(&self, metadata: &Metadata<'_>) -> bool {
+        let mut directives = self.targets.iter();
+        directives.any(|(target, _)| metadata.target().starts_with(target))
+    }
+
     /// Whether none can pass.
     pub(crate) fn is_off(&self) -> bool {
         self.max_level() == LevelFilter::OFF
+    }
+
+    fn max_level(&self) -> LevelFilter {
+        match self.knows_libraries() || !self.more.is_empty() {
+            true => LevelFilter::TRACE,
+            false => self.max_level_of_targets(),
+        }
     }
 }
 

@@ -3,6 +3,12 @@
 use crate::tool::names;
 use std::ops::RangeInclusive;
 
+/// Whether a target is a module or inside it.
+pub(crate) fn is_inside(target: &str, module: &str) -> bool {
+    let rest = target.strip_prefix(module);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
 /// Why nothing can have this target, nor a module be meant by it.
 pub(crate) fn check(target: &str) -> Result<(), String> {
     if let Some(hidden) = names::hidden(target) {
