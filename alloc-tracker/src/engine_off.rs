@@ -118,6 +118,10 @@ pub(crate) fn is_installed() -> bool {
     false
 }
 
+pub(crate) fn outside_usage() -> Usage {
+    Usage::untracked()
+}
+
 pub(crate) fn process_usage() -> Usage {
     Usage::untracked()
 }

@@ -24,6 +24,7 @@
 //! | does it stay within its budget? | [`assert_budget!`], [`assert_no_alloc!`], [`Budget`] |
 //! | what did it allocate that nobody has freed? | [`Unit::retained`] |
 //! | what did the whole process allocate? | [`process_usage`], by size: [`SizeRecording`] |
+//! | what did it allocate for no unit? | [`outside_usage`] |
 //!
 //! # What counts
 //!
@@ -171,6 +172,33 @@ pub fn is_installed() -> bool {
 /// Two visits to each thread slot, some 10 ns each. Takes no lock.
 pub fn process_usage() -> Usage {
     engine::process_usage()
+}
+
+/// Everything that the process has allocated while the thread that did worked for no [`Unit`], by all its threads since its
+/// start, also those that have exited.
+///
+/// Each thread counts it, so it is not what is missing between the process and its units: while nobody works, what
+/// all outermost units have and this are [`process_usage`], to the byte. What a thread allocates while this reads is
+/// in the one or the other, or in neither, and so is what a unit allocates in the entry that it is in. `peak_bytes` is 0.
+///
+/// ```
+/// # #[global_allocator]
+/// # static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
+/// let before = alloc_tracker::outside_usage();
+/// let unit = alloc_tracker::Unit::new();
+/// let held = unit.run(|| vec![0u8; 1 << 20]);
+/// let spawned = std::thread::spawn(|| vec![0u8; 1 << 10]).join();
+/// let outside = alloc_tracker::outside_usage() - before;
+/// # #[cfg(feature = "track")]
+/// assert!((1 << 10..1 << 20).contains(&outside.alloc_bytes));
+/// # drop((held, spawned));
+/// ```
+///
+/// # Cost
+///
+/// Three visits to each thread slot, some 10 ns each. Takes no lock.
+pub fn outside_usage() -> Usage {
+    engine::outside_usage()
 }
 
 /// The README's programs compile.

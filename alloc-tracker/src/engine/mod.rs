@@ -79,6 +79,16 @@ pub(crate) fn tools_usage() -> crate::Usage {
     tools::totals().usage(0, true)
 }
 
+/// What all threads have counted while they worked for no unit.
+pub(crate) fn outside_usage() -> crate::Usage {
+    if !is_installed() {
+        return crate::Usage::untracked();
+    }
+    // First: what threads do meanwhile is more, not less than nothing.
+    let inside = registry::totals_inside();
+    registry::totals().minus(inside).usage(0, true)
+}
+
 /// What all threads have counted for the program, those that ended, too.
 pub(crate) fn process_usage() -> crate::Usage {
     static HIGHEST_SEEN: AtomicI64 = AtomicI64::new(0);

@@ -39,7 +39,7 @@ where
             return;
         }
         let site = self.instance.callsites.id(attributes.metadata().into());
-        let place = self.inside_of_parent(attributes, id);
+        let place = self.inside_of_parent::<true>(attributes, id);
         let place = place.or_else(|| self.outside_of_units(site, attributes, id, &cx));
         if let Some(Some(place)) = place {
             self.describe(site, attributes, id.into_u64(), place);
@@ -74,6 +74,7 @@ impl Observer {
 
     /// A span that we did not ask for exists because another layer did: if it is inside a unit, so
     /// is what happens in it. `is_root`: whether it is inside nothing, if it does not say so itself.
+    #[inline(never)]
     pub(crate) fn follow(
         &self,
         attributes: &Attributes<'_>,
@@ -84,7 +85,7 @@ impl Observer {
             return;
         }
         let metadata = attributes.metadata();
-        match self.inside_of_parent(attributes, id) {
+        match self.inside_of_parent::<false>(attributes, id) {
             Some(Some(place)) => {
                 let site = self.instance.callsites.id(metadata.into());
                 self.describe(site, attributes, id.into_u64(), place);
@@ -102,7 +103,11 @@ impl Observer {
     ///
     /// PERF: inlined, as what else runs for every span: the answers need not go through memory.
     #[inline(always)]
-    fn inside_of_parent(&self, attributes: &Attributes<'_>, id: &Id) -> Option<Option<SpanPlace>> {
+    fn inside_of_parent<const IS_WANTED: bool>(
+        &self,
+        attributes: &Attributes<'_>,
+        id: &Id,
+    ) -> Option<Option<SpanPlace>> {
         let (parent, in_unit, added) = match attributes.parent() {
             Some(parent) => {
                 // The subscriber may have been told another one.
@@ -110,7 +115,7 @@ impl Observer {
                 self.inside_of(self.instance.known(parent)?, id)
             }
             None if attributes.is_contextual() => {
-                thread::add_inside(&self.instance, id.into_u64())?
+                thread::add_inside::<IS_WANTED>(&self.instance, id.into_u64())?
             }
             None => return None,
         };

@@ -62,8 +62,14 @@ impl Drop for ThreadState {
 
 /// A span that others see as well begins inside the one that the thread has entered last, if that is of a unit:
 /// what the details call that one, and where the span is. The last is false if there is no room for it.
+///
+/// PERF: twice, for spans that telemetry wants and for others, so that each is inlined where it is called: the answer
+/// need not go through memory.
 #[inline]
-pub(crate) fn add_inside(instance: &Arc<Instance>, span: u64) -> Option<(u64, UnitOfSpan, bool)> {
+pub(crate) fn add_inside<const IS_WANTED: bool>(
+    instance: &Arc<Instance>,
+    span: u64,
+) -> Option<(u64, UnitOfSpan, bool)> {
     with(|all| {
         let state = all.known_state(instance)?;
         let Innermost::OfUnit(around) = state.innermost(instance) else {

@@ -68,6 +68,7 @@ impl Block {
             slot.take_back(counts);
             self.set_aside.set(counts);
         }
+        registry::overflow_inside(self.published.inside.take());
         slot.retract(counts);
         registry::give_back(slot);
         self.drained.set(counts);

@@ -170,6 +170,20 @@ impl Block {
         self.published.counts().minus(self.excluded.get())
     }
 
+    /// The thread begins to work for a unit, while it worked for none.
+    #[inline(always)]
+    pub(crate) fn goes_inside(&self, counts: Counts) {
+        self.published.inside.begin(counts);
+    }
+
+    /// This much of what it counted was for units.
+    pub(crate) fn was_inside(&self, counts: Counts) {
+        match self.state.get() {
+            State::Detached => registry::overflow_inside(counts),
+            State::New | State::Attached(_) => self.published.inside.add(counts),
+        }
+    }
+
     /// A number for the calling thread, never used for another.
     #[inline]
     pub(crate) fn thread(&self) -> u64 {

@@ -107,6 +107,7 @@ impl SharedCounts {
     }
 
     /// Overwrites; the caller is the only writer.
+    #[inline(always)]
     pub(crate) fn store(&self, counts: Counts) {
         self.allocs.store(counts.allocs, Relaxed);
         self.reallocs.store(counts.reallocs, Relaxed);

@@ -81,7 +81,8 @@ impl Peaks {
     }
 
     pub(crate) fn none_open(&self) -> bool {
-        self.depth() == 0
+        // One whose peak is not kept apart may outlive all whose is.
+        self.depth() == 0 && self.deep.get() == 0
     }
 
     pub(crate) fn set_tracked(&self) {

@@ -1,6 +1,7 @@
 //! The part of a thread's block that other threads touch.
 
 use super::counts::Counts;
+use super::inside::Inside;
 use super::sync::{
     AcqRel, Acquire, AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Relaxed, SeqCst, constructor,
     fence, load_own,
@@ -59,6 +60,7 @@ pub(crate) struct Published {
     /// Which frees look up: see [`Published::looks_up`].
     alert: AtomicU16,
     pub(crate) reallocs: Counter,
+    pub(crate) inside: Inside,
 }
 
 // The word `alert` is a limit: a free looks up if where its block begins in a page, times 16, is below.
@@ -126,6 +128,7 @@ impl Published {
                 freed_bytes: Counter::new(0),
                 alert: AtomicU16::new(EVERY | UNPUBLISHED),
                 reallocs: Counter::new(0),
+                inside: Inside::new(),
             }
         }
     }

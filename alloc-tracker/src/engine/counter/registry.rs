@@ -27,6 +27,9 @@ static FIRST: Chunk = Chunk::new();
 /// nobody. Many writers, rare writes.
 static OVERFLOW: SharedCounts = SharedCounts::new();
 
+/// What was counted for units by threads that no block stands for any more.
+static OVERFLOW_INSIDE: SharedCounts = SharedCounts::new();
+
 impl Chunk {
     const fn new() -> Self {
         Chunk {
@@ -136,6 +139,18 @@ pub(crate) fn totals() -> Counts {
     slots().fold(OVERFLOW.load(), |sum, slot| sum.plus(slot.read()))
 }
 
+/// Books what a thread that is ending, or has ended, counted for units.
+pub(crate) fn overflow_inside(counts: Counts) {
+    OVERFLOW_INSIDE.add(counts);
+}
+
+/// What all threads have counted while they worked for units.
+pub(crate) fn totals_inside() -> Counts {
+    slots().fold(OVERFLOW_INSIDE.load(), |sum, slot| {
+        sum.plus(slot.read_inside())
+    })
+}
+
 /// What tools have counted in the slots.
 pub(crate) fn tools_totals() -> Counts {
     slots().fold(Counts::ZERO, |sum, slot| sum.plus(slot.read_tools()))
@@ -150,6 +165,7 @@ pub(crate) fn forget_other_threads(own: Option<&'static Slot>) {
                 slot.forget_readers();
                 continue;
             }
+            OVERFLOW_INSIDE.add(slot.read_inside());
             slot.abandon();
             chunk.used.fetch_and(!(1 << index), Relaxed);
         }

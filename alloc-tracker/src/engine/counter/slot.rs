@@ -136,6 +136,12 @@ impl Slot {
         })
     }
 
+    /// What the thread here counted for units.
+    pub(crate) fn read_inside(&self) -> Counts {
+        self.with_block(|block| block.inside.read(block.counts()))
+            .unwrap_or(Counts::ZERO)
+    }
+
     /// What was counted here for tools.
     pub(crate) fn read_tools(&self) -> Counts {
         self.at_one_turn(|is_a_tools| match is_a_tools {

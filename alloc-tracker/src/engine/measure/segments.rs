@@ -74,7 +74,7 @@ pub(crate) fn end(segment: Segment) -> (Counts, i64) {
     (counts.minus(segment.start), peak)
 }
 
-/// Opens a segment, if it is a plain one. False: nothing was done.
+/// Opens a segment of a unit while the thread works for none, if it is a plain one. False: nothing was done.
 #[inline(always)]
 pub(crate) fn open_plainly(place: &mut MaybeUninit<Segment>) -> bool {
     let is_plain = |block: &&Block| {
@@ -84,26 +84,53 @@ pub(crate) fn open_plainly(place: &mut MaybeUninit<Segment>) -> bool {
     // SAFETY: it is not kept.
     let block = unsafe { block::own() }.filter(is_plain);
     if let Some(block) = block {
-        place.write(block.open());
+        let segment = block.open();
+        block.goes_inside(segment.start);
+        place.write(segment);
     }
     block.is_some()
 }
 
-/// Ends the innermost segment, if all that are open are plain: `first` is called then, and `add` is handed what [`end`]
-/// returns, unless nothing was allocated or freed. False: nothing was done.
+/// Ends the innermost segment, if all that are open are plain and the thread works for no unit after it: `first` is called
+/// then, and `add` is handed what [`end`] returns, unless nothing was allocated or freed; whether it is some unit's is the
+/// answer. False: nothing was done.
 #[inline(always)]
 pub(crate) fn end_plainly(
     segment: &Segment,
     first: impl FnOnce(),
-    add: impl FnOnce(Counts, i64),
+    add: impl FnOnce(Counts, i64) -> bool,
 ) -> bool {
     // SAFETY: it is not kept.
     let block = unsafe { block::own() }.filter(|block| block.peaks.closes_plainly(segment.level));
     if let Some(block) = block {
         first();
+        block.published.inside.end();
         block.close_plainly(segment, add);
     }
     block.is_some()
+}
+
+/// The thread begins to work for a unit, while it worked for none.
+pub(crate) fn go_inside() {
+    block::with(|block| block.goes_inside(block.counts()));
+}
+
+/// What the thread counted since [`go_inside`]; `None` if it was not called.
+pub(crate) fn inside_so_far() -> Option<Counts> {
+    block::with(|block| {
+        let inside = &block.published.inside;
+        inside
+            .is_open()
+            .then(|| block.counts().minus(inside.since()))
+    })
+}
+
+/// The thread works for no unit any more. `counts`: what it counted for some.
+pub(crate) fn go_outside(counts: Counts) {
+    block::with(|block| {
+        block.published.inside.end();
+        block.was_inside(counts);
+    });
 }
 
 /// Charges to nobody what the thread allocates while this guard lives.
@@ -194,7 +221,7 @@ impl Block {
 
     /// See [`end_plainly`].
     #[inline(always)]
-    fn close_plainly(&self, segment: &Segment, add: impl FnOnce(Counts, i64)) {
+    fn close_plainly(&self, segment: &Segment, add: impl FnOnce(Counts, i64) -> bool) {
         let Segment { start, level } = segment;
         // SAFETY: a block is its thread's, which alone writes what it publishes.
         let (allocs, frees) = unsafe {
@@ -211,12 +238,15 @@ impl Block {
 
     /// PERF: apart, so that what counted nothing saves no registers for it.
     #[inline(never)]
-    fn close_counting(&self, segment: &Segment, add: impl FnOnce(Counts, i64)) {
+    fn close_counting(&self, segment: &Segment, add: impl FnOnce(Counts, i64) -> bool) {
         let Segment { start, level } = segment;
         // SAFETY: a block is its thread's, which alone writes what it publishes.
         let counts = unsafe { self.published.own_counts() };
         if let Some(highest) = self.peaks.close(*level, counts.live()) {
-            add(counts.minus(*start), highest.wrapping_sub(start.live()));
+            let counts = counts.minus(*start);
+            if add(counts, highest.wrapping_sub(start.live())) {
+                self.was_inside(counts);
+            }
         }
     }
 

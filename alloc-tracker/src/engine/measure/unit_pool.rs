@@ -101,15 +101,17 @@ impl UnitRef {
         false
     }
 
-    /// Adds an ended segment of the calling thread; see [`UnitCell::add`].
+    /// Adds an ended segment of the calling thread; see [`UnitCell::add`]. False: the unit is over.
     #[inline]
-    pub(crate) fn add(self, counts: Counts, base: i64, peak: i64) {
+    pub(crate) fn add(self, counts: Counts, base: i64, peak: i64) -> bool {
         // A guard keeps its unit alive. Whoever works without one (see `raw`) may come too late:
         // the cell may be another unit's.
-        if self.cell.is(self.generation) {
+        let is_there = self.cell.is(self.generation);
+        if is_there {
             let thread = block::with(|block| block.thread());
             self.cell.add(counts, base, peak, thread);
         }
+        is_there
     }
 
     /// A handle, if the unit still exists.

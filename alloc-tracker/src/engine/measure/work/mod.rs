@@ -8,6 +8,7 @@ use super::segments;
 use super::unit_pool::UnitRef;
 use crate::Usage;
 use crate::engine::counter::block;
+use crate::engine::counter::counts::Counts;
 use crate::engine::watch::sites;
 use stack::{Stack, Work, stack};
 use std::alloc::{Layout, handle_alloc_error};
@@ -91,6 +92,9 @@ pub(crate) fn abandon_for_unit(segment: UnitSegment) {
         }
         if work.counts {
             segments::end(work.segment);
+            if stack.last_of_units(&work) {
+                segments::go_outside(Counts::ZERO);
+            }
             // What the thread does for the unit from here on, it can tell.
             let heir = stack.all().position(|other| other.unit == work.unit);
             if let Some(heir) = heir {
@@ -197,13 +201,16 @@ fn with_stack<T>(f: impl FnOnce(&Stack) -> Option<T>) -> Option<T> {
 }
 
 impl Stack {
-    /// Closes what is the thread's only work, in a plain measurement. `None`: it is not, nothing was done.
+    /// Closes what is the thread's only work, if that is for a unit and in a plain measurement. `None`: it is not, nothing was done.
     #[inline(always)]
     fn close_first(&self, segment: UnitSegment) -> Option<()> {
         // SAFETY: what follows pushes nothing while it has the reference: it pops, after which the place stays as it
         // is until the next push.
         let work = unsafe { self.only() }?;
-        if work.id != segment.id || work.unit.follows() || !work.counts || self.is_detached() {
+        if work.id != segment.id || work.unit.follows() || !work.counts || work.is_a_budgets {
+            return None;
+        }
+        if self.is_detached() {
             return None;
         }
         let add = |counts, peak| work.unit.add(counts, work.base, peak);
@@ -236,8 +243,13 @@ impl Stack {
                 return Some(());
             }
         }
+        let inside = self.last_of_units(work).then(segments::inside_so_far);
         let (counts, peak) = segments::end(work.segment);
-        unit.add(counts, work.base, peak);
+        let is_its = unit.add(counts, work.base, peak);
+        if let Some(inside) = inside.flatten() {
+            // What came too late for its unit is no unit's.
+            segments::go_outside(if is_its { inside } else { Counts::ZERO });
+        }
         self.free_if_detached();
         Some(())
     }

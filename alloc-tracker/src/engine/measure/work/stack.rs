@@ -6,6 +6,7 @@ use super::super::unit_pool::UnitRef;
 use super::{UnitSegment, see_own_calls_or_not};
 use crate::engine::attend;
 use crate::engine::counter::block;
+use crate::engine::counter::counts::Counts;
 use crate::engine::watch::sites;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -121,6 +122,9 @@ impl Stack {
             (&raw mut (*end).counts).write(counts);
             (&raw mut (*end).is_a_budgets).write(IS_A_BUDGETS);
             (&raw mut (*end).suspended).write(suspended);
+            if !IS_A_BUDGETS && !self.any_of_units() {
+                segments::go_inside();
+            }
             let segment = &raw mut (*end).segment;
             segment.write(match counts {
                 true => segments::open(),
@@ -209,6 +213,16 @@ impl Stack {
         None
     }
 
+    /// Whether the thread works for any unit that is not a budget's.
+    pub(super) fn any_of_units(&self) -> bool {
+        self.all().any(|work| !work.is_a_budgets)
+    }
+
+    /// Whether this, which is not there any more, was the last work for any.
+    pub(super) fn last_of_units(&self, work: &Work) -> bool {
+        !work.is_a_budgets && !self.any_of_units()
+    }
+
     /// The last one goes.
     #[inline(always)]
     pub(super) fn pop(&self) {
@@ -275,6 +289,9 @@ impl Stack {
         if left < self.len() {
             // SAFETY: `left` is below the number of places up to the end.
             self.end.set(unsafe { self.first.get().add(left) });
+            if !self.any_of_units() && segments::inside_so_far().is_some() {
+                segments::go_outside(Counts::ZERO);
+            }
             see_own_calls_or_not();
         }
         left
