@@ -122,6 +122,10 @@ pub(crate) fn outside_usage() -> Usage {
     Usage::untracked()
 }
 
+pub(crate) fn outside_by_thread() -> Vec<(u32, Usage)> {
+    Vec::new()
+}
+
 pub(crate) fn process_usage() -> Usage {
     Usage::untracked()
 }

@@ -39,6 +39,12 @@ pub fn tools_usage() -> Usage {
     engine::tools_usage()
 }
 
+/// What each thread that is there now allocated and freed while it worked for no unit, by the number that the system has for
+/// it; 0 where it is not known. What those did that have exited is missing.
+pub fn outside_by_thread() -> Vec<(u32, Usage)> {
+    engine::outside_by_thread()
+}
+
 /// What a tool keeps: its end is [for the tool](for_a_tool), wherever it happens.
 #[derive(Debug, Default)]
 pub struct Own<T>(ManuallyDrop<T>);

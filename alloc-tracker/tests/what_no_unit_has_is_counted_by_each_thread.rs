@@ -1,5 +1,5 @@
 //! One test in a program of its own: nobody else allocates.
-#![cfg(feature = "track")]
+#![cfg(all(feature = "track", target_os = "linux"))]
 
 use alloc_tracker::{AllocTracker, Budget, Scope, Unit, Usage, outside_usage, process_usage};
 use std::cell::RefCell;
@@ -67,7 +67,11 @@ fn random_work(seed: u64, units: &[Unit]) -> Model {
                 }
             }
             // What is excluded is in the process, and no unit has it.
-            7 => alloc_tracker::excluded(|| drop(black_box(vec![1u8; 50]))),
+            7 => match random.below(2) {
+                0 => alloc_tracker::excluded(|| drop(black_box(vec![1u8; 50]))),
+                // A tool's is not in the process either.
+                _ => alloc_tracker::raw::for_a_tool(|| drop(black_box(vec![1u8; 5000]))),
+            },
             8 if scopes.len() < 4 => scopes.push(Scope::enter()),
             8 => scopes.clear(),
             _ => {}
@@ -147,8 +151,48 @@ fn what_units_do_and_what_is_outside_is_what_the_process_does() {
     let entered = unit.enter();
     let block = black_box(vec![1u8; 1 << 20]);
     assert_eq!(figures(outside_usage() - before), [0; 4]);
+    alloc_tracker::raw::for_a_tool(|| drop(black_box(vec![1u8; 4 << 20])));
+    assert_eq!(figures(outside_usage() - before), [0; 4]);
+    // Another thread's is outside, and in no entry of this one.
+    let elsewhere = std::thread::spawn(|| drop(black_box(vec![1u8; 3 << 20])));
+    elsewhere.join().unwrap();
+    let other = outside_usage() - before;
+    assert!(
+        (3 << 20..(3 << 20) + 4000).contains(&other.alloc_bytes),
+        "{other}"
+    );
+    let before = outside_usage();
     drop(entered);
     assert_eq!(figures(outside_usage() - before), [0; 4]);
     drop(block);
     assert_eq!(figures(outside_usage() - before), [0, 0, 1, 1 << 20]);
+    by_thread();
+}
+
+/// Of each thread by itself, by the number that the system has for it.
+fn by_thread() {
+    let (to_main, from_thread) = std::sync::mpsc::channel();
+    let (go_on, waits) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        let unit = Unit::new();
+        unit.run(|| drop(black_box(vec![1u8; 1 << 20])));
+        (0..1000).for_each(|_| drop(black_box(vec![1u8; 1000])));
+        // SAFETY: it takes nothing, and cannot fail.
+        let number = unsafe { libc::syscall(libc::SYS_gettid) } as u32;
+        to_main.send(number).unwrap();
+        waits.recv().unwrap();
+    });
+    let number = from_thread.recv().unwrap();
+    let threads = alloc_tracker::raw::outside_by_thread();
+    let of_thread = threads.iter().find(|(thread, _)| *thread == number);
+    let (_, usage) = of_thread.expect("it is there");
+    assert!((1000..1100).contains(&usage.allocs), "{usage}");
+    assert!(
+        (1_000_000..1_010_000).contains(&usage.alloc_bytes),
+        "{usage}"
+    );
+    go_on.send(()).unwrap();
+    thread.join().unwrap();
+    let threads = alloc_tracker::raw::outside_by_thread();
+    assert!(threads.iter().all(|(thread, _)| *thread != number));
 }

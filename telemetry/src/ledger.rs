@@ -359,6 +359,7 @@ impl Counters {
             event_probability: events.are_on().then(|| events.probability()),
             records,
             panics: self.panics(),
+            outside: None,
             forked: false,
             cost: Cost {
                 cpu_seconds: self.own_cpu_ns().map(|ns| ns as f64 / 1e9),

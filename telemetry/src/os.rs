@@ -13,7 +13,7 @@
 //! Together they take what one reading does. That is [measured](calibrate) when an instance is built, and
 //! subtracted each time.
 
-pub(crate) use platform::{tick, ticks};
+pub(crate) use platform::{name_of_thread, process_cpu, tick, ticks};
 
 use crate::cost::{Metric, Source};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -227,6 +227,17 @@ mod platform {
         read_clock(libc::CLOCK_THREAD_CPUTIME_ID, libc::clock_gettime)
     }
 
+    /// Nanoseconds of all the process's threads on processors.
+    pub(crate) fn process_cpu() -> Option<u64> {
+        read_clock(libc::CLOCK_PROCESS_CPUTIME_ID, libc::clock_gettime)
+    }
+
+    /// The name of the process's thread with this number, if it is there.
+    pub(crate) fn name_of_thread(number: u32) -> Option<String> {
+        let name = std::fs::read_to_string(format!("/proc/self/task/{number}/comm")).ok()?;
+        Some(name.trim_end_matches('\n').to_owned())
+    }
+
     /// Context switches of the thread, voluntary and involuntary.
     pub(super) fn switches() -> Option<(u64, u64)> {
         // SAFETY: a structure of integers, for which all zero is valid.
@@ -287,6 +298,14 @@ mod platform {
     use super::Io;
 
     pub(super) fn cpu() -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn process_cpu() -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn name_of_thread(_: u32) -> Option<String> {
         None
     }
 

@@ -8,8 +8,8 @@ use telemetry::record::{
     BoundaryCost, BoundarySnapshot, BrokenBudget, BudgetSnapshot, Culprit, EndedBy, Envelope,
     EventRecord, ExemplarEvent, ExemplarRecord, ExemplarSpan, ExporterLedger, FindingKind,
     FindingRecord, HeapReport, IncidentEnd, IncidentRecord, Ledger, LedgerRecord, Level, Lines,
-    Phase, Reason, Record, Resource, Snapshot, Statistic, SuppressedRecord, TimeKind, UnitRecord,
-    UnitSnapshot, Unwinding,
+    Outside, OutsideCpu, OutsideOfThreads, Phase, Reason, Record, Resource, Snapshot, Statistic,
+    SuppressedRecord, TimeKind, UnitRecord, UnitSnapshot, Unwinding,
 };
 use telemetry::{Distribution, Measure, Metric};
 
@@ -95,6 +95,13 @@ fn ledger() -> Ledger {
     ledger.event_probability = Some(0.5);
     ledger.untold.insert("call_after_end".to_owned(), 1);
     (ledger.panics, ledger.forked) = (1, true);
+    let mut outside = Outside::default();
+    (outside.allocs, outside.alloc_bytes) = (1, 2);
+    (outside.process_allocs, outside.process_alloc_bytes) = (3, 4);
+    outside.cpu = Some(OutsideCpu::default());
+    let of_pool = ("pool".to_owned(), OutsideOfThreads::default());
+    outside.threads.extend([of_pool]);
+    ledger.outside = Some(outside);
     ledger.cost.cpu_seconds = Some(0.5);
     ledger.cost.ns_per_unit = Some(140.5);
     ledger.cost.ns_per_unit_is = TimeKind::Cpu;

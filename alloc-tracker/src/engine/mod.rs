@@ -86,7 +86,22 @@ pub(crate) fn outside_usage() -> crate::Usage {
     }
     // First: what threads do meanwhile is more, not less than nothing.
     let inside = registry::totals_inside();
-    registry::totals().minus(inside).usage(0, true)
+    less(registry::totals(), inside).usage(0, true)
+}
+
+/// Not below zero, where what a thread does just now was seen in one of the two alone.
+fn less(all: Counts, inside: Counts) -> Counts {
+    all.zip(inside, |all, inside| {
+        (all.wrapping_sub(inside) as i64).max(0) as u64
+    })
+}
+
+/// See [`crate::raw::outside_by_thread`].
+pub(crate) fn outside_by_thread() -> Vec<(u32, crate::Usage)> {
+    let of_threads = registry::outside_of_threads();
+    of_threads
+        .map(|of| (of.thread, less(of.counts, of.inside).usage(0, true)))
+        .collect()
 }
 
 /// What all threads have counted for the program, those that ended, too.

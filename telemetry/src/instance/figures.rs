@@ -63,6 +63,7 @@ impl Instance {
         Snapshot {
             envelope: self.envelope(),
             seconds: nanoseconds as f64 / 1e9,
+            outside: self.outside(&units),
             units,
             unseen: self.kinds.unseen().into_iter().map(str::to_owned).collect(),
             unseen_boundaries: uncrossed.into_iter().map(str::to_owned).collect(),

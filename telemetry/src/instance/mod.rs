@@ -6,10 +6,12 @@ mod figures;
 mod in_progress;
 mod intervals;
 mod outboxes;
+mod outside;
 
 use intervals::Totals;
 pub(crate) use intervals::{Broken, Interval};
 use outboxes::Outboxes;
+use outside::Before;
 
 use self::aggregate::Aggregate;
 use crate::background::Background;
@@ -64,6 +66,7 @@ pub(crate) struct State {
     /// What a reading of the CPU clock takes, in nanoseconds; `None`: units are not asked about.
     cpu_reading: Option<u64>,
     detail_words: usize,
+    before: Before,
     exemplar_ids: AtomicU64,
     /// The time until which the pool of units counts as full, without a look at it.
     full_until: AtomicU64,
@@ -150,6 +153,7 @@ impl Instance {
             cpu_reading: (!setup.sampling.is_off()).then(os::calibrate).flatten(),
             // Nobody would read it.
             detail_words: if has_exporters { bounds.detail / 8 } else { 0 },
+            before: Before::now(),
             exemplar_ids: AtomicU64::new(first_exemplar_id()),
             full_until: AtomicU64::new(0),
             own_outbox: setup.own_outbox,
@@ -237,6 +241,7 @@ impl Instance {
         });
         let mut ledger = self.counters.ledger(&self.events, rate_limited);
         ledger.forked = self.background.is_forked();
+        ledger.outside = self.outside_sums();
         ledger.cost.cpu_reading_ns = self.cpu_reading;
         ledger
     }

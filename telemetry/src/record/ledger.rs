@@ -1,6 +1,6 @@
 //! What became of everything.
 
-use super::Envelope;
+use super::{Envelope, Outside};
 use crate::tool::words::words;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -60,6 +60,10 @@ pub struct Ledger {
     /// `call_after_end`: something was added to a [`Call`](crate::Call) whose unit had ended.
     #[serde(default)]
     pub untold: BTreeMap<String, u64>,
+    /// What was done for no unit, without time on processors and without the threads, which
+    /// [`Snapshot::outside`](super::Snapshot) has; `None` if allocations are not tracked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<Outside>,
     /// Panics on telemetry's own threads, each caught: what was about to be written is missing from the
     /// records, and the thread goes on. Those of exporters at work are in `records`, those of exporters that were
     /// dropped are here.

@@ -27,6 +27,7 @@ mod finding;
 mod incident;
 mod ledger;
 mod lines;
+mod outside;
 mod plain;
 mod report;
 mod snapshot;
@@ -43,6 +44,7 @@ pub use incident::{
 };
 pub use ledger::{Cost, ExporterLedger, Ledger, LedgerRecord, Stream, TimeKind};
 pub use lines::{LineError, Lines, Why};
+pub use outside::{Outside, OutsideCpu, OutsideOfThreads};
 pub use snapshot::{PassedBy, Snapshot};
 pub use unit::{
     BoundaryCost, BoundarySnapshot, BudgetSnapshot, InProgress, UnitRecord, UnitSnapshot,

@@ -1,6 +1,6 @@
 //! All figures at one moment.
 
-use super::{Envelope, Ledger, Level, UnitSnapshot, written_as};
+use super::{Envelope, Ledger, Level, Outside, UnitSnapshot, written_as};
 use alloc_tracker::raw::escaped;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,8 @@ pub struct Snapshot {
     /// The kinds that had units, the one with the most wall time in all first; those too of which none has
     /// ended, and some are in progress.
     pub units: Vec<UnitSnapshot>,
+    /// What was done for no unit; `None` if allocations are not tracked.
+    pub outside: Option<Outside>,
     /// Units that a budget, a trigger or a prepared incident is about, and that nobody has seen so far although others were
     /// seen: their names may be wrong. If there is the unit `other`, they may be among those that it stands
     /// for.
@@ -53,6 +55,8 @@ struct Flat {
     envelope: Envelope,
     seconds: f64,
     units: Vec<UnitSnapshot>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outside: Option<Outside>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unseen: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -71,6 +75,7 @@ impl Snapshot {
             envelope,
             seconds,
             units: Vec::new(),
+            outside: None,
             unseen: Vec::new(),
             unseen_boundaries: Vec::new(),
             passed_by: Vec::new(),

@@ -41,6 +41,7 @@ impl fmt::Display for Snapshot {
             rows.extend(columns.rows(unit, &self.label(unit)));
         }
         write_aligned(f, &rows)?;
+        self.write_outside(f)?;
         let untracked = |u: &UnitSnapshot| u.count > 0 && u.metric("allocs").is_none();
         if self.units.iter().any(untracked) {
             writeln!(
@@ -75,6 +76,43 @@ impl fmt::Display for Snapshot {
 }
 
 impl Snapshot {
+    /// What no unit has, and where it happened most.
+    fn write_outside(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST_THREADS: usize = 3;
+        let Some(outside) = &self.outside else {
+            return Ok(());
+        };
+        let share = match outside.process_allocs {
+            0 => 0.0,
+            all => 100.0 * outside.allocs as f64 / all as f64,
+        };
+        let (allocs, bytes) = (
+            human::count(outside.allocs),
+            human::bytes(outside.alloc_bytes),
+        );
+        write!(
+            f,
+            "\nOutside of every unit: {allocs} allocs, {bytes}: {share:.1} % of the process's"
+        )?;
+        if let Some(cpu) = &outside.cpu {
+            let (ns, error) = (human::duration(cpu.ns), human::duration(cpu.standard_error));
+            write!(f, "; {ns} ± {error} of CPU")?;
+        }
+        writeln!(f)?;
+        let mut threads: Vec<_> = outside.threads.iter().collect();
+        threads.sort_by_key(|(_, of)| std::cmp::Reverse(of.allocs));
+        for (name, of) in threads.into_iter().take(MOST_THREADS) {
+            let (name, count) = (cut(name), of.threads);
+            let (allocs, bytes) = (human::count(of.allocs), human::bytes(of.alloc_bytes));
+            let of_threads = match count {
+                1 => "thread".to_owned(),
+                _ => format!("{} threads", human::count(count)),
+            };
+            writeln!(f, "  {of_threads} {name}: {allocs} allocs, {bytes}")?;
+        }
+        Ok(())
+    }
+
     fn write_forked(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.ledger.forked {
             writeln!(

@@ -25,6 +25,20 @@ pub(crate) fn when_the_thread_ends(give_back: fn()) {
     });
 }
 
+/// As the system has it; 0 where it is not asked.
+fn number_of_thread() -> u32 {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: it takes nothing, and cannot fail.
+        let number = unsafe { libc::syscall(libc::SYS_gettid) };
+        u32::try_from(number).unwrap_or(0)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        0
+    }
+}
+
 impl Block {
     /// Attaches a new thread, drains a detached one, notes the call site for an open budget.
     pub(crate) fn attend(&self) {
@@ -53,6 +67,7 @@ impl Block {
             registry::give_back(slot);
             return self.drain();
         }
+        slot.expect(number_of_thread());
         let set_aside = (tools::depth() > 0).then(|| self.set_aside.get());
         slot.publish(&self.published, self.drained.get(), set_aside);
         self.state.set(State::Attached(slot));

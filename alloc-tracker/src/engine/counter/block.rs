@@ -36,6 +36,8 @@ pub(crate) struct Block {
     pub(crate) drained: Cell<Counts>,
     /// The counts when they began to be a tool's, while they are.
     pub(crate) set_aside: Cell<Counts>,
+    /// What tools counted while the thread worked for a unit, since it last began to.
+    inside_skipped: Cell<Counts>,
     /// The part of the counts that is charged to nobody's measurement: see [`super::super::measure`].
     pub(crate) excluded: Cell<Counts>,
     /// A number that no other thread of the process has or had; 0: not yet asked for.
@@ -119,6 +121,7 @@ impl Block {
             peaks: Peaks::new(),
             drained: Cell::new(Counts::ZERO),
             set_aside: Cell::new(Counts::ZERO),
+            inside_skipped: Cell::new(Counts::ZERO),
             excluded: Cell::new(Counts::ZERO),
             thread: Cell::new(0),
         }
@@ -174,6 +177,31 @@ impl Block {
     #[inline(always)]
     pub(crate) fn goes_inside(&self, counts: Counts) {
         self.published.inside.begin(counts);
+    }
+
+    /// A tool is done that counted this: if that was while the thread works for a unit, it was for nobody.
+    pub(crate) fn a_tools_inside(&self, counts: Counts) {
+        let inside = &self.published.inside;
+        if inside.is_open() && counts != Counts::ZERO {
+            inside.skip(counts);
+            let skipped = &self.inside_skipped;
+            skipped.set(skipped.get().plus(counts));
+        }
+    }
+
+    /// What the thread counted for units since it began to work for some; `None` if it does not.
+    pub(crate) fn inside_so_far(&self) -> Option<Counts> {
+        let inside = &self.published.inside;
+        // What tools counted is among what is excluded.
+        let since = || inside.since().minus(self.inside_skipped.get());
+        inside.is_open().then(|| self.counts().minus(since()))
+    }
+
+    /// The thread works for no unit any more. `counts`: what it counted for some.
+    pub(crate) fn goes_outside(&self, counts: Counts) {
+        self.published.inside.end();
+        self.inside_skipped.set(Counts::ZERO);
+        self.was_inside(counts);
     }
 
     /// This much of what it counted was for units.

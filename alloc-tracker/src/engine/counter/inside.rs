@@ -42,7 +42,12 @@ impl Inside {
         self.is_open.load(Relaxed)
     }
 
-    /// What it had counted when it began.
+    /// This much of what it counted since it began was for nobody.
+    pub(crate) fn skip(&self, counts: Counts) {
+        self.since.add_alone(counts);
+    }
+
+    /// What it had counted when it began, and since then [for nobody](Inside::skip).
     pub(crate) fn since(&self) -> Counts {
         self.since.load()
     }

@@ -6,7 +6,7 @@
 
 use super::counts::{Counts, SharedCounts};
 use super::published::Published;
-use super::slot::Slot;
+use super::slot::{OutsideOfThread, Slot};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 use std::sync::atomic::{
@@ -149,6 +149,11 @@ pub(crate) fn totals_inside() -> Counts {
     slots().fold(OVERFLOW_INSIDE.load(), |sum, slot| {
         sum.plus(slot.read_inside())
     })
+}
+
+/// What each thread has counted that is there now while it worked for no unit.
+pub(crate) fn outside_of_threads() -> impl Iterator<Item = OutsideOfThread> {
+    slots().filter_map(Slot::read_outside)
 }
 
 /// What tools have counted in the slots.

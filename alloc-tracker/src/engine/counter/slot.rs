@@ -37,6 +37,18 @@ pub(crate) struct Slot {
     turn: AtomicU64,
     tools: SharedCounts,
     program: SharedCounts,
+    /// What had been counted here when the thread came, and its number, as the system has it.
+    came: SharedCounts,
+    thread: AtomicU32,
+}
+
+/// What one thread counted, and what of that for units.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutsideOfThread {
+    /// Its number, as the system has it; 0: that is unknown.
+    pub(crate) thread: u32,
+    pub(crate) counts: Counts,
+    pub(crate) inside: Counts,
 }
 
 impl Slot {
@@ -50,8 +62,16 @@ impl Slot {
                 turn: AtomicU64::new(0),
                 tools: SharedCounts::new(),
                 program: SharedCounts::new(),
+                came: SharedCounts::new(),
+                thread: AtomicU32::new(0),
             }
         }
+    }
+
+    /// The thread with this number is about to come.
+    pub(crate) fn expect(&self, thread: u32) {
+        self.came.store(self.read());
+        self.thread.store(thread, Relaxed);
     }
 
     /// From here on readers see `block`, of which `drained` is in the totals already, and what is above
@@ -140,6 +160,19 @@ impl Slot {
     pub(crate) fn read_inside(&self) -> Counts {
         self.with_block(|block| block.inside.read(block.counts()))
             .unwrap_or(Counts::ZERO)
+    }
+
+    /// What the thread here counted for no unit; `None` if there is none.
+    pub(crate) fn read_outside(&self) -> Option<OutsideOfThread> {
+        let (inside, thread, came) = self.with_block(|block| {
+            let inside = block.inside.read(block.counts());
+            (inside, self.thread.load(Relaxed), self.came.load())
+        })?;
+        Some(OutsideOfThread {
+            thread,
+            counts: self.read().minus(came),
+            inside,
+        })
     }
 
     /// What was counted here for tools.

@@ -75,6 +75,7 @@ impl Block {
     /// Ends that.
     fn take_back(&self) {
         let counts = self.published.counts();
+        self.a_tools_inside(counts.minus(self.set_aside.get()));
         match self.state.get() {
             State::Attached(slot) => slot.take_back(counts),
             State::New | State::Detached => {

@@ -117,20 +117,12 @@ pub(crate) fn go_inside() {
 
 /// What the thread counted since [`go_inside`]; `None` if it was not called.
 pub(crate) fn inside_so_far() -> Option<Counts> {
-    block::with(|block| {
-        let inside = &block.published.inside;
-        inside
-            .is_open()
-            .then(|| block.counts().minus(inside.since()))
-    })
+    block::with(Block::inside_so_far)
 }
 
 /// The thread works for no unit any more. `counts`: what it counted for some.
 pub(crate) fn go_outside(counts: Counts) {
-    block::with(|block| {
-        block.published.inside.end();
-        block.was_inside(counts);
-    });
+    block::with(|block| block.goes_outside(counts));
 }
 
 /// Charges to nobody what the thread allocates while this guard lives.

@@ -1,0 +1,56 @@
+//! What the process did for no unit.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What the process has done for no unit since telemetry was built: what tasks that nobody followed did, pools of threads,
+/// the runtime, the program's start.
+///
+/// While nobody works, what units cost, ended and in progress, and this are what the process has allocated, to the byte.
+/// What threads do while a snapshot is taken may be missing from all of them, or be in this and in the process alone. What
+/// is done inside of two units that were entered one in the other is in both. What an [`alloc_tracker::Unit`] of the
+/// program's does is not outside, and in no kind of unit either.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Outside {
+    /// Allocations and reallocations.
+    pub allocs: u64,
+    /// Bytes allocated, and by which reallocations grew.
+    pub alloc_bytes: u64,
+    /// What the process has allocated in all: allocations and reallocations.
+    pub process_allocs: u64,
+    /// And bytes.
+    pub process_alloc_bytes: u64,
+    /// Time on a processor; `None` if it is not known of the units, of which a sample is asked, or of the process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<OutsideCpu>,
+    /// Where it happened: by the names of the threads that are there, since each began. Names past the sixteen with the most
+    /// allocations are together under `other`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub threads: BTreeMap<String, OutsideOfThreads>,
+}
+
+/// Time on a processor that no unit has: the process's, less that of telemetry's own threads and an estimate of the
+/// units'.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct OutsideCpu {
+    /// Nanoseconds.
+    pub ns: u64,
+    /// The standard error, in nanoseconds: two times in three it is no further away than that.
+    pub standard_error: u64,
+    /// Of the process in all, in nanoseconds.
+    pub process_ns: u64,
+}
+
+/// What threads of one name did for no unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct OutsideOfThreads {
+    /// How many there are.
+    pub threads: u64,
+    /// Allocations and reallocations.
+    pub allocs: u64,
+    /// Bytes allocated, and by which reallocations grew.
+    pub alloc_bytes: u64,
+}
