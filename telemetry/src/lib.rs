@@ -111,7 +111,7 @@ pub use record::{
     BoundarySnapshot, BudgetSnapshot, Cost, InProgress, Ledger, Snapshot, Stream, UnitSnapshot,
 };
 pub use subscriber::filter::{EventFilter, ParseFilterError, UnitFilter, UnitSpan};
-pub use subscriber::{Lean, TelemetryLayer};
+pub use subscriber::{Lean, TelemetryLayer, follow};
 pub use telemetry::{Handle, ShutdownError, Telemetry};
 #[cfg(any(debug_assertions, feature = "settable-clock"))]
 #[doc(hidden)]

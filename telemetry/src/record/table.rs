@@ -108,7 +108,11 @@ impl Snapshot {
                 1 => "thread".to_owned(),
                 _ => format!("{} threads", human::count(count)),
             };
-            writeln!(f, "  {of_threads} {name}: {allocs} allocs, {bytes}")?;
+            let allocs = match of.allocs {
+                1 => "1 alloc".to_owned(),
+                _ => format!("{allocs} allocs"),
+            };
+            writeln!(f, "  {of_threads} {name}: {allocs}, {bytes}")?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@
 //!   spans that only telemetry wants.
 //! * [`observer`]: what both do at a callback; [`events`]: the half of it that is about events.
 //! * [`parent`]: the parent of a span, where the subscriber is told of another.
+//! * [`follow`]: what takes a span along to where work goes.
 //! * [`filter`]: which spans are units and which events are written.
 //! * [`call_site`]: what a call site says of itself; [`fields`], [`class_fields`] and [`error_field`]: what
 //!   values do.
@@ -20,6 +21,7 @@ mod error_field;
 mod events;
 mod fields;
 pub(crate) mod filter;
+pub mod follow;
 #[allow(unsafe_code)] // forwards the one unsafe method of `tracing_subscriber::Layer`
 mod layer;
 #[allow(unsafe_code)] // forwards the one unsafe method of `tracing::Subscriber`
