@@ -62,6 +62,17 @@ impl Kept {
         self.reason == Reason::Incident
     }
 
+    /// Of the sample, in which all are.
+    #[cfg(test)]
+    pub(crate) fn drawn() -> Self {
+        Kept {
+            reasons: Reasons(0),
+            reason: Reason::Sample,
+            left_out: 0,
+            per_sampled: 1.0,
+        }
+    }
+
     /// Whether it stands for all units, not for those with a reason.
     pub(crate) fn is_sample(&self) -> bool {
         self.reason == Reason::Sample

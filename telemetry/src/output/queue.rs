@@ -92,3 +92,97 @@ impl Queue {
         items
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::callsites::SiteId;
+    use crate::cost::Finished;
+    use crate::details::{Entry, What};
+    use crate::exemplars::Kept;
+    use crate::live::UnitRef;
+    use crate::record::Level;
+    use crate::subscriber::made_up;
+    use std::time::SystemTime;
+
+    /// An event with this many bytes of fields.
+    fn event(level: Level, bytes: usize) -> Item {
+        Item::Event(Box::new(events::Captured {
+            at: SystemTime::UNIX_EPOCH,
+            now: 0,
+            site: SiteId::OTHER,
+            call_site: made_up("event", "queue", level),
+            fields: vec![7; bytes].into(),
+            unit: None,
+            weight: 1.0,
+        }))
+    }
+
+    /// A kept unit with this many spans, and bytes of fields of each.
+    fn exemplar(spans: usize, bytes: usize) -> Item {
+        let entry = Entry {
+            at: 0,
+            unit: UnitRef(1),
+            span: 1,
+            what: What::Begin {
+                site: SiteId::OTHER,
+                parent: 0,
+                fields: vec![7; bytes],
+            },
+        };
+        Item::Exemplar(Box::new(exemplars::Captured {
+            id: 1,
+            kept: Kept::drawn(),
+            unit: Finished::empty(),
+            ended: SystemTime::UNIX_EPOCH,
+            started: 0,
+            entries: vec![entry; spans],
+            whole: true,
+        }))
+    }
+
+    /// How many fit.
+    fn fit(queue: &Queue, item: impl Fn() -> Item) -> usize {
+        (0..).take_while(|_| queue.push(item()).is_ok()).count()
+    }
+
+    #[test]
+    fn so_many_items_wait_and_plain_events_leave_room_for_others() {
+        let queue = Queue::new();
+        assert_eq!(fit(&queue, || event(Level::Info, 10)), MOST_ITEMS / 4 * 3);
+        assert!(queue.push(event(Level::Info, 0)).is_err());
+        assert_eq!(fit(&queue, || event(Level::Error, 10)), MOST_ITEMS / 4);
+        assert!(queue.push(exemplar(1, 1)).is_err());
+        assert_eq!(queue.drain().len(), MOST_ITEMS);
+        assert_eq!(fit(&queue, || event(Level::Info, 10)), MOST_ITEMS / 4 * 3);
+    }
+
+    #[test]
+    fn so_many_bytes_wait_whatever_they_are_of() {
+        // What is in the structures themselves is less than half.
+        for item in [
+            || event(Level::Error, 1000),
+            || exemplar(1, 1000),
+            || exemplar(20, 10),
+        ] {
+            let queue = Queue::new();
+            let bytes = match item() {
+                Item::Event(event) => event.fields.len(),
+                Item::Exemplar(exemplar) => {
+                    let entries = exemplar.entries.iter();
+                    entries.map(|e| size_of::<Entry>() + e.fields().len()).sum()
+                }
+            };
+            let number = fit(&queue, item);
+            assert!(number * bytes <= MOST_BYTES, "{number} of {bytes}");
+            assert!(number * bytes >= MOST_BYTES / 2, "{number} of {bytes}");
+            // What was taken leaves room for as much again.
+            assert_eq!(queue.drain().len(), number);
+            assert_eq!(fit(&queue, item), number);
+        }
+        let queue = Queue::new();
+        let plain = fit(&queue, || event(Level::Info, 1000));
+        let others = fit(&queue, || event(Level::Error, 1000));
+        assert!((plain / 3).abs_diff(others) <= 1, "{plain}, {others}");
+    }
+}
