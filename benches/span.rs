@@ -25,6 +25,14 @@ fn unit(times: u64) {
     }
 }
 
+/// As the spans of `tower-http` are: the kind of the unit goes by its fields.
+fn unit_of_class(times: u64) {
+    let (method, uri) = (black_box("GET"), black_box("/books/4711/pages"));
+    for _ in 0..times {
+        info_span!("request", %method, %uri).in_scope(|| black_box(()));
+    }
+}
+
 fn child(times: u64) {
     info_span!("unit").in_scope(|| {
         for _ in 0..times {
@@ -382,6 +390,11 @@ fn main() {
         ("unit_registry", |n| with_registry(unit, n)),
         ("unit_counts", |n| with_layer(Setup::Counts, unit, n)),
         ("unit_all", |n| with_layer(Setup::All, unit, n)),
+        ("class_registry", |n| with_registry(unit_of_class, n)),
+        ("class_counts", |n| {
+            with_layer(Setup::Counts, unit_of_class, n)
+        }),
+        ("class_lean", |n| in_lean(Setup::Counts, unit_of_class, n)),
         ("child_registry", |n| with_registry(child, n)),
         ("child_counts", |n| with_layer(Setup::Counts, child, n)),
         ("child_all", |n| with_layer(Setup::All, child, n)),
@@ -412,6 +425,11 @@ fn main() {
     );
     for (name, bare, with) in [
         ("a unit, counted", "unit_registry", "unit_counts"),
+        (
+            "a unit of a class, by its fields",
+            "class_registry",
+            "class_counts",
+        ),
         ("a child span, counted", "child_registry", "child_counts"),
         (
             "entering a unit again",
@@ -427,6 +445,11 @@ fn main() {
     header("The same", "Registry", "in Lean");
     for (name, bare, with) in [
         ("a unit, counted", "unit_registry", "unit_lean"),
+        (
+            "a unit of a class, by its fields",
+            "class_registry",
+            "class_lean",
+        ),
         ("a child span, counted", "child_registry", "child_lean"),
         ("entering a unit again", "reentry_registry", "reentry_lean"),
         ("an event over its limit", "event_registry", "event_lean"),

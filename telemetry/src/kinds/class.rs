@@ -120,6 +120,9 @@ impl Plan {
 const MOST: usize = 96;
 
 /// A text of at most so many bytes. What does not fit is cut.
+///
+/// PERF: bytes, which are compared and copied as such for every unit; that they are UTF-8 is only asked for a class that
+/// was not there.
 #[derive(Clone, Copy)]
 pub(crate) struct Text<const N: usize> {
     bytes: [u8; N],
@@ -128,7 +131,7 @@ pub(crate) struct Text<const N: usize> {
 }
 
 impl<const N: usize> Text<N> {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Text {
             bytes: [0; N],
             len: 0,
@@ -136,33 +139,49 @@ impl<const N: usize> Text<N> {
         }
     }
 
+    #[inline]
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    #[cfg(test)]
     pub(super) fn as_str(&self) -> &str {
-        // What is put is whole characters.
-        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap()
     }
 
     fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    pub(super) fn put(&mut self, text: &str) {
-        if self.is_full {
-            return;
+    /// A part of a text that ends where a character does.
+    #[inline]
+    pub(super) fn put(&mut self, text: &[u8]) {
+        match self.bytes.get_mut(self.len..self.len + text.len()) {
+            Some(place) if !self.is_full => {
+                place.copy_from_slice(text);
+                self.len += text.len();
+            }
+            _ => self.put_what_fits(text),
         }
-        let room = N - self.len;
-        let mut fits = text.len().min(room);
-        while !text.is_char_boundary(fits) {
-            fits -= 1;
-        }
-        self.is_full = fits < text.len();
-        self.bytes[self.len..self.len + fits].copy_from_slice(&text.as_bytes()[..fits]);
-        self.len += fits;
+    }
+
+    #[cold]
+    fn put_what_fits(&mut self, text: &[u8]) {
+        let begins_a_character = |byte: &u8| byte & 0xC0 != 0x80;
+        let room = if self.is_full { 0 } else { N - self.len };
+        let ends = (0..=room.min(text.len())).rev();
+        let mut ends = ends.filter(|&end| text.get(end).is_none_or(begins_a_character));
+        let fits = &text[..ends.next().unwrap_or(0)];
+        self.is_full = true;
+        self.bytes[self.len..self.len + fits.len()].copy_from_slice(fits);
+        self.len += fits.len();
     }
 }
 
 impl<const N: usize> fmt::Write for Text<N> {
+    #[inline]
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.put(text);
+        self.put(text.as_bytes());
         // Whoever formats more than fits does it for nothing.
         if self.is_full {
             Err(fmt::Error)
@@ -174,7 +193,7 @@ impl<const N: usize> fmt::Write for Text<N> {
 
 impl<const N: usize> fmt::Debug for Text<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_str().fmt(f)
+        String::from_utf8_lossy(self.as_bytes()).fmt(f)
     }
 }
 
@@ -215,7 +234,7 @@ impl<'a> Parts<'a> {
         // An error says that it is cut.
         let mut value = Text::<{ 2 * MOST }>::new();
         let _ = write(&mut value);
-        let value = unquoted(value.as_str());
+        let value = unquoted(value.as_bytes());
         if value.is_empty() {
             return;
         }
@@ -260,22 +279,21 @@ impl<'a> Parts<'a> {
         let mut method = 0;
         if matches!(self.rank, Rank::Method | Rank::Uri | Rank::Route) {
             match (self.method.is_empty(), before) {
-                (false, _) => text.put(self.method.as_str()),
+                (false, _) => text.put(self.method.as_bytes()),
                 (true, Some(before)) => text.put(before.method()),
                 (true, None) => {}
             }
             method = text.len;
         }
-        let part_before = match self.rank {
-            Rank::Uri | Rank::Route if method > 0 => " ",
+        match self.rank {
+            Rank::Uri | Rank::Route if method > 0 => text.put(b" "),
             Rank::Rpc if !self.service.is_empty() => {
-                text.put(self.service.as_str());
-                "/"
+                text.put(self.service.as_bytes());
+                text.put(b"/");
             }
-            _ => "",
-        };
-        text.put(part_before);
-        text.put(self.main.as_str());
+            _ => {}
+        }
+        text.put(self.main.as_bytes());
         (self.rank > Rank::None).then_some(Class {
             text,
             rank: self.rank,
@@ -294,25 +312,26 @@ pub(crate) struct Class {
 }
 
 impl Class {
-    pub(super) fn text(&self) -> &str {
-        self.text.as_str()
+    #[inline]
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.text.as_bytes()
     }
 
     pub(super) fn rank(&self) -> Rank {
         self.rank
     }
 
-    fn method(&self) -> &str {
-        self.text().get(..self.method).unwrap_or_default()
+    fn method(&self) -> &[u8] {
+        self.as_bytes().get(..self.method).unwrap_or_default()
     }
 }
 
 /// A text as `Debug` writes it has quotes around it.
-fn unquoted(value: &str) -> &str {
-    let inside = value
-        .strip_prefix('"')
-        .and_then(|value| value.strip_suffix('"'));
-    inside.unwrap_or(value)
+fn unquoted(value: &[u8]) -> &[u8] {
+    match value {
+        [b'"', inside @ .., b'"'] => inside,
+        _ => value,
+    }
 }
 
 #[cfg(test)]
@@ -344,7 +363,7 @@ mod tests {
             }
             class = parts.class(class.as_ref());
         }
-        Some(class?.text().to_owned())
+        Some(class?.text.as_str().to_owned())
     }
 
     #[test]

@@ -13,7 +13,6 @@ use crate::subscriber::CallSite;
 use crate::subscriber::filter::UnitFilter;
 use alloc_tracker::raw::{Lock, UnitName};
 use std::fmt;
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicBool, AtomicI64, AtomicU32, AtomicU64,
@@ -47,15 +46,21 @@ struct What {
 impl What {
     fn new(site: CallSite, class: Option<Class>) -> Self {
         let name = match &class {
-            Some(class) => format!("{} {}", site.name(), class.text()).into(),
+            Some(class) => {
+                let class = String::from_utf8_lossy(class.as_bytes());
+                format!("{} {class}", site.name()).into()
+            }
             None => site.name().into(),
         };
         What { site, class, name }
     }
 
+    #[inline]
     fn is(&self, site: CallSite, class: Option<&Class>) -> bool {
-        (self.site.name(), self.site.target()) == (site.name(), site.target())
-            && self.class.as_ref().map(Class::text) == class.map(Class::text)
+        self.class.as_ref().map(Class::as_bytes) == class.map(Class::as_bytes)
+            // PERF: mostly it is the same call site.
+            && (self.site.address() == site.address()
+                || (self.site.name(), self.site.target()) == (site.name(), site.target()))
     }
 }
 
@@ -79,7 +84,8 @@ impl Kind {
     }
 
     pub(crate) fn class(&self) -> Option<&str> {
-        self.class_of_units().map(Class::text)
+        let what = self.what.get().filter(|what| what.class.is_some())?;
+        what.name.get(what.site.name().len() + 1..)
     }
 
     fn class_of_units(&self) -> Option<&Class> {
@@ -420,11 +426,7 @@ impl Kinds {
 
     /// The kind of this name, target and class, or the free place for its number.
     fn find(&self, call_site: CallSite, class: Option<&Class>) -> Result<KindId, &AtomicU32> {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(call_site.name().as_bytes());
-        hasher.write(call_site.target().as_bytes());
-        hasher.write(class.map_or("", Class::text).as_bytes());
-        let mut at = hasher.finish() as usize;
+        let mut at = hash(call_site, class);
         loop {
             // A power of two.
             let place = &self.by_name[at & (self.by_name.len() - 1)];
@@ -481,6 +483,29 @@ impl Kinds {
         place.store(len, Release);
         KindId(len)
     }
+}
+
+/// Where a kind is looked for first.
+///
+/// PERF: no hash that withstands whoever chooses the values: there are few kinds, and a search ends after as many steps.
+fn hash(call_site: CallSite, class: Option<&Class>) -> usize {
+    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+    let mut hash = 0u64;
+    let mut take = |bytes: &[u8]| {
+        let words = bytes.chunks_exact(8);
+        let rest = words.remainder();
+        for word in words.filter_map(|word| word.try_into().ok()) {
+            hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(ODD);
+            hash ^= hash >> 32;
+        }
+        for byte in rest {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(ODD);
+        }
+        hash ^= hash >> 32;
+    };
+    take(call_site.name().as_bytes());
+    take(class.map_or(&[][..], Class::as_bytes));
+    hash as usize
 }
 
 #[cfg(test)]

@@ -8,16 +8,19 @@ use tracing::span::{Attributes, Record};
 
 /// What a span that begins says of its class. A value whose formatting panics says nothing.
 pub(super) fn of_attributes(attributes: &Attributes<'_>) -> impl FnOnce(&mut Parts<'_>) {
-    |parts| {
-        caught(|| attributes.record(parts));
-    }
+    |parts| visit(|| attributes.record(parts))
 }
 
 /// The same of what is recorded later.
 pub(super) fn of_record(values: &Record<'_>) -> impl FnOnce(&mut Parts<'_>) {
-    |parts| {
-        caught(|| values.record(parts));
-    }
+    |parts| visit(|| values.record(parts))
+}
+
+/// The values' own code: what it allocates is not the unit's, which did not ask for this.
+fn visit(record: impl FnOnce()) {
+    alloc_tracker::raw::for_a_tool(|| {
+        caught(record);
+    });
 }
 
 impl Visit for Parts<'_> {
@@ -29,10 +32,7 @@ impl Visit for Parts<'_> {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if let Some(role) = self.role_of(field.index()) {
-            // The value's own code: what it allocates is not the unit's, which did not ask for this.
-            alloc_tracker::raw::for_a_tool(|| {
-                self.take(role, |text| write!(text, "{value:?}"));
-            });
+            self.take(role, |text| write!(text, "{value:?}"));
         }
     }
 }
