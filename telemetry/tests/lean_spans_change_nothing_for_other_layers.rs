@@ -10,7 +10,7 @@ use telemetry::{Lean, Telemetry};
 use tracing::dispatcher::{Dispatch, with_default};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Span, Subscriber, info, info_span};
+use tracing::{Event, Metadata, Span, Subscriber, debug_span, info, info_span};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::prelude::*;
@@ -402,4 +402,62 @@ fn a_second_telemetry_follows_what_it_does_not_want() {
     };
     assert_eq!(figures(true), figures(false));
     assert_eq!(figures(true), [1, 1]);
+}
+
+/// A connection of a library's, of which telemetry knows nothing, and requests in it.
+#[test]
+fn a_unit_inside_a_span_that_only_others_know_is_lean_and_others_see_the_same() {
+    let run = |lean: bool| {
+        let (layer, telemetry) = Telemetry::builder().build().unwrap();
+        let witness = Witness::default();
+        let filtered = witness.clone().with_filter(filter_fn(wants("b", true)));
+        let subscriber = tracing_subscriber::registry().with(filtered).with(layer);
+        let dispatch = match lean {
+            true => Dispatch::new(Lean::new(subscriber)),
+            false => Dispatch::new(subscriber),
+        };
+        let mut ids = Vec::new();
+        with_default(&dispatch, || {
+            for explicit in [false, true] {
+                let outer = debug_span!("b", n = 1);
+                let connection = outer.in_scope(|| debug_span!("b", n = 2));
+                for n in 3..6 {
+                    let request = match explicit {
+                        true => info_span!(parent: &connection, "a", n),
+                        false => connection.in_scope(|| info_span!("a", n)),
+                    };
+                    ids.push(request.id());
+                    connection.in_scope(|| {
+                        request.in_scope(|| {
+                            info!("in the request");
+                            // What others see again, and what they do not.
+                            debug_span!("b", n = 7).in_scope(|| info!("inside"));
+                            info_span!("a", n = 8).in_scope(|| info!("inside"));
+                        });
+                    });
+                    info!("outside");
+                }
+                // The last one outlives what it is in.
+                let last = connection.in_scope(|| info_span!("a", n = 9));
+                drop((connection, outer));
+                last.in_scope(|| info!("alone"));
+                info!("before the end");
+                drop(last);
+                info!("after the end");
+            }
+        });
+        let unit = telemetry
+            .snapshot()
+            .unit("a")
+            .map(|unit| (unit.count, unit.in_flight));
+        assert_eq!(unit, Some((8, 0)), "lean: {lean}");
+        (witness.take(), ids)
+    };
+    let ((lean, lent), (plain, own)) = (run(true), run(false));
+    assert_eq!(lean, plain);
+    assert!(
+        lent[..3].iter().all(|id| *id == lent[0]),
+        "lent again: {lent:?}"
+    );
+    assert_ne!(own[0], own[1]);
 }

@@ -173,6 +173,16 @@ impl Observer {
         Some(self.begin(kind, id))
     }
 
+    /// Whether a span of the subscriber's is in a unit, or is one that was dropped.
+    pub(super) fn may_be_in_unit(&self, span: u64, metadata: &'static Metadata<'static>) -> bool {
+        let instance = &self.instance;
+        if instance.known(span).is_some() {
+            return true;
+        }
+        let site = instance.callsites.id(metadata.into());
+        instance.kinds.is_unit(site, metadata.into())
+    }
+
     /// Starts a unit.
     #[inline]
     fn begin(&self, kind: KindId, id: &Id) -> Option<SpanPlace> {

@@ -2,7 +2,7 @@
 
 use super::observer::Released;
 use super::span::{LeanRef, LeanSpan};
-use super::thread::NewSpan;
+use super::thread::{NewSpan, Others};
 use super::{Lean, Ours};
 use crate::callsites::SiteId;
 use crate::subscriber::call_site;
@@ -16,7 +16,7 @@ use tracing::{Dispatch, Event, Metadata};
 use tracing_core::span::Current;
 use tracing_subscriber::Registry;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 impl<S> Lean<S>
 where
@@ -108,6 +108,39 @@ where
         (self.inner).new_span(&Attributes::child_of(current.clone(), metadata, values))
     }
 
+    /// What the subscriber knows of a span, or else of the one that the thread has entered, of which telemetry knows none.
+    #[inline]
+    fn others(&self, ours: &Ours, span: Option<u64>) -> Others {
+        let span = match span {
+            Some(span) => span,
+            None => match self.inner.current_span().id() {
+                Some(current) => current.into_u64(),
+                None => return Others::Nothing,
+            },
+        };
+        self.others_around(ours, span)
+    }
+
+    /// The same of a span that the subscriber has.
+    #[inline(never)]
+    fn others_around(&self, ours: &Ours, span: u64) -> Others {
+        let found = self
+            .registry()
+            .and_then(|registry| registry.span(&Id::from_u64(span)));
+        let Some(found) = found else {
+            return Others::Unclear;
+        };
+        // As the layer has it: what is inside a unit belongs to it, and what is inside one that was dropped is dropped.
+        let is_none = |ancestor: &SpanRef<'_, Registry>| {
+            let observer = &ours.observer;
+            !observer.may_be_in_unit(ancestor.id().into_u64(), ancestor.metadata())
+        };
+        match found.scope().all(|ancestor| is_none(&ancestor)) {
+            true => Others::Around(span),
+            false => Others::Unclear,
+        }
+    }
+
     /// Makes a lean span with a record that is made for it, if there is room for one more.
     #[cold]
     #[inline(never)]
@@ -124,10 +157,8 @@ where
         if brought.is_none() {
             return NewSpan::NoRecord;
         }
-        let in_others = || self.inner.current_span().id().is_some();
-        let made = ours
-            .observer
-            .make(site, attributes, &mut brought, in_others);
+        let others = |span| self.others(ours, span);
+        let made = (ours.observer).make(site, attributes, &mut brought, others);
         if let Some(record) = brought {
             ours.observer.give_back(record);
         }
@@ -209,8 +240,8 @@ where
         let Some((ours, site)) = self.alone(attributes.metadata()) else {
             return self.shared_span(attributes);
         };
-        let in_others = || self.inner.current_span().id().is_some();
-        let mut made = ours.observer.make(site, attributes, &mut None, in_others);
+        let others = |span| self.others(ours, span);
+        let mut made = ours.observer.make(site, attributes, &mut None, others);
         if let NewSpan::NoRecord = made {
             made = self.make_with_stand_in(ours, site, attributes);
         }

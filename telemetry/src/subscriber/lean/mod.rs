@@ -50,8 +50,7 @@ use tracing_subscriber::registry::LookupSpan;
 /// of its own (`with_filter`; one that is reloaded is fine). Some layers want all spans, and nothing is
 /// lean beside them: one without a filter, one that is `None`, one in a `reload::Layer`, one whose
 /// `EnvFilter` has `[span{field}]` directives and so decides anew each time, a second telemetry. Nor is
-/// anything lean if the telemetry layer itself is in a filter. A unit inside a span that only others know
-/// is not lean; and of the spans in progress, half of
+/// anything lean if the telemetry layer itself is in a filter. Of the spans in progress, half of
 /// [`max_spans_in_progress`](crate::Builder::max_spans_in_progress) at most. What is not lean is as
 /// it is without `Lean`.
 ///

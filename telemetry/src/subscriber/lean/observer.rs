@@ -1,7 +1,7 @@
 //! Spans that nobody but telemetry has.
 
 use super::span::{HeldParent, LeanEnd, LeanRef, LeanSpan};
-use super::thread::{Around, NewSpan, current_lean, give_back, make};
+use super::thread::{Around, NewSpan, Others, current_lean, give_back, make};
 use crate::callsites::SiteId;
 use crate::live::{KnownSpan, Spans};
 use crate::subscriber::class_fields;
@@ -32,7 +32,7 @@ impl Observer {
         site: SiteId,
         attributes: &Attributes<'_>,
         brought: &mut Option<PoolItem<LeanSpan>>,
-        in_others: impl FnOnce() -> bool,
+        others: impl FnOnce(Option<u64>) -> Others,
     ) -> NewSpan {
         if silence::is_silent() {
             return NewSpan::Shared;
@@ -50,7 +50,7 @@ impl Observer {
             metadata.into(),
             class_fields::of_attributes(attributes),
         );
-        let new = match make(instance, site, kind, around, brought, in_others) {
+        let new = match make(instance, site, kind, around, brought, others) {
             NewSpan::Lean(new) => new,
             other => return other,
         };

@@ -18,6 +18,17 @@ pub(crate) enum Around {
     Span(u64),
 }
 
+/// What the subscriber knows around a span that telemetry knows to be in no span of a unit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Others {
+    /// Nothing.
+    Nothing,
+    /// This span, in no unit: a unit may begin inside it.
+    Around(u64),
+    /// Something of which that cannot be said.
+    Unclear,
+}
+
 /// What became of a span that only telemetry wants.
 #[derive(Debug)]
 pub(crate) enum NewSpan {
@@ -50,19 +61,26 @@ struct Parent {
     /// Where its unit is.
     place: Option<&'static LiveUnit>,
     detail: u64,
-    around: Others,
+    seen: Seen,
 }
 
 /// What others see of it.
-enum Others {
+enum Seen {
     /// Nothing.
     Lean(LeanRef, &'static LeanSpan),
     /// This span.
     Shared(u64),
 }
 
+/// What a span begins inside of.
+enum Inside {
+    Unit(Parent),
+    /// In no unit, and inside this span of the subscriber's, if inside any.
+    NoUnit(Option<u64>),
+}
+
 /// Makes a span that only telemetry wants, with a record that the caller brings or one at hand.
-/// `kind`: what unit it is if it is inside none. `in_others`: whether the subscriber knows of a span that
+/// `kind`: what unit it is if it is inside none. `others`: what the subscriber knows of a span, or else of the one that
 /// the thread has entered.
 #[inline(always)]
 pub(crate) fn make(
@@ -71,15 +89,16 @@ pub(crate) fn make(
     kind: Option<KindId>,
     around: Around,
     brought: &mut Option<PoolItem<LeanSpan>>,
-    in_others: impl FnOnce() -> bool,
+    others: impl FnOnce(Option<u64>) -> Others,
 ) -> NewSpan {
     let made = with(|all| {
         let random = all.random_for(instance);
         let state = all.state(instance);
-        let Ok(parent) = parent(state, instance, around, in_others) else {
+        let Some(inside) = inside(state, instance, around, others) else {
             return NewSpan::Shared;
         };
-        if parent.is_none() && (kind.is_none() || instance.background.is_stopping()) {
+        let may_begin = || kind.is_some() && !instance.background.is_stopping();
+        if matches!(inside, Inside::NoUnit(_)) && !may_begin() {
             return NewSpan::Shared;
         }
         let at_hand = state.lean.pop();
@@ -87,7 +106,7 @@ pub(crate) fn make(
         let Some(record) = record.or_else(|| instance.spans.take_again()) else {
             return NewSpan::NoRecord;
         };
-        make_with(state, instance, random, site, kind, parent, record)
+        make_with(state, instance, random, site, kind, inside, record)
     });
     // The thread is ending, or this is a callback in a callback.
     made.unwrap_or(NewSpan::Shared)
@@ -116,35 +135,42 @@ pub(crate) fn current_lean(instance: &Arc<Instance>) -> Option<LeanRef> {
     })?
 }
 
-/// The span around, if there is one. `Err`: it is one that only the subscriber knows.
+/// What the span begins inside of. `None`: that cannot be said.
 #[inline(always)]
-fn parent(
+fn inside(
     state: &mut ThreadState,
     instance: &Instance,
     around: Around,
-    in_others: impl FnOnce() -> bool,
-) -> Result<Option<Parent>, ()> {
-    let inside = |known: KnownSpan, shared: u64| Parent {
-        in_unit: known.in_unit,
-        place: known.place(),
-        detail: known.detail,
-        around: match (known.lean(), known.record()) {
-            (Some(lean), Some(record)) => Others::Lean(lean, record),
-            _ => Others::Shared(shared),
-        },
+    others: impl FnOnce(Option<u64>) -> Others,
+) -> Option<Inside> {
+    let unit = |known: KnownSpan, shared: u64| {
+        Inside::Unit(Parent {
+            in_unit: known.in_unit,
+            place: known.place(),
+            detail: known.detail,
+            seen: match (known.lean(), known.record()) {
+                (Some(lean), Some(record)) => Seen::Lean(lean, record),
+                _ => Seen::Shared(shared),
+            },
+        })
+    };
+    let no_unit = |others: Others| match others {
+        Others::Nothing => Some(Inside::NoUnit(None)),
+        Others::Around(span) => Some(Inside::NoUnit(Some(span))),
+        Others::Unclear => None,
     };
     match around {
-        Around::Nothing => Ok(None),
-        Around::Span(span) => {
-            let known = instance.known(span).ok_or(())?;
-            Ok(Some(inside(known, span)))
-        }
+        Around::Nothing => Some(Inside::NoUnit(None)),
+        Around::Span(span) => match instance.known(span) {
+            Some(known) => Some(unit(known, span)),
+            None => no_unit(others(Some(span))),
+        },
         Around::Context => match state.innermost(instance) {
             // The details call a span that others see by its id.
-            Innermost::OfUnit(known) => Ok(Some(inside(known, known.detail))),
-            Innermost::Over => Ok(None),
-            Innermost::Nothing if !in_others() => Ok(None),
-            Innermost::Nothing | Innermost::Other => Err(()),
+            Innermost::OfUnit(known) => Some(unit(known, known.detail)),
+            Innermost::Over => Some(Inside::NoUnit(None)),
+            Innermost::Nothing => no_unit(others(None)),
+            Innermost::Other => None,
         },
     }
 }
@@ -157,29 +183,29 @@ fn make_with(
     random: Option<[u64; 2]>,
     site: SiteId,
     kind: Option<KindId>,
-    parent: Option<Parent>,
+    inside: Inside,
     record: PoolItem<LeanSpan>,
 ) -> NewSpan {
-    let (unit, now) = match (&parent, kind) {
-        (Some(parent), _) => (Some((parent.in_unit.of_child(), parent.place)), None),
-        (None, Some(kind)) => {
+    let (unit, now) = match (&inside, kind) {
+        (Inside::Unit(parent), _) => (Some((parent.in_unit.of_child(), parent.place)), None),
+        (Inside::NoUnit(_), Some(kind)) => {
             let now = instance.clock.now();
             let begun = state.begin(instance, random, kind, now);
             (begun.map(|(unit, place)| (unit, Some(place))), Some(now))
         }
-        (None, None) => (None, None),
+        (Inside::NoUnit(_), None) => (None, None),
     };
     let Some((in_unit, place)) = unit else {
         // Too many units: the subscriber's layer hears of this span, and counts the loss.
         instance.spans.give_back(record);
         return NewSpan::Shared;
     };
-    let (lean, outer) = match &parent {
-        Some(Parent { around, .. }) => match *around {
-            Others::Lean(lean, record) => (Some(lean), record.hold_for_child()),
-            Others::Shared(outer) => (None, Some(outer)),
+    let (lean, outer, parent) = match inside {
+        Inside::NoUnit(outer) => (None, outer, 0),
+        Inside::Unit(Parent { seen, detail, .. }) => match seen {
+            Seen::Lean(lean, record) => (Some(lean), record.hold_for_child(), detail),
+            Seen::Shared(outer) => (None, Some(outer), detail),
         },
-        None => (None, None),
     };
     let start = LeanStart {
         site,
@@ -193,7 +219,7 @@ fn make_with(
         id,
         in_unit,
         detail: known.detail,
-        parent: parent.map_or(0, |parent| parent.detail),
+        parent,
         holds: outer.filter(|_| lean.is_none()),
         timed_from: now.filter(|_| in_unit.timed()),
     })
