@@ -8,7 +8,8 @@
 //!
 //! * [`layer`]: the layer, for a subscriber that has others too; [`lean`]: a subscriber that spares others the
 //!   spans that only telemetry wants.
-//! * [`observer`]: what both do at a callback; [`events`]: the half of it that is about events.
+//! * [`observer`]: what both do at a callback; [`ends`], [`events`]: the parts of it that are about
+//!   units that end, and about events.
 //! * [`parent`]: the parent of a span, where the subscriber is told of another.
 //! * [`follow`]: what takes a span along to where work goes.
 //! * [`filter`]: which spans are units and which events are written.
@@ -17,6 +18,7 @@
 
 mod call_site;
 mod class_fields;
+mod ends;
 mod error_field;
 mod events;
 mod fields;
