@@ -6,7 +6,7 @@ use patience::until;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 use telemetry::export::{self, Exporter, Flush, Record};
 use telemetry::{BuildError, Ledger, SettableClock, Stream, Telemetry};
@@ -746,4 +746,37 @@ fn wrong_configurations_are_typed_errors_before_anything_starts() {
     assert!(matches!(error, BuildError::FlushEvery));
     let error = Telemetry::builder().max_kinds(0).build().unwrap_err();
     assert!(error.to_string().contains("max_kinds is 0"), "{error}");
+}
+
+#[test]
+fn an_exporter_that_shuts_telemetry_down_is_told_that_it_is_one() {
+    type Whole = Arc<OnceLock<Telemetry>>;
+    struct Ends(Whole, mpsc::Sender<String>);
+    impl Exporter for Ends {
+        fn name(&self) -> &str {
+            "ends"
+        }
+
+        fn export(&mut self, _: &Flush<'_>) -> io::Result<u64> {
+            if let Some(telemetry) = self.0.get() {
+                let error = telemetry.shutdown(Duration::from_secs(300)).unwrap_err();
+                let _ = self.1.send(error.to_string());
+            }
+            Ok(0)
+        }
+    }
+    let whole = Whole::default();
+    let (told, is_told) = mpsc::channel();
+    let exporter = Ends(Arc::clone(&whole), told);
+    let (layer, telemetry) = Telemetry::builder()
+        .flush_every(Duration::from_secs(3600))
+        .export(exporter)
+        .build()
+        .unwrap();
+    let _guard = tracing_subscriber::registry().with(layer).set_default();
+    whole.set(telemetry).unwrap();
+    info_span!("unit").in_scope(|| ());
+    whole.get().unwrap().flush();
+    let text = is_told.recv().unwrap();
+    assert!(text.contains("by one of its exporters"), "{text}");
 }

@@ -559,3 +559,29 @@ fn it_is_over_in_time_though_the_background_thread_is_held_up() {
     // One is within the limit of its call site, and ten pass for the incident.
     assert_eq!(ledger.events.kept, 11);
 }
+
+#[test]
+fn an_incident_ends_its_detail_when_its_bytes_are_used_up_whatever_it_takes_of_the_processor() {
+    let _alone = alone();
+    let clock = SettableClock::new();
+    let (written, _) = written(
+        |b| b.clock(&clock),
+        |telemetry| {
+            let id = telemetry.incident(a_minute().max_bytes(2000)).unwrap();
+            for user in [1, 99] {
+                (0..10).for_each(|_| pay(user));
+                telemetry.flush();
+                clock.advance(Duration::from_millis(1100));
+                telemetry.flush();
+            }
+            telemetry.end_incident(id);
+        },
+    );
+    let of = |user: u64| {
+        let exemplars = written.of("exemplar").into_iter();
+        let for_it = exemplars.filter(|e| e["spans"][0]["fields"]["user"] == user);
+        for_it.filter(why_has_incident).count()
+    };
+    assert!(of(1) > 0);
+    assert_eq!(of(99), 0);
+}

@@ -372,3 +372,21 @@ fn spans_of_other_layers_are_in_the_tree_as_well() {
         .collect();
     assert_eq!(names, ["unit", "not ours", "ours"]);
 }
+
+#[test]
+fn what_the_output_has_no_room_for_is_counted_as_limited() {
+    let (written, ledger) = written(
+        |b| b.flush_every(Duration::from_secs(1)).max_output(2.0, 1e6),
+        |telemetry| {
+            (0..5).for_each(|_| unit(true));
+            telemetry.flush();
+        },
+    );
+    let kept = written.of("exemplar").len() as u64;
+    assert!(kept < 5, "{kept}");
+    let exemplars = &ledger.exemplars;
+    assert_eq!(
+        (exemplars.seen, exemplars.kept, exemplars.rate_limited),
+        (5, kept, 5 - kept)
+    );
+}

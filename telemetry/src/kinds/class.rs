@@ -440,6 +440,9 @@ mod tests {
 
     #[test]
     fn a_long_value_is_cut_at_a_character() {
+        // Also where the room ends inside of one.
+        let odd = class_of(&[("tenant", &format!("a{}", "é".repeat(200)))], &["tenant"]);
+        assert!(odd.unwrap().ends_with('é'));
         let long = "é".repeat(200);
         let class = class_of(&[("otel.name", &long)], &[]).unwrap();
         assert!(
