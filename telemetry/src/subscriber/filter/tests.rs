@@ -346,3 +346,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_target_means_each_path_once_and_not_itself() {
+    let paths = super::target::module_paths;
+    assert!(paths("shop::http").is_empty());
+    assert_eq!(paths("my-shop"), ["my_shop"]);
+    assert_eq!(paths("shop::type"), ["shop::r#type"]);
+    assert_eq!(paths("shop::async"), ["shop::r#async"]);
+}
