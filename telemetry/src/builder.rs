@@ -157,7 +157,7 @@ impl Builder {
     }
 
     /// Which spans are units. Default: every root span at INFO or above, and those that mean a request, a message or a job
-    /// in [known libraries](UnitSpan::known), whatever their level. A text is parsed as a [`UnitFilter`]; if it is wrong,
+    /// in [known libraries](crate::UnitSpan::known), whatever their level. A text is parsed as a [`UnitFilter`]; if it is wrong,
     /// [`build`](Builder::build) says so.
     pub fn units<F>(mut self, filter: F) -> Self
     where
@@ -169,7 +169,7 @@ impl Builder {
     }
 
     /// Has spans of this name be units whatever their level, if their target is this module or inside it: what
-    /// [known libraries](UnitSpan::known) have without it.
+    /// [known libraries](crate::UnitSpan::known) have without it.
     pub fn unit_span(mut self, target: impl Into<String>, name: impl Into<String>) -> Self {
         self.unit_spans.push((target.into(), name.into()));
         self
