@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_items_wait_and_plain_events_leave_room_for_others() {
+    fn only_some_items_wait_and_plain_events_leave_room_for_others() {
         let queue = Queue::new();
         assert_eq!(fit(&queue, || event(Level::Info, 10)), MOST_ITEMS / 4 * 3);
         assert!(queue.push(event(Level::Info, 0)).is_err());
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_bytes_wait_whatever_they_are_of() {
+    fn only_some_bytes_wait_whatever_they_are_of() {
         // What is in the structures themselves is less than half.
         for item in [
             || event(Level::Error, 1000),

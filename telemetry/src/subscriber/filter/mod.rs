@@ -142,7 +142,7 @@ impl EventFilter {
 }
 
 impl UnitFilter {
-    /// Spans that are units besides.
+    /// With further spans that are units.
     pub(crate) fn with_spans(mut self, more: Vec<UnitSpan>) -> Self {
         self.more = more;
         self
