@@ -128,6 +128,38 @@ fn a_route_may_come_after_the_span_has_begun_and_fields_of_inner_spans_say_nothi
 }
 
 #[test]
+fn what_is_inside_a_unit_takes_no_room_from_kinds_nor_is_it_asked_for_its_class() {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    static FORMATTED: AtomicU64 = AtomicU64::new(0);
+    struct Counted(u64);
+    impl fmt::Display for Counted {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            FORMATTED.fetch_add(1, Relaxed);
+            write!(f, "query {}", self.0 % 26)
+        }
+    }
+    let before = FORMATTED.load(Relaxed);
+    let (snapshot, _) = both(
+        |builder| builder.max_kinds(4),
+        |_| {
+            for n in 0..100 {
+                info_span!("order").in_scope(|| {
+                    info_span!("query", otel.name = %Counted(n)).in_scope(|| ());
+                });
+            }
+            for job in ["a", "b", "c"] {
+                info_span!("task", job).in_scope(|| ());
+            }
+        },
+    );
+    let expected = [("order", 100), ("task a", 1), ("task b", 1), ("task c", 1)];
+    assert_eq!(counts(&snapshot), expected);
+    // For the detail of both stacks, and in `Lean` once more as long as its call site is not known.
+    let formatted = FORMATTED.load(Relaxed) - before;
+    assert!((200..=201).contains(&formatted), "{formatted}");
+}
+
+#[test]
 fn jobs_messages_calls_and_what_the_builder_names_are_classes_too() {
     let (snapshot, _) = both(
         |builder| builder.kind_by("tenant.class"),

@@ -162,6 +162,12 @@ impl Kinds {
         !matches!(self.of_site(word, site, call_site), OfSite::NoUnit)
     }
 
+    /// Whether the fields of a call site's spans are known to name their class.
+    #[inline]
+    pub(crate) fn are_by_fields(&self, site: SiteId) -> bool {
+        self.of_sites[site.index()].load(Relaxed) >= BY_FIELDS
+    }
+
     /// Whether the fields of any span name a class.
     #[inline]
     pub(crate) fn have_classes(&self) -> bool {

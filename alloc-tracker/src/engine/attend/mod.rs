@@ -67,7 +67,7 @@ impl Block {
             registry::give_back(slot);
             return self.drain();
         }
-        slot.expect(number_of_thread());
+        slot.announce(number_of_thread());
         let set_aside = (tools::depth() > 0).then(|| self.set_aside.get());
         slot.publish(&self.published, self.drained.get(), set_aside);
         self.state.set(State::Attached(slot));

@@ -69,7 +69,7 @@ impl Slot {
     }
 
     /// The thread with this number is about to come.
-    pub(crate) fn expect(&self, thread: u32) {
+    pub(crate) fn announce(&self, thread: u32) {
         self.came.store(self.read());
         self.thread.store(thread, Relaxed);
     }

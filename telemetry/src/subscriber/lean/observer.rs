@@ -44,12 +44,15 @@ impl Observer {
             None if attributes.is_contextual() => Around::Context,
             None => Around::Nothing,
         };
-        // Outside of what is borrowed below: formatting a field is the program's code.
-        let kind = (instance.kinds).of(
-            site,
-            metadata.into(),
-            class_fields::of_attributes(attributes),
-        );
+        let of_fields = || {
+            let fields = class_fields::of_attributes(attributes);
+            (instance.kinds).of(site, metadata.into(), fields)
+        };
+        // Outside of what is borrowed below, once that is known: formatting a field is the program's code.
+        let by_fields = instance.kinds.are_by_fields(site) && !self.is_inside_unit(around);
+        let known = by_fields.then(of_fields);
+        // What is inside a unit is of no kind.
+        let kind = || known.unwrap_or_else(of_fields);
         let new = match make(instance, site, kind, around, brought, others) {
             NewSpan::Lean(new) => new,
             other => return other,
@@ -61,6 +64,14 @@ impl Observer {
         self.describe(site, attributes, new.detail, place);
         self.time(place.in_unit, new.timed_from);
         NewSpan::Lean(new)
+    }
+
+    fn is_inside_unit(&self, around: Around) -> bool {
+        match around {
+            Around::Context => thread::current_in(&self.instance).is_some(),
+            Around::Nothing => false,
+            Around::Span(span) => self.instance.known(span).is_some(),
+        }
     }
 
     /// Whether there may be room for one more stand-in.

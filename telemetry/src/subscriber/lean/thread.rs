@@ -86,7 +86,7 @@ enum Inside {
 pub(crate) fn make(
     instance: &Arc<Instance>,
     site: SiteId,
-    kind: Option<KindId>,
+    kind: impl FnOnce() -> Option<KindId>,
     around: Around,
     brought: &mut Option<PoolItem<LeanSpan>>,
     others: impl FnOnce(Option<u64>) -> Others,
@@ -97,8 +97,11 @@ pub(crate) fn make(
         let Some(inside) = inside(state, instance, around, others) else {
             return NewSpan::Shared;
         };
-        let may_begin = || kind.is_some() && !instance.background.is_stopping();
-        if matches!(inside, Inside::NoUnit(_)) && !may_begin() {
+        let kind = match inside {
+            Inside::Unit(_) => None,
+            Inside::NoUnit(_) => kind().filter(|_| !instance.background.is_stopping()),
+        };
+        if matches!(inside, Inside::NoUnit(_)) && kind.is_none() {
             return NewSpan::Shared;
         }
         let at_hand = state.lean.pop();
