@@ -9,10 +9,10 @@
 mod block_table;
 #[path = "../../src/engine/counter/counts.rs"]
 mod counts;
-#[path = "../../src/engine/counter/inside.rs"]
-mod inside;
 #[path = "../../src/engine/free_stack.rs"]
 mod free_stack;
+#[path = "../../src/engine/counter/inside.rs"]
+mod inside;
 #[path = "../../src/engine/counter/published.rs"]
 mod published;
 #[path = "../../src/engine/counter/slot.rs"]
