@@ -271,3 +271,17 @@ impl fmt::Display for Difference {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_line_says_why() {
+        assert_eq!(unknown(None), "unknown");
+        for lack in [Lack::Symbols, Lack::Lines] {
+            let text = unknown(Some(lack));
+            assert!(text.ends_with(lack.describe()) && text.len() > "unknown: ".len());
+        }
+    }
+}
