@@ -50,7 +50,10 @@ fn the_sums_of_a_profile_stand_at_its_head() {
     let gperftools = written(|to| profile.write_gperftools(to));
     let head = gperftools.lines().next().unwrap();
     for sum in [blocks, bytes, all_bytes] {
-        assert!(head.contains(&format!("{sum:.0}")), "{sum} is not in {head}");
+        assert!(
+            head.contains(&format!("{sum:.0}")),
+            "{sum} is not in {head}"
+        );
     }
     drop(kept);
 }
