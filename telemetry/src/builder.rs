@@ -1,6 +1,7 @@
 //! Configuration, checked before anything starts.
 
 mod error;
+mod resource;
 mod start;
 
 pub use error::BuildError;
@@ -10,11 +11,11 @@ use crate::export::Exporter;
 use crate::incidents::{Incident, IncidentSettings, Trigger};
 use crate::instance::Bounds;
 use crate::output::OutputLimit;
-use crate::record::Resource;
 use crate::subscriber::TelemetryLayer;
 use crate::subscriber::filter::{EventFilter, ParseFilterError, UnitFilter};
 use crate::telemetry::Telemetry;
 use crate::tool::calendar::Calendar;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -53,7 +54,9 @@ use std::time::{Duration, SystemTime};
 /// ```
 #[must_use = "nothing happens until `build`"]
 pub struct Builder {
-    resource: Resource,
+    /// If the program said one.
+    service: Option<String>,
+    attributes: BTreeMap<String, String>,
     calendar: Calendar,
     #[cfg(any(debug_assertions, feature = "settable-clock"))]
     clock: Option<crate::SettableClock>,
@@ -86,7 +89,8 @@ impl Telemetry {
 impl Builder {
     fn new() -> Self {
         Builder {
-            resource: Resource::new("service"),
+            service: None,
+            attributes: BTreeMap::new(),
             calendar: Calendar::default(),
             #[cfg(any(debug_assertions, feature = "settable-clock"))]
             clock: None,
@@ -121,18 +125,20 @@ impl Builder {
         }
     }
 
-    /// The name of the service, which every record carries. Default: `service`.
+    /// The name of the service, which every record carries. Default: the variable `OTEL_SERVICE_NAME`, else
+    /// `service.name` of `OTEL_RESOURCE_ATTRIBUTES`, else `service`.
     pub fn service(mut self, name: impl Into<String>) -> Self {
-        self.resource.service = name.into();
+        self.service = Some(name.into());
         self
     }
 
     /// What else every record says of who wrote it, by a name as OpenTelemetry has them: `service.version`,
-    /// `deployment.environment`, `host.name`. Default: nothing. A name or a value that is empty, longer than
+    /// `deployment.environment`, `host.name`. Default: what `OTEL_RESOURCE_ATTRIBUTES` has, and of the process itself
+    /// `process.pid`, `service.instance.id`, a random UUID, and `telemetry.start`, when it was built. A name or a value that is empty, longer than
     /// 16 KiB, or has a line end or a blank at an end, as what is read from a file may, is an error of
     /// [`build`](Builder::build).
     pub fn resource(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.resource = self.resource.with(name, value);
+        self.attributes.insert(name.into(), value.into());
         self
     }
 
@@ -359,7 +365,8 @@ impl Builder {
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("resource", &self.resource)
+            .field("service", &self.service)
+            .field("attributes", &self.attributes)
             .field("units", &self.units)
             .field("unit_spans", &self.unit_spans)
             .field("kind_by", &self.kind_by)

@@ -1,6 +1,6 @@
 //! The configuration is checked, and everything starts.
 
-use super::{BuildError, Builder};
+use super::{BuildError, Builder, resource};
 use crate::effect;
 use crate::events::Events;
 use crate::exemplars::HeadSample;
@@ -21,8 +21,10 @@ use std::sync::Arc;
 
 impl Builder {
     pub(super) fn start(&mut self) -> Result<(TelemetryLayer, Telemetry), BuildError> {
-        label(&self.resource.service).map_err(BuildError::Service)?;
-        for (name, value) in &self.resource.attributes {
+        if let Some(service) = &self.service {
+            label(service).map_err(BuildError::Service)?;
+        }
+        for (name, value) in &self.attributes {
             let checked = label(name).map_err(|why| format!("its name: {why}"));
             let checked =
                 checked.and_then(|()| label(value).map_err(|why| format!("its value: {why}")));
@@ -108,9 +110,16 @@ impl Builder {
         let clock = self.clock.as_ref().map_or_else(Clock::new, Clock::set_by);
         #[cfg(not(any(debug_assertions, feature = "settable-clock")))]
         let clock = Clock::new();
+        let (resource, untold) = resource::complete(
+            // Copies: what the program made is the program's.
+            self.service.clone(),
+            self.attributes.clone(),
+            |name| std::env::var(name).ok(),
+            self.calendar.now(),
+        );
         let interest = Interest::new(units.clone(), has_exporters.then_some(events));
         let instance = Arc::new(Instance::new(Setup {
-            resource: self.resource.clone(),
+            resource,
             calendar: self.calendar.clone(),
             units,
             budgets: self.budgets.clone(),
@@ -130,6 +139,7 @@ impl Builder {
             flush_every: self.flush_every,
             output: self.output,
             watches: watches.collect(),
+            untold,
         };
         output::start(&instance, thread).map_err(BuildError::Thread)?;
         // From here on an error ends the thread again.
@@ -146,7 +156,7 @@ impl Builder {
 }
 
 /// What stands in every record, or names an account: as long as a line that a person reads.
-fn label(text: &str) -> Result<(), String> {
+pub(super) fn label(text: &str) -> Result<(), String> {
     const LONGEST: usize = 16 << 10;
     if text.len() > LONGEST {
         return Err(format!(

@@ -34,6 +34,8 @@ pub(crate) struct Setup {
     pub(crate) output: OutputLimit,
     /// What starts incidents by itself.
     pub(crate) watches: Vec<Watch>,
+    /// What of the environment could not be read.
+    pub(crate) untold: Vec<String>,
 }
 
 /// Starts the thread, and those of exporters that want one.
@@ -51,7 +53,12 @@ pub(crate) fn start(instance: &Arc<Instance>, setup: Setup) -> io::Result<()> {
         }
     }
     let worker = Worker {
-        writer: Writer::new(setup.output, setup.flush_every, instance.clock.now()),
+        writer: Writer::new(
+            setup.output,
+            setup.flush_every,
+            instance.clock.now(),
+            setup.untold,
+        ),
         instance: Arc::clone(instance),
         exporters,
         lanes,

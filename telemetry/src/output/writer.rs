@@ -14,7 +14,7 @@ use crate::budgets::Over;
 use crate::cost::KindId;
 use crate::events::SuppressedSite;
 use crate::instance::{Broken, Instance, Interval};
-use crate::record::{IncidentRecord, LedgerRecord, Record, UnitSnapshot};
+use crate::record::{FindingKind, IncidentRecord, LedgerRecord, Record, UnitSnapshot};
 use crate::tool::rate::{Limiter, Rate};
 use crate::{events, exemplars};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +54,8 @@ pub(super) struct Writer {
     unknown: BTreeSet<String>,
     /// Spans that are no units, by name and target, that were told of.
     passed_by: BTreeSet<(String, String)>,
+    /// What of the environment could not be read, until that was told.
+    untold: Vec<String>,
     /// By the calendar, when the clock of events was at its start.
     epoch: Option<SystemTime>,
     told: Told,
@@ -69,11 +71,17 @@ pub(super) struct Told {
     suppressed: Vec<SuppressedSite>,
     unknown: Vec<String>,
     passed_by: Vec<(String, String)>,
+    of_environment: Vec<String>,
     incidents: Vec<IncidentRecord>,
 }
 
 impl Writer {
-    pub(super) fn new(limit: OutputLimit, flush_every: Duration, now: u64) -> Self {
+    pub(super) fn new(
+        limit: OutputLimit,
+        flush_every: Duration,
+        now: u64,
+        untold: Vec<String>,
+    ) -> Self {
         Writer {
             allowance: Allowance::new(limit, flush_every.as_secs_f64(), now),
             offered: 0,
@@ -84,6 +92,7 @@ impl Writer {
             findings: BTreeMap::new(),
             unknown: BTreeSet::new(),
             passed_by: BTreeSet::new(),
+            untold,
             epoch: None,
             told: Told::default(),
         }
@@ -126,6 +135,7 @@ impl Writer {
         if had_units {
             self.unknown_units(&mut batch);
         }
+        self.of_environment(&mut batch);
         self.passed_by(&mut batch);
         let most = if last { usize::MAX } else { MOST_SUPPRESSED };
         self.told.suppressed = instance.take_suppressed(most);
@@ -202,6 +212,7 @@ impl Writer {
         for site in &told.passed_by {
             self.passed_by.remove(site);
         }
+        self.untold.extend(told.of_environment);
         for unit in &told.unknown {
             self.unknown.remove(unit);
         }
@@ -326,6 +337,15 @@ impl Writer {
                 self.write(batch, finding);
                 self.told.unknown.push(unit.to_owned());
             }
+        }
+    }
+
+    /// Tells once of what could not be read.
+    fn of_environment(&mut self, batch: &mut Batch<'_>) {
+        for message in std::mem::take(&mut self.untold) {
+            let finding = batch.finding(FindingKind::Setup, ("", ""), message.clone(), None, None);
+            self.write(batch, finding);
+            self.told.of_environment.push(message);
         }
     }
 
