@@ -257,6 +257,10 @@ fn shapes_keep_names_zeros_and_lines() {
     let shapes = ["GET /{id} N p99 N N N", "", "---", "0 dropped, FILE"];
     assert_eq!(shape(shown), shapes);
     assert_ne!(shape("kept 0 requests"), shape("kept 572 requests"));
+    assert_eq!(
+        shape("took 0 ns ± 4.4 s of CPU"),
+        shape("took 5.1 s ± 1.2 s of CPU")
+    );
 }
 
 /// A running example that is ended when this is dropped, and the lines that it prints.
