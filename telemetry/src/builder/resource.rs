@@ -1,8 +1,8 @@
 //! Who writes the records: what the program says, else its environment, else what the process knows of itself.
 
-use super::start::label;
 use crate::record::Resource;
 use crate::tool::calendar::timestamp;
+use crate::tool::names;
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -52,6 +52,22 @@ pub(super) fn complete(
         resource.attributes.entry(name).or_insert(value);
     }
     (resource, untold)
+}
+
+/// What stands in every record, or names an account: as long as a line that a person reads.
+pub(super) fn label(text: &str) -> Result<(), String> {
+    const LONGEST: usize = 16 << 10;
+    if text.len() > LONGEST {
+        return Err(format!(
+            "it has {} bytes, of which {LONGEST} are taken",
+            text.len()
+        ));
+    }
+    names::check(text)?;
+    match text.chars().position(char::is_control) {
+        None => Ok(()),
+        Some(at) => Err(format!("there is a control character at column {}", at + 1)),
+    }
 }
 
 /// As OpenTelemetry writes it: a list with commas, each value encoded by `%XX`.

@@ -1,6 +1,7 @@
 //! The configuration is checked, and everything starts.
 
-use super::{BuildError, Builder, resource};
+use super::resource::{self, label};
+use super::{BuildError, Builder};
 use crate::effect;
 use crate::events::Events;
 use crate::exemplars::HeadSample;
@@ -152,22 +153,6 @@ impl Builder {
         }
         let layer = TelemetryLayer::new(instance, interest);
         Ok((layer, telemetry))
-    }
-}
-
-/// What stands in every record, or names an account: as long as a line that a person reads.
-pub(super) fn label(text: &str) -> Result<(), String> {
-    const LONGEST: usize = 16 << 10;
-    if text.len() > LONGEST {
-        return Err(format!(
-            "it has {} bytes, of which {LONGEST} are taken",
-            text.len()
-        ));
-    }
-    names::check(text)?;
-    match text.chars().position(char::is_control) {
-        None => Ok(()),
-        Some(at) => Err(format!("there is a control character at column {}", at + 1)),
     }
 }
 
