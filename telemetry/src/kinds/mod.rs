@@ -4,6 +4,7 @@
 pub(crate) mod class;
 mod kind;
 mod path;
+mod text;
 
 pub(crate) use kind::Kind;
 

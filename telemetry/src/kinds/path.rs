@@ -1,6 +1,6 @@
 //! Paths without what tells one request from another.
 
-use super::class::Text;
+use super::text::Text;
 
 // What a byte of a path is.
 /// Ends a part.
