@@ -100,6 +100,10 @@ pub(crate) fn close_for_unit(_segment: UnitSegment) {}
 
 pub(crate) fn abandon_for_unit(_segment: UnitSegment) {}
 
+pub(crate) fn so_far_for_unit(_segment: UnitSegment) -> Option<Usage> {
+    None
+}
+
 pub(crate) fn be_a_tools_own() {}
 
 pub(crate) struct Paused;

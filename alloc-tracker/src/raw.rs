@@ -157,6 +157,12 @@ impl Segment {
         engine::close_for_unit(self.0);
     }
 
+    /// What the work has cost so far; `None` if nobody counts, or it is not open on the calling thread.
+    #[cold]
+    pub fn so_far(&self) -> Option<Usage> {
+        engine::so_far_for_unit(self.0)
+    }
+
     /// Ends the work, of which nobody knows what was the unit's: none of it is in its figures.
     pub fn abandon(self) {
         engine::abandon_for_unit(self.0);

@@ -71,11 +71,22 @@ struct Target {
 }
 
 impl Target {
+    /// What is done in a unit is done in those around it.
+    #[inline(always)]
+    fn tell_outer(&self, unit: &LiveUnit, each: impl Fn(&LiveUnit)) {
+        let mut outer = unit.outer();
+        while let Some(live) = outer.and_then(|outer| self.instance.live_units.get(outer.unit)) {
+            each(live);
+            outer = live.outer();
+        }
+    }
+
     #[inline(always)]
     fn tell(&self, each: impl Fn(&LiveUnit)) {
         match self.instance.live_units.get(self.unit) {
             Some(unit) => {
                 each(unit);
+                self.tell_outer(unit, &each);
                 // The unit may be in progress for long: what it does is to be written.
                 self.instance.background.something_happened();
             }

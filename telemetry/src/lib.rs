@@ -108,7 +108,8 @@ pub use cost::{Measure, Metric};
 pub use histogram::{Bucket, Distribution, MergeError};
 pub use incidents::{Incident, IncidentError, IncidentId, Trigger};
 pub use record::{
-    BoundarySnapshot, BudgetSnapshot, Cost, InProgress, Ledger, Snapshot, Stream, UnitSnapshot,
+    BoundarySnapshot, BudgetSnapshot, Cost, InProgress, Inside, Ledger, Snapshot, Stream,
+    UnitSnapshot,
 };
 pub use subscriber::filter::{EventFilter, ParseFilterError, UnitFilter, UnitSpan};
 pub use subscriber::{Lean, TelemetryLayer, follow};

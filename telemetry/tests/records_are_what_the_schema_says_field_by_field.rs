@@ -8,8 +8,8 @@ use telemetry::record::{
     BoundaryCost, BoundarySnapshot, BrokenBudget, BudgetSnapshot, Culprit, EndedBy, Envelope,
     EventRecord, ExemplarEvent, ExemplarRecord, ExemplarSpan, ExporterLedger, FindingKind,
     FindingRecord, HeapReport, IncidentEnd, IncidentRecord, Ledger, LedgerRecord, Level, Lines,
-    Outside, OutsideCpu, OutsideOfThreads, Phase, Reason, Record, Resource, Snapshot, Statistic,
-    SuppressedRecord, TimeKind, UnitRecord, UnitSnapshot, Unwinding,
+    OuterUnit, Outside, OutsideCpu, OutsideOfThreads, Phase, Reason, Record, Resource, Snapshot,
+    Statistic, SuppressedRecord, TimeKind, UnitRecord, UnitSnapshot, Unwinding,
 };
 use telemetry::{Distribution, Measure, Metric};
 
@@ -43,6 +43,7 @@ fn unit() -> UnitSnapshot {
     (budget.worst, budget.over, budget.of, budget.holds) = (9, 1, 3, false);
     unit.budgets.insert("allocs.max".to_owned(), budget);
     unit.in_progress.count = 2;
+    (unit.inside.units, unit.in_progress.inside.units) = (1, 1);
     let told = Metric::ALL.map(|metric| (metric.name().to_owned(), Some(7)));
     let schema = schema();
     let in_progress = &schema["$defs"]["costs_in_progress"]["properties"];
@@ -59,6 +60,8 @@ fn unit() -> UnitSnapshot {
 fn exemplar() -> ExemplarRecord {
     let mut exemplar =
         ExemplarRecord::new(envelope(), "7f", ("checkout", "shop::http"), Reason::Slow);
+    exemplar.unit_id = "200001".to_owned();
+    exemplar.outer = Some(OuterUnit::new("connection", "200000"));
     exemplar.why.push(Reason::Error);
     exemplar.costs = Metric::ALL
         .map(|metric| (metric.name().to_owned(), Some(1)))

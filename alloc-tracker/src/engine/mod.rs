@@ -44,7 +44,7 @@ pub(crate) use measure::installed::is_installed;
 pub(crate) use measure::meanwhile::{Here, Meanwhile};
 pub(crate) use measure::segments::{Excluded, Segment, close, open, read};
 pub(crate) use measure::unit_pool::UnitHandle;
-pub(crate) use measure::work::{UnitSegment, abandon_for_unit, close_for_unit};
+pub(crate) use measure::work::{UnitSegment, abandon_for_unit, close_for_unit, so_far_for_unit};
 pub(crate) use watch::sites::Sites;
 pub(crate) use watch::sizes::{SizeRecorder, class_end};
 

@@ -1,6 +1,6 @@
 //! A unit that has ended, as data.
 
-use super::{BoundaryId, UnitCosts};
+use super::{BoundaryId, InsideCosts, UnitCosts};
 use std::ops::Deref;
 
 /// A kind's number. 0 is `other`, where the units go whose kind found no room.
@@ -23,6 +23,8 @@ pub(crate) struct Finished {
     /// What telemetry itself took, if that was timed.
     pub(crate) telemetry_ns: Option<u64>,
     pub(crate) boundaries: Boundaries,
+    /// What of it other units have as well, if any have.
+    pub(crate) inside: Option<InsideCosts>,
     /// Whether it was kept in detail.
     pub(crate) exemplar: Outcome,
 }
@@ -36,6 +38,7 @@ impl Finished {
             costs: UnitCosts::none(),
             telemetry_ns: None,
             boundaries: Boundaries::default(),
+            inside: None,
             exemplar: Outcome::default(),
         }
     }

@@ -7,11 +7,13 @@
 
 mod boundary_id;
 mod finished;
+mod inside;
 mod measure;
 mod of_unit;
 
 pub(crate) use boundary_id::BoundaryId;
 pub(crate) use finished::{BOUNDARIES_PER_UNIT, Finished, FinishedBoundary, KindId, Outcome};
+pub(crate) use inside::InsideCosts;
 pub use measure::Measure;
 pub(crate) use of_unit::UnitCosts;
 

@@ -13,6 +13,7 @@ pub(crate) use tree::tree;
 
 use crate::cost::{Finished, KindId};
 use crate::details::Entry;
+use crate::live::UnitRef;
 use crate::record::Reason;
 use std::time::SystemTime;
 
@@ -22,6 +23,9 @@ pub(crate) struct Captured {
     pub(crate) id: u64,
     pub(crate) kept: Kept,
     pub(crate) unit: Finished,
+    /// Which unit it is, and which one it is inside of.
+    pub(crate) reference: UnitRef,
+    pub(crate) outer: Option<(UnitRef, KindId)>,
     /// When the unit ended, and by the instance's clock when it began.
     pub(crate) ended: SystemTime,
     pub(crate) started: u64,

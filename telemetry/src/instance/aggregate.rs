@@ -1,7 +1,7 @@
 //! Histograms of every cost, per kind of unit and per boundary.
 
 use crate::budgets::{Limit, Over};
-use crate::cost::{BoundaryId, Finished, FinishedBoundary, KindId, Metric, Source};
+use crate::cost::{BoundaryId, Finished, FinishedBoundary, InsideCosts, KindId, Metric, Source};
 use crate::histogram::{Distributed, Histogram};
 use crate::os::Sampling;
 
@@ -11,6 +11,8 @@ pub(crate) struct KindCosts<C> {
     pub(crate) count: u64,
     pub(crate) errors: u64,
     metrics: [C; Metric::ALL.len()],
+    /// What of it other units have as well.
+    pub(crate) inside: InsideCosts,
     pub(crate) boundaries: Vec<BoundaryCosts<C>>,
     /// How the units kept each limit of their budget.
     pub(crate) over: Vec<Over>,
@@ -57,6 +59,7 @@ impl<C: Distributed> KindCosts<C> {
             count: 0,
             errors: 0,
             metrics: std::array::from_fn(|_| C::empty()),
+            inside: InsideCosts::default(),
             boundaries: Vec::new(),
             over: Vec::new(),
         }
@@ -90,6 +93,7 @@ impl<C: Distributed> KindCosts<C> {
                 None => mine.not_crossed_by(interval.count),
             }
         }
+        self.inside += interval.inside;
         self.count += interval.count;
         self.errors += interval.errors;
     }
@@ -119,6 +123,9 @@ impl KindCosts<Histogram> {
         }
         if costs.knows(Source::Asked) {
             self.record_sample(unit, sampling);
+        }
+        if let Some(inside) = unit.inside {
+            self.inside += inside;
         }
         let crossed = || unit.boundaries.iter();
         for FinishedBoundary { id, .. } in crossed().copied() {
@@ -151,6 +158,7 @@ impl KindCosts<Histogram> {
     pub(crate) fn clear(&mut self) {
         self.count = 0;
         self.errors = 0;
+        self.inside = InsideCosts::default();
         self.over.clear();
         self.metrics.iter_mut().for_each(Histogram::clear);
         self.boundaries.clear();

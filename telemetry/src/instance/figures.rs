@@ -28,6 +28,7 @@ impl Instance {
             in_flight,
             in_flight_max,
             in_progress,
+            inside: costs.inside.into(),
             metrics: metrics(costs, self.sampling),
             boundaries: boundaries(costs),
             budgets: kind

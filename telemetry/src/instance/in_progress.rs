@@ -2,7 +2,7 @@
 //! distribution before they end.
 
 use super::Instance;
-use crate::cost::{Finished, KindId, Metric, Source, UnitCosts};
+use crate::cost::{Finished, InsideCosts, KindId, Metric, Source, UnitCosts};
 use crate::record::{BoundaryCost, InProgress};
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,6 +16,7 @@ pub(super) struct Told {
 #[derive(Clone, Debug)]
 struct CostsSoFar {
     costs: UnitCosts,
+    inside: InsideCosts,
     /// Calls, bytes out and bytes in.
     boundaries: BTreeMap<&'static str, [u64; 3]>,
 }
@@ -30,6 +31,7 @@ impl CostsSoFar {
         }
         CostsSoFar {
             costs: unit.costs,
+            inside: unit.inside.unwrap_or_default(),
             boundaries,
         }
     }
@@ -45,12 +47,14 @@ impl CostsSoFar {
         }
         CostsSoFar {
             costs: self.costs.zip(&before.costs, u64::saturating_sub),
+            inside: self.inside.since(before.inside),
             boundaries,
         }
     }
 
     fn add(&mut self, other: &CostsSoFar) {
         self.costs = self.costs.zip(&other.costs, u64::saturating_add);
+        self.inside += other.inside;
         for (name, figures) in &other.boundaries {
             let sum = self.boundaries.entry(name).or_default();
             sum.iter_mut().zip(figures).for_each(|(sum, n)| *sum += n);
@@ -123,6 +127,7 @@ impl OfKind {
             count: self.count,
             costs: costs.collect(),
             boundaries: figures.boundaries.iter().map(boundary).collect(),
+            inside: figures.inside.into(),
         }
     }
 }

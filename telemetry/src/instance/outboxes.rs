@@ -5,7 +5,7 @@ use crate::cost::{Finished, KindId};
 use crate::details::DetailRing;
 use crate::events::SuppressedSite;
 use crate::exemplars::{self, Kept};
-use crate::live::Ended;
+use crate::live::{Ended, LiveUnit, UnitRef};
 use crate::outbox::Outbox;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -51,11 +51,19 @@ impl Instance {
             id: self.exemplar_ids.fetch_add(1, Relaxed),
             kept,
             unit: *unit,
+            reference: ended.reference,
+            outer: self.outer_of(ended.place.thing()),
             ended: self.calendar.now(),
             started: ended.started,
             entries,
             whole,
         }
+    }
+
+    /// The unit around one that has ended, if that lives, and its kind.
+    fn outer_of(&self, unit: &LiveUnit) -> Option<(UnitRef, KindId)> {
+        let outer = unit.outer()?.unit;
+        Some((outer, self.live_units.get(outer)?.kind()))
     }
 
     /// An outbox for a thread that is new here.

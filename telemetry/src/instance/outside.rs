@@ -63,7 +63,10 @@ impl Instance {
         for unit in units.iter().filter(|unit| unit.count > 0) {
             let error = match unit.metric("cpu") {
                 Some(cpu) => {
-                    sum = sum.saturating_add(cpu.sum);
+                    // Of the time that others have as well, the CPU is in theirs.
+                    let busy = unit.metric("busy").map_or(0, |busy| busy.sum);
+                    let own = share(busy.saturating_sub(unit.inside.busy), busy);
+                    sum = sum.saturating_add((cpu.sum as f64 * own) as u64);
                     cpu.standard_error.unwrap_or(0)
                 }
                 // None was asked about: from nothing to all the time that they were at work.
@@ -76,6 +79,14 @@ impl Instance {
             standard_error: variance.sqrt().ceil() as u64,
             process_ns: process,
         })
+    }
+}
+
+fn share(part: u64, of: u64) -> f64 {
+    if of == 0 {
+        1.0
+    } else {
+        part as f64 / of as f64
     }
 }
 

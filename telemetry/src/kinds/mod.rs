@@ -18,7 +18,7 @@ use alloc_tracker::raw::Lock;
 use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64,
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -51,6 +51,8 @@ pub(crate) struct Kinds {
     last_interval: AtomicU64,
     /// By call site: UNKNOWN, NOT_A_UNIT, the kind's number plus FIRST_KIND, or that of a plan with BY_FIELDS.
     of_sites: Box<[AtomicU32]>,
+    /// By call site: whether its spans are units also inside of others: YES or NO, or neither so far.
+    anywhere: Box<[AtomicU8]>,
     /// Fields that name a class by the builder, the first before the others.
     kind_by: Vec<String>,
     /// Call sites whose fields name a class, and how.
@@ -68,6 +70,9 @@ const UNKNOWN: u32 = 0;
 const NOT_A_UNIT: u32 = 1;
 const FIRST_KIND: u32 = 2;
 const BY_FIELDS: u32 = 1 << 31;
+
+const YES: u8 = 1;
+const NO: u8 = 2;
 
 /// The most call sites whose fields name classes. Of further ones all units are of one kind.
 const MOST_PLANS: usize = 256;
@@ -99,6 +104,7 @@ impl Kinds {
             newcomers: Lock::new(),
             last_interval: AtomicU64::new(0),
             of_sites: (0..SiteId::COUNT).map(|_| AtomicU32::new(0)).collect(),
+            anywhere: (0..SiteId::COUNT).map(|_| AtomicU8::new(0)).collect(),
             by_name: (0..(2 * max).next_power_of_two())
                 .map(|_| AtomicU32::new(0))
                 .collect(),
@@ -161,6 +167,25 @@ impl Kinds {
     pub(crate) fn is_unit(&self, site: SiteId, call_site: CallSite) -> bool {
         let word = self.of_sites[site.index()].load(Acquire);
         !matches!(self.of_site(word, site, call_site), OfSite::NoUnit)
+    }
+
+    /// Whether spans of this call site are units also inside of other units.
+    #[inline]
+    pub(crate) fn are_units_anywhere(&self, site: SiteId, call_site: CallSite) -> bool {
+        match self.anywhere[site.index()].load(Relaxed) {
+            YES => true,
+            NO => false,
+            _ => self.find_out_whether_anywhere(site, call_site),
+        }
+    }
+
+    #[cold]
+    fn find_out_whether_anywhere(&self, site: SiteId, call_site: CallSite) -> bool {
+        let are = self.filter.means_a_unit(call_site.metadata());
+        if site != SiteId::OTHER {
+            self.anywhere[site.index()].store(if are { YES } else { NO }, Relaxed);
+        }
+        are
     }
 
     /// Whether the fields of a call site's spans are known to name their class.

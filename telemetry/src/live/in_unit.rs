@@ -1,7 +1,9 @@
 //! Which unit a span is in, as one word.
 
+use std::fmt;
+
 /// A unit in progress, by the place of its figures and how many units were there before: a late caller cannot
-/// mistake the next unit for its own. The index in the lower 21 bits, the generation above, 61 bits in all.
+/// mistake the next unit for its own. The index in the lower 21 bits, the generation above, 60 bits in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UnitRef(pub(crate) u64);
 
@@ -11,9 +13,15 @@ const PLACES: usize = 1 << INDEX_BITS;
 /// Units that may be in progress at once: threads that do nothing may keep half as many places.
 pub(super) const MOST_UNITS: usize = 1 << (INDEX_BITS - 1);
 
+impl fmt::Display for UnitRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
 impl UnitRef {
     /// What [`UnitOfSpan`] has room for beside its flags.
-    pub(super) const MASK: u64 = u64::MAX >> 3;
+    pub(super) const MASK: u64 = u64::MAX >> 4;
 
     pub(super) fn new(index: u32, generation: u64) -> Self {
         UnitRef((generation << INDEX_BITS | u64::from(index)) & UnitRef::MASK)
@@ -24,16 +32,17 @@ impl UnitRef {
     }
 }
 
-/// What is known of a span: its unit, and whether the unit is its own.
+/// What is known of a span: its unit, whether the unit is its own, and whether that is inside another unit.
 ///
-/// PERF: one word. As a struct with two flags it was copied by loads that overlap the stores just before,
+/// PERF: one word. As a struct with flags it was copied by loads that overlap the stores just before,
 /// for which a processor waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UnitOfSpan(pub(crate) u64);
 
 const ROOT: u64 = 1;
 const TIMED: u64 = 2;
-pub(super) const UNIT_SHIFT: u32 = 2;
+const INNER: u64 = 4;
+pub(super) const UNIT_SHIFT: u32 = 3;
 
 impl UnitOfSpan {
     /// Of a span that is in no unit. No unit is at its place.
@@ -50,6 +59,17 @@ impl UnitOfSpan {
         UnitOfSpan(unit.0 << UNIT_SHIFT | timed | ROOT)
     }
 
+    /// The same, of a unit inside another one.
+    pub(crate) fn inside_another(self) -> Self {
+        UnitOfSpan(self.0 | INNER)
+    }
+
+    /// Whether the unit is inside another one.
+    #[inline]
+    pub(crate) fn is_inner(self) -> bool {
+        self.0 & INNER != 0
+    }
+
     /// Of a span inside this one.
     #[inline]
     pub(crate) fn of_child(self) -> Self {
@@ -64,6 +84,14 @@ impl UnitOfSpan {
     #[inline]
     pub(crate) fn is_root(self) -> bool {
         self.0 & ROOT != 0
+    }
+
+    /// Whether there is something about the unit that few have.
+    ///
+    /// PERF: asked once for all.
+    #[inline]
+    pub(crate) fn is_special(self) -> bool {
+        self.0 & (TIMED | INNER) != 0
     }
 
     /// What telemetry itself takes for the unit is timed.

@@ -1,10 +1,11 @@
 //! Units and spans in progress.
 //!
-//! * [`unit`]: what a unit has cost so far; [`units`]: where they lie.
+//! * [`unit`]: what a unit has cost so far; [`units`]: where they lie; [`nested`]: units in units.
 //! * [`spans`]: from a span's id to the unit it belongs to, by a [`span_table`]; [`in_unit`]: which that is, as
 //!   one word.
 
 mod in_unit;
+mod nested;
 pub(crate) mod refs;
 mod span_table;
 mod spans;
@@ -12,6 +13,7 @@ mod unit;
 mod units;
 
 pub(crate) use in_unit::{UnitOfSpan, UnitRef};
+pub(crate) use nested::{Nesting, Outer};
 pub(crate) use spans::{KnownSpan, Spans};
 pub(crate) use unit::{LiveUnit, Start};
 pub(crate) use units::{Ended, LiveUnits};

@@ -1,6 +1,7 @@
 //! What one unit in progress has cost so far.
 
 use super::in_unit::UnitRef;
+use super::nested::{Nested, Outer};
 use crate::cost::{
     BOUNDARIES_PER_UNIT, BoundaryId, Finished, FinishedBoundary, KindId, Metric, Outcome, Source,
     UnitCosts,
@@ -53,8 +54,9 @@ pub(crate) struct LiveUnit {
     asked: [AtomicU64; Source::ASKED.len()],
     asked_for_io: [AtomicU64; Source::ASKED_FOR_IO.len()],
     boundaries: [BoundaryCell; BOUNDARIES_PER_UNIT],
-    /// Some boundary was crossed.
-    has_crossed: AtomicBool,
+    nested: Nested,
+    /// Some boundary was crossed, or `nested` says something.
+    has_more: AtomicBool,
 }
 
 /// For what may be called on any thread: no thread has this number.
@@ -244,7 +246,7 @@ impl LiveUnit {
             }
         }
         // Afterwards, and Release: who comes too late for the unit leaves sums that the next reset clears.
-        self.has_crossed.store(true, Release);
+        self.has_more.store(true, Release);
     }
 
     fn boundary(&self, boundary: BoundaryId) -> &BoundaryCell {
@@ -308,6 +310,30 @@ impl LiveUnit {
         KindId(self.kind.swap(kind.0, Relaxed))
     }
 
+    /// The unit begins inside another one.
+    pub(crate) fn begin_inside(&self, outer: Outer) {
+        self.nested.begin(outer);
+        self.has_more.store(true, Relaxed);
+    }
+
+    /// Work for it is over that was done inside of the work for another unit.
+    pub(crate) fn add_inside(&self, usage: Option<Usage>, busy: u64) {
+        self.nested.add(usage, busy);
+        // As with boundaries.
+        self.has_more.store(true, Release);
+    }
+
+    /// The unit around it, which may be over.
+    #[inline]
+    pub(crate) fn outer(&self) -> Option<Outer> {
+        self.nested.outer()
+    }
+
+    /// How many units are around it.
+    pub(super) fn depth(&self) -> u8 {
+        self.nested.depth()
+    }
+
     pub(super) fn started(&self) -> u64 {
         self.started.load(Relaxed)
     }
@@ -351,8 +377,10 @@ impl LiveUnit {
         self.fill_asked(costs);
         unit.telemetry_ns = timed.then(|| self.telemetry_ns.load(Relaxed));
         unit.exemplar = Outcome::default();
+        unit.inside = None;
         unit.boundaries.clear();
-        if self.has_crossed.load(Relaxed) {
+        if self.has_more.load(Relaxed) {
+            unit.inside = self.nested.costs();
             self.fill_boundaries(unit);
         }
     }
@@ -403,9 +431,10 @@ impl LiveUnit {
         self.last_exit.clear();
         self.added.iter().for_each(SharedSum::clear);
         self.telemetry_ns.store(0, Relaxed);
-        // PERF: few units cross any.
-        if self.has_crossed.load(Relaxed) {
-            self.has_crossed.store(false, Relaxed);
+        // PERF: few units have any.
+        if self.has_more.load(Relaxed) {
+            self.has_more.store(false, Relaxed);
+            self.nested.reset();
             self.reset_boundaries();
         }
     }

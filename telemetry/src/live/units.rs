@@ -72,7 +72,7 @@ impl LiveUnits {
 
     /// Starts a unit at a place that the calling thread has at hand, or at one of the pool; `None`
     /// if the most units are in progress, which `is_full` says where it is not plain.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin(
         &self,
         start: Start,

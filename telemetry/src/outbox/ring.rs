@@ -2,10 +2,11 @@
 //!
 //! One producer, the thread; one consumer at a time, whoever holds the aggregate's lock. A record
 //! takes as many words as it needs: two, one for each metric that is known of every unit, more if the
-//! system was asked about it, and four for each boundary that it crossed.
+//! system was asked about it or others have its costs as well, and four for each boundary that it crossed.
 
 use crate::cost::{
-    BOUNDARIES_PER_UNIT, BoundaryId, Finished, FinishedBoundary, KindId, Metric, Outcome, Source,
+    BOUNDARIES_PER_UNIT, BoundaryId, Finished, FinishedBoundary, InsideCosts, KindId, Metric,
+    Outcome, Source,
 };
 use crate::tool::word_ring::WordRing;
 
@@ -21,11 +22,15 @@ const KNOWN_SHIFT: u32 = 34;
 const KNOWN_BITS: u8 = 31;
 /// An [`Outcome`] as a number, in two bits.
 const EXEMPLAR_SHIFT: u32 = 39;
-const BOUNDARIES_SHIFT: u32 = 41;
+/// What few units have: costs that other units have as well, and boundaries.
+const MORE_SHIFT: u32 = 41;
+const INSIDE: u64 = 1 << MORE_SHIFT;
+const BOUNDARIES_SHIFT: u32 = MORE_SHIFT + 1;
 const BOUNDARY_WORDS: usize = 4;
 /// The first one, and what telemetry itself took.
 const OTHER_WORDS: usize = 2;
-const MOST_WORDS: usize = OTHER_WORDS + Metric::ALL.len() + BOUNDARY_WORDS * BOUNDARIES_PER_UNIT;
+const MOST_WORDS: usize =
+    OTHER_WORDS + Metric::ALL.len() + InsideCosts::WORDS + BOUNDARY_WORDS * BOUNDARIES_PER_UNIT;
 
 impl Ring {
     pub(crate) fn new() -> Self {
@@ -44,6 +49,7 @@ impl Ring {
                 | flag(unit.error, ERROR)
                 | flag(unit.telemetry_ns.is_some(), TIMED)
                 | u64::from(costs.known()) << KNOWN_SHIFT
+                | flag(unit.inside.is_some(), INSIDE)
                 | (unit.exemplar as u64) << EXEMPLAR_SHIFT
                 | (unit.boundaries.len() as u64) << BOUNDARIES_SHIFT;
             words.put([first, unit.telemetry_ns.unwrap_or_default()]);
@@ -52,6 +58,12 @@ impl Ring {
             if costs.knows(Source::Asked) {
                 words.put(Source::ASKED.map(|metric| costs.value(metric)));
                 words.put(Source::ASKED_FOR_IO.map(|metric| costs.value(metric)));
+            }
+            if first >> MORE_SHIFT == 0 {
+                return;
+            }
+            if let Some(inside) = unit.inside {
+                words.put(inside.as_words());
             }
             for boundary in unit.boundaries.iter() {
                 let FinishedBoundary {
@@ -88,7 +100,11 @@ impl Ring {
             }
             let outcome = Outcome::ALL.get((first >> EXEMPLAR_SHIFT & 3) as usize);
             unit.exemplar = outcome.copied().unwrap_or_default();
+            unit.inside = None;
             unit.boundaries.clear();
+            if first & INSIDE != 0 {
+                unit.inside = Some(InsideCosts::from_words(words.next()));
+            }
             for _ in 0..first >> BOUNDARIES_SHIFT {
                 let [id, calls, sent, received] = words.next();
                 unit.boundaries.push(FinishedBoundary {
@@ -122,6 +138,12 @@ mod tests {
         for (at, metric) in Metric::ALL.into_iter().enumerate() {
             unit.costs.set(metric, n * (at as u64 + 1));
         }
+        unit.inside = (n % 3 == 1).then(|| InsideCosts {
+            units: n % 2,
+            allocs: n,
+            alloc_bytes: n * 5,
+            busy: n * 7,
+        });
         for i in 0..n % (BOUNDARIES_PER_UNIT as u64 + 1) {
             unit.boundaries.push(FinishedBoundary {
                 id: BoundaryId(i as u32),

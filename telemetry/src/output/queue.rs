@@ -133,6 +133,8 @@ mod tests {
         Item::Exemplar(Box::new(exemplars::Captured {
             id: 1,
             kept: Kept::drawn(),
+            reference: UnitRef(1),
+            outer: None,
             unit: Finished::empty(),
             ended: SystemTime::UNIX_EPOCH,
             started: 0,

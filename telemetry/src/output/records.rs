@@ -7,7 +7,7 @@ use crate::events::SuppressedSite;
 use crate::instance::{Broken, Instance};
 use crate::record::{
     BoundaryCost, BrokenBudget, Envelope, EventRecord, ExemplarRecord, FindingKind, FindingRecord,
-    Level, PassedBy, Record, SuppressedRecord, UnitRecord, UnitSnapshot,
+    Level, OuterUnit, PassedBy, Record, SuppressedRecord, UnitRecord, UnitSnapshot,
 };
 use crate::subscriber::CallSite;
 use crate::tool::calendar::timestamp;
@@ -64,6 +64,10 @@ impl Batch<'_> {
             envelope: self.envelope_at(exemplar.ended),
             id: id(exemplar),
             unit: kind.name().to_owned(),
+            unit_id: exemplar.reference.to_string(),
+            outer: exemplar.outer.map(|(outer, kind)| {
+                OuterUnit::new(self.instance.kinds.get(kind).name(), outer.to_string())
+            }),
             target: kind.target().to_owned(),
             why: exemplar.kept.why().collect(),
             weight: exemplar.kept.weight(),

@@ -49,6 +49,12 @@ pub struct ExemplarRecord {
     pub id: String,
     /// The name of the unit's span.
     pub unit: String,
+    /// Names the unit, in this process.
+    #[serde(default)]
+    pub unit_id: String,
+    /// The unit around it, if it is inside another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outer: Option<OuterUnit>,
     /// The target of the span's call site.
     pub target: String,
     /// All reasons to keep it, the one that did first.
@@ -83,6 +89,8 @@ impl ExemplarRecord {
             envelope,
             id: id.into(),
             unit: unit.to_owned(),
+            unit_id: String::new(),
+            outer: None,
             target: target.to_owned(),
             why: vec![why],
             weight: 1.0,
@@ -92,6 +100,26 @@ impl ExemplarRecord {
             spans: Vec::new(),
             events: Vec::new(),
             complete: false,
+        }
+    }
+}
+
+/// The unit around an inner one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct OuterUnit {
+    /// The name of its kind.
+    pub unit: String,
+    /// Names it, in this process: if there is an exemplar of it, that has this as `unit_id`.
+    pub unit_id: String,
+}
+
+impl OuterUnit {
+    /// Of this kind, and called so.
+    pub fn new(unit: impl Into<String>, unit_id: impl Into<String>) -> Self {
+        OuterUnit {
+            unit: unit.into(),
+            unit_id: unit_id.into(),
         }
     }
 }

@@ -36,7 +36,7 @@ mod unit;
 
 pub use envelope::{Envelope, Resource};
 pub use event::{EventRecord, Level, SuppressedRecord};
-pub use exemplar::{ExemplarEvent, ExemplarRecord, ExemplarSpan, Reason};
+pub use exemplar::{ExemplarEvent, ExemplarRecord, ExemplarSpan, OuterUnit, Reason};
 pub use finding::{BrokenBudget, FindingKind, FindingRecord, Statistic};
 pub use incident::{
     Culprit, EndedBy, HeapReport, IncidentCost, IncidentEnd, IncidentRecord, IncidentScope, Phase,
@@ -47,7 +47,7 @@ pub use lines::{LineError, Lines, Why};
 pub use outside::{Outside, OutsideCpu, OutsideOfThreads};
 pub use snapshot::{PassedBy, Snapshot};
 pub use unit::{
-    BoundaryCost, BoundarySnapshot, BudgetSnapshot, InProgress, UnitRecord, UnitSnapshot,
+    BoundaryCost, BoundarySnapshot, BudgetSnapshot, InProgress, Inside, UnitRecord, UnitSnapshot,
 };
 
 use serde::{Deserialize, Serialize};

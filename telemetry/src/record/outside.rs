@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 /// What the process has done for no unit since telemetry was built: what tasks that nobody followed did, pools of threads,
 /// the runtime, the program's start.
 ///
-/// While nobody works, what units cost, ended and in progress, and this are what the process has allocated, to the byte.
-/// What threads do while a snapshot is taken may be missing from all of them, or be in this and in the process alone. What
-/// is done inside of two units that were entered one in the other is in both. What an [`alloc_tracker::Unit`] of the
+/// While nobody works, [what units cost](crate::UnitSnapshot::outermost), ended and in progress, and this are what the
+/// process has allocated, to the byte. What threads do while a snapshot is taken may be missing from all of them, or be in
+/// this and in the process alone. What an [`alloc_tracker::Unit`] of the
 /// program's does is not outside, and in no kind of unit either.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -41,6 +41,7 @@ impl fmt::Display for Snapshot {
             rows.extend(columns.rows(unit, &self.label(unit)));
         }
         write_aligned(f, &rows)?;
+        self.write_inside(f)?;
         self.write_outside(f)?;
         let untracked = |u: &UnitSnapshot| u.count > 0 && u.metric("allocs").is_none();
         if self.units.iter().any(untracked) {
@@ -76,6 +77,25 @@ impl fmt::Display for Snapshot {
 }
 
 impl Snapshot {
+    /// What is in the figures of two units.
+    fn write_inside(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut title = "\nInside of other units, whose figures have them too:\n";
+        for unit in &self.units {
+            let mut inside = unit.inside;
+            inside.add(&unit.in_progress.inside);
+            if inside.units > 0 {
+                let (units, label) = (human::count(inside.units), self.label(unit));
+                let (allocs, bytes) = (
+                    human::count(inside.allocs),
+                    human::bytes(inside.alloc_bytes),
+                );
+                writeln!(f, "{title}  {units} {label}: {allocs} allocs, {bytes}")?;
+                title = "";
+            }
+        }
+        Ok(())
+    }
+
     /// What no unit has, and where it happened most.
     fn write_outside(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MOST_THREADS: usize = 3;

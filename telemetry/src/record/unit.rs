@@ -1,7 +1,7 @@
 //! What the units of one kind cost.
 
 use super::Envelope;
-use crate::cost::{Measure, Metric};
+use crate::cost::{InsideCosts, Measure, Metric};
 use crate::histogram::Distribution;
 use crate::tool::human;
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,9 @@ pub struct UnitSnapshot {
     /// Those in progress, and what they cost. It is in none of the other figures before they end.
     #[serde(default)]
     pub in_progress: InProgress,
+    /// What of it is in the figures of other units as well: units may be inside of units.
+    #[serde(default, skip_serializing_if = "Inside::is_nothing")]
+    pub inside: Inside,
     /// Per metric; `None` where it is unknown (no unit has ended, allocations are not tracked, the platform does not
     /// say, or no unit was in the sample).
     pub metrics: BTreeMap<String, Option<Distribution>>,
@@ -119,6 +122,7 @@ impl UnitSnapshot {
             in_flight: 0,
             in_flight_max: 0,
             in_progress: InProgress::default(),
+            inside: Inside::default(),
             metrics: Metric::ALL
                 .map(|metric| (metric.name().to_owned(), None))
                 .into(),
@@ -158,6 +162,37 @@ impl UnitSnapshot {
         self.metrics.get(name)?.as_ref()
     }
 
+    /// What its units, ended and in progress, have cost that no other unit has as well: `allocs`, `alloc_bytes` or `busy`.
+    /// Added up over all kinds nothing counts twice. `None` for other metrics, and where it is unknown.
+    ///
+    /// ```
+    /// use telemetry::record::UnitSnapshot;
+    /// use telemetry::{Distribution, Measure};
+    ///
+    /// let mut commands = UnitSnapshot::new("command", "cache");
+    /// let allocs = Distribution::of_values(Measure::Count, [5, 7]);
+    /// commands.metrics.insert("allocs".to_owned(), Some(allocs));
+    /// commands.inside.allocs = 5; // of these the connection has as well
+    /// assert_eq!(commands.outermost("allocs"), Some(7));
+    /// assert_eq!(commands.outermost("wall"), None);
+    /// ```
+    pub fn outermost(&self, metric: &str) -> Option<u64> {
+        let of = |inside: &Inside| match metric {
+            "allocs" => Some(inside.allocs),
+            "alloc_bytes" => Some(inside.alloc_bytes),
+            "busy" => Some(inside.busy),
+            _ => None,
+        };
+        let others_have = of(&self.inside)? + of(&self.in_progress.inside)?;
+        let ended = self.metric(metric).map(|ended| ended.sum);
+        let in_progress = self.in_progress.cost(metric);
+        let all = match (ended, in_progress) {
+            (None, None) => return None,
+            (ended, in_progress) => ended.unwrap_or(0) + in_progress.unwrap_or(0),
+        };
+        Some(all.saturating_sub(others_have))
+    }
+
     /// Every distribution in it, in buckets of this many bits; `None`: without any.
     pub(crate) fn set_bits(&mut self, bits: Option<u8>) {
         let metrics = self.metrics.values_mut().flatten();
@@ -191,6 +226,58 @@ pub struct InProgress {
     /// The same per boundary.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub boundaries: BTreeMap<String, BoundaryCost>,
+    /// What of it is in the figures of other units as well.
+    #[serde(default, skip_serializing_if = "Inside::is_nothing")]
+    pub inside: Inside,
+}
+
+/// What of the cost of units is in the figures of other units as well: of commands, in those of their connection.
+///
+/// A unit begins inside another one if its span is [one that means a unit](crate::UnitSpan) and has one of that unit around
+/// it. What a thread does for it is then the other's, too, and so are its calls across boundaries and its retries. Units
+/// that were merely entered one in the other share what was done there, and are not counted as `units` here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Inside {
+    /// Units that began inside of others.
+    pub units: u64,
+    /// Allocations and reallocations that others have as well.
+    pub allocs: u64,
+    /// Bytes of them.
+    pub alloc_bytes: u64,
+    /// Time at work that others have as well, in nanoseconds.
+    pub busy: u64,
+}
+
+impl Inside {
+    /// Whether there is none.
+    pub fn is_nothing(&self) -> bool {
+        *self == Inside::default()
+    }
+
+    pub(crate) fn add(&mut self, other: &Inside) {
+        self.units += other.units;
+        self.allocs += other.allocs;
+        self.alloc_bytes += other.alloc_bytes;
+        self.busy += other.busy;
+    }
+}
+
+impl From<InsideCosts> for Inside {
+    fn from(costs: InsideCosts) -> Self {
+        let InsideCosts {
+            units,
+            allocs,
+            alloc_bytes,
+            busy,
+        } = costs;
+        Inside {
+            units,
+            allocs,
+            alloc_bytes,
+            busy,
+        }
+    }
 }
 
 impl InProgress {

@@ -9,7 +9,7 @@ use crate::cost::{Finished, KindId};
 use crate::details::{FieldBytes, Fields};
 use crate::instance::Instance;
 use crate::ledger::UnitDrop;
-use crate::live::{KnownSpan, UnitOfSpan, UnitRef};
+use crate::live::{KnownSpan, Nesting, Outer, UnitOfSpan, UnitRef};
 use crate::thread::{self, EntryOrExit, Passed, SpanOwner};
 use crate::tool::silence;
 use std::sync::Arc;
@@ -37,7 +37,11 @@ where
             return;
         }
         let site = self.instance.callsites.id(attributes.metadata().into());
-        let place = self.inside_of_parent::<true>(attributes, id);
+        let kinds = &self.instance.kinds;
+        let place = match kinds.are_units_anywhere(site, attributes.metadata().into()) {
+            true => self.unit_inside_unit(site, attributes, id),
+            false => self.inside_of_parent::<true>(attributes, id),
+        };
         let place = place.or_else(|| self.outside_of_units(site, attributes, id, &cx));
         if let Some(Some(place)) = place {
             self.describe(site, attributes, id.into_u64(), place);
@@ -127,6 +131,47 @@ impl Observer {
         (around.detail, in_unit, added)
     }
 
+    /// A span that is a unit also inside of others. `None`: its parent is in none.
+    #[inline(never)]
+    fn unit_inside_unit(
+        &self,
+        site: SiteId,
+        attributes: &Attributes<'_>,
+        id: &Id,
+    ) -> Option<Option<SpanPlace>> {
+        let instance = &self.instance;
+        let (span, around) = match attributes.parent() {
+            Some(parent) => {
+                let parent = parent_of_new(instance).unwrap_or(parent.into_u64());
+                (parent, instance.known(parent)?)
+            }
+            None if attributes.is_contextual() => thread::innermost_of_unit(instance)?,
+            None => return None,
+        };
+        let fields = class_fields::of_attributes(attributes);
+        let kind = (instance.kinds).of(site, attributes.metadata().into(), fields)?;
+        Some(self.begin_inside(kind, id, span, around))
+    }
+
+    /// Starts a unit inside of the one of this span, if that is not over, nor too deep inside of others for a further one.
+    #[inline(never)]
+    fn begin_inside(
+        &self,
+        kind: KindId,
+        id: &Id,
+        span: u64,
+        around: KnownSpan,
+    ) -> Option<SpanPlace> {
+        match Nesting::of(span, around.in_unit.unit(), around.place()) {
+            Nesting::Nothing => self.begin_in(kind, id, None),
+            Nesting::Unit(outer) => self.begin_in(kind, id, Some(outer)),
+            Nesting::TooDeep => {
+                let (parent, in_unit, added) = self.inside_of(around, id);
+                added.then_some(SpanPlace { parent, in_unit })
+            }
+        }
+    }
+
     /// A span whose parent is in no unit: it may be a unit itself.
     fn outside_of_units<S>(
         &self,
@@ -158,7 +203,11 @@ impl Observer {
         // that were dropped. What is inside a dropped unit is dropped with it.
         let parent = cx.span(id).and_then(|span| span.parent());
         for ancestor in parent.iter().flat_map(|parent| parent.scope()) {
-            if let Some(around) = instance.known(ancestor.id().into_u64()) {
+            let span = ancestor.id().into_u64();
+            if let Some(around) = instance.known(span) {
+                if instance.kinds.are_units_anywhere(site, metadata.into()) {
+                    return Some(self.begin_inside(kind, id, span, around));
+                }
                 let (parent, in_unit, added) = self.inside_of(around, id);
                 return Some(added.then_some(SpanPlace { parent, in_unit }));
             }
@@ -184,13 +233,20 @@ impl Observer {
     /// Starts a unit.
     #[inline]
     fn begin(&self, kind: KindId, id: &Id) -> Option<SpanPlace> {
+        self.begin_in(kind, id, None)
+    }
+
+    /// The same, inside another one maybe.
+    #[inline(always)]
+    fn begin_in(&self, kind: KindId, id: &Id, outer: Option<Outer>) -> Option<SpanPlace> {
         let instance = &self.instance;
         if instance.background.is_stopping() {
             instance.drop_unit(UnitDrop::ShutDown);
             return None;
         }
         let now = instance.clock.now();
-        let Some((in_unit, added)) = thread::begin(instance, kind, now, id.into_u64()) else {
+        let Some((in_unit, added)) = thread::begin(instance, kind, now, id.into_u64(), outer)
+        else {
             instance.drop_unit(UnitDrop::TooManyUnits);
             return None;
         };

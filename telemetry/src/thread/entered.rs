@@ -1,5 +1,6 @@
 //! Spans are entered and left, and with them the thread's work for their units.
 
+use super::inner::EnteredAround;
 use super::stack::{Entry, Found, Left};
 use super::state::ThreadState;
 use super::with;
@@ -18,23 +19,39 @@ pub(super) struct Work {
     entered: u64,
     /// What it allocates.
     segment: Segment,
-    /// How much more about it there is in [`ThreadState::samples`].
+    /// What more there is about it: [`SAMPLED`], [`INSIDE`].
     ///
     /// PERF: a whole word, as the others: a flag and the bytes beside it are copied by loads that overlap
     /// the store of the flag just before, for which a processor waits.
-    samples: u64,
+    more: u64,
 }
+
+/// What the system said when it began is in [`ThreadState::samples`].
+const SAMPLED: u64 = 1;
+/// It is inside of the work for another unit, whose figures have it as well. Of all that a thread has open, all but one
+/// is.
+const INSIDE: u64 = 2;
 
 impl Work {
     pub(super) const NONE: Work = Work {
         entered: 0,
         segment: Segment::NONE,
-        samples: 0,
+        more: 0,
     };
 
     #[inline]
     pub(super) fn is_none(&self) -> bool {
         self.entered == 0
+    }
+
+    fn is_inside(&self) -> bool {
+        self.more & INSIDE != 0
+    }
+
+    /// The same where it goes on for a unit for which other work is over.
+    pub(super) fn in_place_of(self, over: &Work) -> Self {
+        let more = self.more & !INSIDE | over.more & INSIDE;
+        Work { more, ..self }
     }
 }
 
@@ -104,8 +121,12 @@ fn enter_otherwise(instance: &Arc<Instance>, span: u64, who: SpanOwner) -> Passe
             return Passed::Another;
         };
         let state = all.state(instance);
+        let around = match known.in_unit.is_inner() {
+            true => state.enter_around(instance, &known),
+            false => None,
+        };
         state.stack.expect(span, known);
-        state.enter(instance, &known)
+        state.enter(instance, &known, around)
     });
     // The thread is ending, or this is a callback in a callback.
     passed.unwrap_or_else(|| match instance.spans.get(span) {
@@ -219,7 +240,7 @@ impl ThreadState {
         }
         let known = next.known;
         let in_unit = known.in_unit;
-        if in_unit.timed() || thread::panicking() {
+        if in_unit.is_special() || thread::panicking() {
             return false;
         }
         let mut unit = known.live();
@@ -233,7 +254,8 @@ impl ThreadState {
         }
         let mut work = Work::NONE;
         if unit.is_some() || instance.keeps_details() {
-            if unit.is_some_and(LiveUnit::is_sampled) {
+            // Inside of the work for another unit, or to be asked about.
+            if unit.is_some_and(|unit| !entries.is_empty() || unit.is_sampled()) {
                 return false;
             }
             let now = instance.clock.now();
@@ -245,7 +267,7 @@ impl ThreadState {
                 unit.enter(self.thread);
                 work = Work {
                     entered: now,
-                    samples: 0,
+                    more: 0,
                     segment: unit.open(),
                 };
             }
@@ -255,11 +277,21 @@ impl ThreadState {
         true
     }
 
-    /// The expected span is entered, of which this is known.
-    fn enter(&mut self, instance: &Instance, known: &KnownSpan) -> Passed {
+    /// The expected span is entered, of which this is known, and maybe one around its unit was for it.
+    fn enter(
+        &mut self,
+        instance: &Instance,
+        known: &KnownSpan,
+        around: Option<EnteredAround>,
+    ) -> Passed {
         let in_unit = known.in_unit;
         let timed_from = timed_from(instance, in_unit);
-        if self.enter_expected(instance, known, thread::panicking()) {
+        let mut has_grown = self.enter_expected(instance, known, thread::panicking());
+        if let Some(around) = around {
+            self.stack.carry();
+            has_grown |= around.has_grown;
+        }
+        if has_grown {
             return Passed::More(EntryOrExit {
                 in_unit,
                 unwinds: false,
@@ -313,7 +345,7 @@ impl ThreadState {
         if !who.has(known) || known.in_unit.is_none() || known.in_unit.timed() {
             return false;
         }
-        if !entry.is_entered_once() || !entry.lives(&instance.spans) || thread::panicking() {
+        if !entry.is_left_plainly() || !entry.lives(&instance.spans) || thread::panicking() {
             return false;
         }
         let (known, work) = (*known, entry.work);
@@ -330,6 +362,9 @@ impl ThreadState {
         }
         let timed_from = timed_from(instance, in_unit);
         self.leave(instance, &entry.known, entry.work);
+        if entry.carries() {
+            self.leave_around(instance, &entry.known);
+        }
         // Not if a destructor entered it: it may be well, while something else panicked.
         if thread::panicking() && !left.entered_in_unwinding {
             return Passed::More(EntryOrExit {
@@ -344,7 +379,7 @@ impl ThreadState {
 
     /// A span is no longer entered, nor the thread at this work.
     #[inline(always)]
-    fn leave(&mut self, instance: &Instance, known: &KnownSpan, work: Work) {
+    pub(super) fn leave(&mut self, instance: &Instance, known: &KnownSpan, work: Work) {
         let in_unit = known.in_unit;
         // PERF: two instructions. A unit that lasts, a connection say, ends nothing for a long time; what it
         // costs meanwhile is written because of this.
@@ -360,7 +395,7 @@ impl ThreadState {
         if !work.is_none() {
             self.end_work(in_unit.unit(), known.live(), work, now);
             if !self.stack.is_empty() {
-                self.hand_over(instance, in_unit, now);
+                self.hand_over(instance, in_unit, work, now);
             }
         }
     }
@@ -384,18 +419,22 @@ impl ThreadState {
             true => self.abandon_work(instance, unit_ref, work),
             false => self.end_work(unit_ref, unit, work, instance.clock.now()),
         }
+        self.settle(work, instance.clock.now());
     }
 
     /// The thread starts to work for a unit.
     #[inline(always)]
-    fn begin_work(&mut self, unit: &LiveUnit, unit_ref: UnitRef, now: u64) -> Work {
-        let mut samples = 0;
+    pub(super) fn begin_work(&mut self, unit: &LiveUnit, unit_ref: UnitRef, now: u64) -> Work {
+        let mut more = 0;
         if unit.is_sampled() {
-            samples = self.begin_sample(unit, unit_ref);
+            more = self.begin_sample(unit, unit_ref);
+        }
+        if self.stack.at_work().is_some() {
+            more |= INSIDE;
         }
         Work {
             entered: now,
-            samples,
+            more,
             segment: unit.open(),
         }
     }
@@ -406,18 +445,40 @@ impl ThreadState {
         if let Some(started) = started {
             alloc_tracker::raw::for_a_tool(|| self.samples.push((unit_ref, started)));
         }
-        u64::from(started.is_some())
+        if started.is_some() { SAMPLED } else { 0 }
     }
 
     /// The thread no longer works for a unit.
     #[inline(always)]
     fn end_work(&mut self, unit_ref: UnitRef, unit: Option<&LiveUnit>, work: Work, now: u64) {
+        if work.more & INSIDE != 0 {
+            return self.end_inside(unit_ref, unit, work, now);
+        }
         work.segment.close();
         if let Some(unit) = unit {
             unit.exit(work.entered, now, self.thread);
         }
-        if work.samples > 0 {
+        if work.more != 0 {
             self.end_sample(unit_ref, unit);
+        }
+    }
+
+    /// The same of what was inside of the work for another unit.
+    #[inline(never)]
+    fn end_inside(&mut self, unit_ref: UnitRef, unit: Option<&LiveUnit>, work: Work, now: u64) {
+        tell_inside(unit, &work, now);
+        let more = work.more & !INSIDE;
+        self.end_work(unit_ref, unit, Work { more, ..work }, now);
+    }
+
+    /// Work is over. If it was inside of none other, then of what goes on the outermost is from here on.
+    fn settle(&mut self, work: Work, now: u64) {
+        if work.is_inside() {
+            return;
+        }
+        if let Some(entry) = self.stack.at_work() {
+            tell_inside(entry.known.live(), &entry.work, now);
+            entry.work.more &= !INSIDE;
         }
     }
 
@@ -433,14 +494,17 @@ impl ThreadState {
     /// Spans may be left in any order: if another span of the unit is still entered here, the thread goes
     /// on working for it. Of what it does from here on, it is kept apart whether it ever ends.
     #[inline(never)]
-    fn hand_over(&mut self, instance: &Instance, in_unit: UnitOfSpan, now: u64) {
-        if self.stack.heir(&instance.spans, in_unit).is_none() {
-            return;
-        }
-        let Some(unit) = instance.live_units.get(in_unit.unit()) else {
+    fn hand_over(&mut self, instance: &Instance, in_unit: UnitOfSpan, over: Work, now: u64) {
+        let unit = in_unit.unit();
+        let has_heir = self.stack.heir(&instance.spans, in_unit).is_some();
+        let live = instance.live_units.get(unit).filter(|_| has_heir);
+        let Some(live) = live else {
+            if self.stay_around(instance, unit, &over, now).is_none() {
+                self.settle(over, now);
+            }
             return;
         };
-        let work = self.begin_work(unit, in_unit.unit(), now);
+        let work = self.begin_work(live, unit, now).in_place_of(&over);
         if let Some(heir) = self.stack.heir(&instance.spans, in_unit) {
             heir.work = work;
         }
@@ -462,13 +526,24 @@ impl ThreadState {
 
     /// The span of an entry is over and was never left here.
     pub(super) fn abandon(&mut self, instance: &Instance, entry: &Entry) {
-        if entry.work.is_none() {
-            return;
+        if !entry.work.is_none() {
+            let in_unit = entry.known.in_unit;
+            self.abandon_work(instance, in_unit.unit(), entry.work);
+            // Of the unit, if it lives, the thread may have entered other spans since.
+            let now = instance.clock.now();
+            self.hand_over(instance, in_unit, entry.work, now);
         }
-        let in_unit = entry.known.in_unit;
-        self.abandon_work(instance, in_unit.unit(), entry.work);
-        // Of the unit, if it lives, the thread may have entered other spans since.
-        let now = instance.clock.now();
-        self.hand_over(instance, in_unit, now);
+        if entry.carries() {
+            self.leave_around(instance, &entry.known);
+        }
+    }
+}
+
+/// What a thread has done for a unit until now it did inside of the work for another one.
+#[cold]
+fn tell_inside(unit: Option<&LiveUnit>, work: &Work, now: u64) {
+    if let Some(unit) = unit {
+        let busy = now.saturating_sub(work.entered);
+        unit.add_inside(work.segment.so_far(), busy);
     }
 }

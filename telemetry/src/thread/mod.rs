@@ -1,8 +1,10 @@
 //! What each thread is working on, in thread-locals: for each instance a [`state`], with a [`stack`] of the
-//! spans that the thread has entered. They are [`entered`] and left; those that only telemetry has are made
+//! spans that the thread has entered. They are [`entered`] and left, and with those of an [`inner`] unit the one around
+//! it; those that only telemetry has are made
 //! in [`lean`](crate::subscriber::lean).
 
 mod entered;
+mod inner;
 mod stack;
 mod state;
 
@@ -12,7 +14,7 @@ pub(crate) use state::{
 };
 
 use crate::instance::Instance;
-use crate::live::{UnitOfSpan, UnitRef};
+use crate::live::{KnownSpan, UnitOfSpan, UnitRef};
 use crate::os::RANDOM_BITS;
 pub(crate) use stack::Innermost;
 use std::cell::RefCell;
@@ -97,6 +99,17 @@ pub(crate) fn current_in(instance: &Instance) -> Option<(u64, UnitOfSpan)> {
         None => (0, UnitOfSpan::NONE),
     })?;
     (!in_unit.is_none()).then_some((detail, in_unit))
+}
+
+/// The id of the innermost span that this thread has entered, and what is known of it, if it belongs to a unit.
+pub(crate) fn innermost_of_unit(instance: &Instance) -> Option<(u64, KnownSpan)> {
+    with(|all| {
+        let state = all.known_state(instance)?;
+        match state.innermost(instance) {
+            Innermost::OfUnit(known) => Some((state.stack.last()?.span, known)),
+            Innermost::Nothing | Innermost::Other | Innermost::Over => None,
+        }
+    })?
 }
 
 /// Whether the span that the thread has entered last is over, so that it is in none. A subscriber to which

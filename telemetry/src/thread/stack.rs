@@ -21,7 +21,7 @@
 //! that are.
 
 use super::entered::Work;
-use crate::live::{KnownSpan, Spans, UnitOfSpan};
+use crate::live::{KnownSpan, Outer, Spans, UnitOfSpan, UnitRef};
 
 /// An entered span.
 ///
@@ -44,6 +44,8 @@ struct Times(u64);
 /// The thread was unwinding: a destructor entered.
 const IN_UNWINDING: u64 = 1;
 const ONCE: u64 = 2;
+/// Beneath it, a span of the unit around its own was entered for it, and is left with it.
+const CARRIES: u64 = 1 << 63;
 
 impl Entry {
     fn other(span: u64) -> Self {
@@ -84,9 +86,21 @@ impl Entry {
         self.work = work;
     }
 
+    /// Whether it was entered once, and nothing else is left with it.
     #[inline]
-    pub(super) fn is_entered_once(&self) -> bool {
+    pub(super) fn is_left_plainly(&self) -> bool {
         self.times.0 < 2 * ONCE
+    }
+
+    #[inline]
+    fn is_entered_once(&self) -> bool {
+        self.times.0 & !CARRIES < 2 * ONCE
+    }
+
+    /// Whether a span of the unit around its own is left with it.
+    #[inline]
+    pub(super) fn carries(&self) -> bool {
+        self.times.0 & CARRIES != 0
     }
 
     /// Whether this is what a span that has this id leaves, which is `lean` or not.
@@ -331,6 +345,7 @@ impl Stack {
         } else {
             last.times.0 -= ONCE;
             entry.work = Work::NONE;
+            entry.times.0 &= !CARRIES;
         }
         Some(Left {
             entry,
@@ -362,6 +377,7 @@ impl Stack {
         } else {
             entry.times.0 -= ONCE;
             left.entry.work = Work::NONE;
+            left.entry.times.0 &= !CARRIES;
         }
         Some(left)
     }
@@ -387,6 +403,65 @@ impl Stack {
         // PERF: few are left when the last of a unit goes.
         let mut entries = self.entries_mut().iter_mut();
         entries.find(|entry| entry.known.in_unit.unit() == in_unit.unit() && entry.lives(spans))
+    }
+
+    /// Whether the thread has entered a span of this unit.
+    pub(super) fn has(&self, unit: UnitRef) -> bool {
+        let mut entries = self.entries().iter();
+        entries.any(|entry| entry.is_of_unit() && entry.known.in_unit.unit() == unit)
+    }
+
+    /// The outermost entry that has open work.
+    pub(super) fn at_work(&mut self) -> Option<&mut Entry> {
+        let mut entries = self.entries_mut().iter_mut();
+        entries.find(|entry| !entry.work.is_none())
+    }
+
+    /// The outermost entry of a unit inside this one: where it is, what is known of it, and what is around it.
+    pub(super) fn inner_of(&self, unit: UnitRef) -> Option<(usize, KnownSpan, Outer)> {
+        let around = |entry: &Entry| {
+            let outer = entry.known.live()?.outer();
+            outer.filter(|outer| outer.unit == unit)
+        };
+        let mut entries = self.entries().iter().enumerate();
+        entries.find_map(|(at, entry)| Some((at, entry.known, around(entry)?)))
+    }
+
+    /// Something else is left with the innermost entry.
+    pub(super) fn carry(&mut self) {
+        if let Some(last) = self.entries_mut().last_mut() {
+            last.times.0 |= CARRIES;
+        }
+    }
+
+    /// Enters a span beneath the entry that is there, which is to carry it. False: that carried it before.
+    pub(super) fn enter_beneath(
+        &mut self,
+        at: usize,
+        span: u64,
+        known: KnownSpan,
+        work: Work,
+    ) -> bool {
+        let mut entry = Entry {
+            known,
+            ..Entry::other(span)
+        };
+        entry.begin(work);
+        self.put(entry);
+        self.grow_if_full();
+        let Some(from_there) = self.entries_mut().get_mut(at..) else {
+            return false;
+        };
+        from_there.rotate_right(1);
+        let carrier = from_there.get_mut(1).map(|carrier| &mut carrier.times.0);
+        carrier.is_some_and(|times| std::mem::replace(times, *times | CARRIES) & CARRIES == 0)
+    }
+
+    /// What was entered for another entry is left, as it was entered: whoever has it.
+    pub(super) fn leave_carried(&mut self, spans: &Spans, span: u64) -> Option<Left> {
+        let entry = self.entries().iter().rfind(|entry| entry.span == span)?;
+        let is_lean = entry.known.is_lean();
+        self.leave_further_out(spans, span, is_lean)
     }
 
     /// The open work for a unit, which its entry then no longer has.

@@ -1,6 +1,7 @@
 //! What a thread has for one instance: through it go the units that the thread begins and ends, the
 //! details of what it does, and the events that it keeps back.
 
+use super::inner::Carried;
 use super::stack::{Innermost, Stack};
 use super::{AtTheEnd, ThisThread, with};
 use crate::callsites::SiteId;
@@ -8,7 +9,7 @@ use crate::cost::{Finished, KindId};
 use crate::details::{DetailRing, FieldBytes};
 use crate::instance::Instance;
 use crate::ledger::UnitDrop;
-use crate::live::{LiveUnit, Start, UnitOfSpan, UnitRef};
+use crate::live::{LiveUnit, Outer, Start, UnitOfSpan, UnitRef};
 use crate::os::{Sampled, Started};
 use crate::outbox::Outbox;
 use crate::subscriber::lean::LeanSpan;
@@ -38,6 +39,8 @@ pub(crate) struct ThreadState {
     pub(crate) scratch: Option<Box<Finished>>,
     /// What the system knew of the thread when it began to work for a unit that it is asked about.
     pub(super) samples: Vec<(UnitRef, Started)>,
+    /// Spans that were entered for those of inner units.
+    pub(super) around: Vec<Carried>,
 }
 
 impl Drop for ThreadState {
@@ -93,22 +96,27 @@ pub(crate) fn add(
     added.unwrap_or_else(|| instance.spans.insert(span, in_unit).is_some())
 }
 
-/// Begins a unit at `now`, with a span that others see as well. `None`: too many are in progress. False: so are too many
+/// Begins a unit at `now`, inside another one maybe, with a span that others see as well. `None`: too many are in progress. False: so are too many
 /// spans.
-#[inline]
+#[inline(always)]
 pub(crate) fn begin(
     instance: &Arc<Instance>,
     kind: KindId,
     now: u64,
     span: u64,
+    outer: Option<Outer>,
 ) -> Option<(UnitOfSpan, bool)> {
     let begun = with(|all| {
         let random = all.random_for(instance);
         let state = all.state(instance);
-        let (in_unit, place) = state.begin(instance, random, kind, now)?;
+        let (mut in_unit, place) = state.begin(instance, random, kind, now)?;
+        if let Some(outer) = outer {
+            place.begin_inside(outer);
+            in_unit = in_unit.inside_another();
+        }
         Some((in_unit, state.add(instance, span, in_unit, Some(place))))
     });
-    // The thread is ending: it has no number, and nothing at hand.
+    // The thread is ending: it has no number, and nothing at hand. What it does there is for no outer unit.
     begun.unwrap_or_else(|| {
         let start = Start {
             kind,
@@ -242,7 +250,7 @@ impl ThreadState {
     }
 
     /// Begins a unit at `now`, and its place. `None` if too many are in progress. `random`: by which it is drawn.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin(
         &mut self,
         instance: &Arc<Instance>,
@@ -428,6 +436,7 @@ impl ThisThread {
                 stack: Stack::new(),
                 scratch: Some(Box::new(Finished::empty())),
                 samples: Vec::new(),
+                around: Vec::new(),
             });
         });
         self.bring_forward(instance);

@@ -152,8 +152,8 @@ impl UnitFilter {
         self.lets_level_pass(metadata) || self.means_a_unit(metadata)
     }
 
-    /// Whether it is one of those that are units whatever their level.
-    fn means_a_unit(&self, metadata: &Metadata<'_>) -> bool {
+    /// Whether it is one of those that are units whatever their level, also inside of another unit.
+    pub(crate) fn means_a_unit(&self, metadata: &Metadata<'_>) -> bool {
         let is_it = |span: &UnitSpan| span.is(metadata);
         if self.more.iter().any(is_it) {
             return true;

@@ -34,11 +34,37 @@ impl Observer {
         brought: &mut Option<PoolItem<LeanSpan>>,
         others: impl FnOnce(Option<u64>) -> Others,
     ) -> NewSpan {
+        let kinds = &self.instance.kinds;
+        match kinds.are_units_anywhere(site, attributes.metadata().into()) {
+            false => self.make_lean::<false>(site, attributes, brought, others),
+            true => self.make_unit_anywhere(site, attributes, brought, others),
+        }
+    }
+
+    /// The same for a span that is a unit also inside of others.
+    #[inline(never)]
+    fn make_unit_anywhere(
+        &self,
+        site: SiteId,
+        attributes: &Attributes<'_>,
+        brought: &mut Option<PoolItem<LeanSpan>>,
+        others: impl FnOnce(Option<u64>) -> Others,
+    ) -> NewSpan {
+        self.make_lean::<true>(site, attributes, brought, others)
+    }
+
+    #[inline(always)]
+    fn make_lean<const IS_ANYWHERE: bool>(
+        &self,
+        site: SiteId,
+        attributes: &Attributes<'_>,
+        brought: &mut Option<PoolItem<LeanSpan>>,
+        others: impl FnOnce(Option<u64>) -> Others,
+    ) -> NewSpan {
         if silence::is_silent() {
             return NewSpan::Shared;
         }
         let instance = &self.instance;
-        let metadata = attributes.metadata();
         let around = match attributes.parent() {
             Some(parent) => Around::Span(parent.into_u64()),
             None if attributes.is_contextual() => Around::Context,
@@ -46,14 +72,15 @@ impl Observer {
         };
         let of_fields = || {
             let fields = class_fields::of_attributes(attributes);
-            (instance.kinds).of(site, metadata.into(), fields)
+            (instance.kinds).of(site, attributes.metadata().into(), fields)
         };
         // Outside of what is borrowed below, once that is known: formatting a field is the program's code.
-        let by_fields = instance.kinds.are_by_fields(site) && !self.is_inside_unit(around);
+        let by_fields =
+            instance.kinds.are_by_fields(site) && (IS_ANYWHERE || !self.is_inside_unit(around));
         let known = by_fields.then(of_fields);
-        // What is inside a unit is of no kind.
+        // What is inside a unit is of no kind, unless it is one of its own.
         let kind = || known.unwrap_or_else(of_fields);
-        let new = match make(instance, site, kind, around, brought, others) {
+        let new = match make::<IS_ANYWHERE>(instance, site, kind, around, brought, others) {
             NewSpan::Lean(new) => new,
             other => return other,
         };

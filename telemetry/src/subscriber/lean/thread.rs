@@ -4,7 +4,7 @@ use super::span::{LeanRef, LeanSpan, LeanStart};
 use crate::callsites::SiteId;
 use crate::cost::KindId;
 use crate::instance::Instance;
-use crate::live::{KnownSpan, LiveUnit, Spans, UnitOfSpan};
+use crate::live::{KnownSpan, LiveUnit, Nesting, Spans, UnitOfSpan};
 use crate::thread::{Innermost, ThreadState, with};
 use crate::tool::pool::PoolItem;
 use std::sync::Arc;
@@ -64,6 +64,21 @@ struct Parent {
     seen: Seen,
 }
 
+impl Parent {
+    /// How a unit stands to its unit that begins inside it.
+    #[cold]
+    fn nesting(&self, spans: &Spans) -> Nesting {
+        let span = match self.seen {
+            Seen::Lean(lean, _) => spans.id(lean),
+            Seen::Shared(span) => Some(span),
+        };
+        match span {
+            Some(span) => Nesting::of(span, self.in_unit.unit(), self.place),
+            None => Nesting::Nothing,
+        }
+    }
+}
+
 /// What others see of it.
 enum Seen {
     /// Nothing.
@@ -80,10 +95,12 @@ enum Inside {
 }
 
 /// Makes a span that only telemetry wants, with a record that the caller brings or one at hand.
-/// `kind`: what unit it is if it is inside none. `others`: what the subscriber knows of a span, or else of the one that
-/// the thread has entered.
+/// `kind`: what unit it is if it is inside none, or `IS_ANYWHERE`. `others`: what the subscriber knows of a span, or else
+/// of the one that the thread has entered.
+///
+/// PERF: twice, so that spans which are units also inside of others cost those that are not nothing.
 #[inline(always)]
-pub(crate) fn make(
+pub(crate) fn make<const IS_ANYWHERE: bool>(
     instance: &Arc<Instance>,
     site: SiteId,
     kind: impl FnOnce() -> Option<KindId>,
@@ -98,8 +115,10 @@ pub(crate) fn make(
             return NewSpan::Shared;
         };
         let kind = match inside {
-            Inside::Unit(_) => None,
-            Inside::NoUnit(_) => kind().filter(|_| !instance.background.is_stopping()),
+            Inside::Unit(_) if !IS_ANYWHERE => None,
+            Inside::Unit(_) | Inside::NoUnit(_) => {
+                kind().filter(|_| !instance.background.is_stopping())
+            }
         };
         if matches!(inside, Inside::NoUnit(_)) && kind.is_none() {
             return NewSpan::Shared;
@@ -109,7 +128,7 @@ pub(crate) fn make(
         let Some(record) = record.or_else(|| instance.spans.take_again()) else {
             return NewSpan::NoRecord;
         };
-        make_with(state, instance, random, site, kind, inside, record)
+        make_with::<IS_ANYWHERE>(state, instance, random, site, kind, inside, record)
     });
     // The thread is ending, or this is a callback in a callback.
     made.unwrap_or(NewSpan::Shared)
@@ -180,7 +199,7 @@ fn inside(
 
 /// With a record, which is given back if there is no unit for the span.
 #[inline(always)]
-fn make_with(
+fn make_with<const IS_ANYWHERE: bool>(
     state: &mut ThreadState,
     instance: &Arc<Instance>,
     random: Option<[u64; 2]>,
@@ -189,13 +208,25 @@ fn make_with(
     inside: Inside,
     record: PoolItem<LeanSpan>,
 ) -> NewSpan {
+    let nesting = match (&inside, kind) {
+        (Inside::Unit(parent), Some(_)) if IS_ANYWHERE => parent.nesting(&instance.spans),
+        _ => Nesting::Nothing,
+    };
+    let kind = kind.filter(|_| !matches!(nesting, Nesting::TooDeep));
     let (unit, now) = match (&inside, kind) {
-        (Inside::Unit(parent), _) => (Some((parent.in_unit.of_child(), parent.place)), None),
-        (Inside::NoUnit(_), Some(kind)) => {
+        (_, Some(kind)) => {
             let now = instance.clock.now();
             let begun = state.begin(instance, random, kind, now);
-            (begun.map(|(unit, place)| (unit, Some(place))), Some(now))
+            let begun = begun.map(|(unit, place)| match nesting {
+                Nesting::Unit(outer) => {
+                    place.begin_inside(outer);
+                    (unit.inside_another(), Some(place))
+                }
+                Nesting::Nothing | Nesting::TooDeep => (unit, Some(place)),
+            });
+            (begun, Some(now))
         }
+        (Inside::Unit(parent), None) => (Some((parent.in_unit.of_child(), parent.place)), None),
         (Inside::NoUnit(_), None) => (None, None),
     };
     let Some((in_unit, place)) = unit else {
@@ -209,6 +240,11 @@ fn make_with(
             Seen::Lean(lean, record) => (Some(lean), record.hold_for_child(), detail),
             Seen::Shared(outer) => (None, Some(outer), detail),
         },
+    };
+    // In its own unit there is nothing around it.
+    let parent = match IS_ANYWHERE && in_unit.is_root() {
+        true => 0,
+        false => parent,
     };
     let start = LeanStart {
         site,

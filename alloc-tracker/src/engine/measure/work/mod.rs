@@ -82,6 +82,14 @@ fn close_otherwise(segment: UnitSegment) {
     with_stack(|stack| stack.close(segment));
 }
 
+/// What the calling thread's open work has cost so far.
+pub(crate) fn so_far_for_unit(segment: UnitSegment) -> Option<Usage> {
+    with_stack(|stack| {
+        let work = stack.all().rev().find(|work| work.id == segment.id)?;
+        work.counts.then(|| segments::so_far(work.segment))
+    })
+}
+
 /// The thread's work ends, and is nobody's: how much of it was for the unit cannot be told.
 #[cold]
 pub(crate) fn abandon_for_unit(segment: UnitSegment) {
