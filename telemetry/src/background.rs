@@ -14,6 +14,8 @@
 //!
 //! This is what others see of it; what it does is in [`output`](crate::output).
 
+#[cfg(all(feature = "signal", target_os = "linux"))]
+use crate::exit::sigterm::Listening;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{
@@ -38,6 +40,9 @@ pub(crate) struct Background {
     pub(crate) stopped: AtomicBool,
     pub(crate) progress: Mutex<Progress>,
     pub(crate) progressed: Condvar,
+    /// What the thread is told by a signal that ends the process.
+    #[cfg(all(feature = "signal", target_os = "linux"))]
+    pub(crate) listening: OnceLock<&'static Listening>,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +88,8 @@ impl Background {
             stopped: AtomicBool::new(false),
             progress: Mutex::default(),
             progressed: Condvar::new(),
+            #[cfg(all(feature = "signal", target_os = "linux"))]
+            listening: OnceLock::new(),
         }
     }
 

@@ -151,6 +151,12 @@ impl Builder {
             crate::incidents::signal::listen(&instance, signal, incident)
                 .map_err(|source| BuildError::Signal { signal, source })?;
         }
+        #[cfg(all(feature = "signal", target_os = "linux"))]
+        if self.flush_on_sigterm {
+            let signal = libc::SIGTERM;
+            crate::exit::sigterm::listen(&instance)
+                .map_err(|source| BuildError::Signal { signal, source })?;
+        }
         let layer = TelemetryLayer::new(instance, interest);
         Ok((layer, telemetry))
     }

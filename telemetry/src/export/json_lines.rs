@@ -1,5 +1,6 @@
 //! JSON lines: one object a line.
 
+use super::rotation::Rotation;
 use super::{Exporter, Flush, Record};
 use alloc_tracker::raw::{Own, escaped, for_a_tool};
 use std::error::Error;
@@ -27,10 +28,14 @@ pub fn json_lines<W: Write + Send>(writer: W) -> JsonLines<W> {
         writer,
         buffer: Own::new(Vec::new()),
         torn: false,
+        rotation: None,
     }
 }
 
 /// Writes JSON lines to the end of a file, which is made if it does not exist.
+///
+/// On Unix a file that is renamed or removed is left: what comes next is in a new one of the path, or in the one that
+/// somebody put there, so that a rotation needs neither a signal nor a restart. It is looked at once a flush.
 ///
 /// ```
 /// use telemetry::{Telemetry, export};
@@ -57,27 +62,30 @@ pub fn json_lines<W: Write + Send>(writer: W) -> JsonLines<W> {
 /// If the file cannot be opened for writing: now, before anything starts.
 pub fn json_lines_file(path: impl AsRef<Path>) -> Result<JsonLines<File>, OpenFileError> {
     let path = path.as_ref();
-    let open = || -> io::Result<JsonLines<File>> {
-        let options = &mut OpenOptions::new();
-        let file = options.create(true).append(true).open(path)?;
-        // The program before may have ended in the middle of a line. What is no plain file, a pipe
-        // say, has no such past, and opening it to read might wait.
-        let torn = match file.metadata()?.is_file() {
-            true => File::open(path).and_then(|mut file| ends_inside_a_line(&mut file)),
-            false => Ok(false),
-        };
-        Ok(JsonLines {
-            torn: torn.unwrap_or(false),
+    match open(path) {
+        Ok((file, torn)) => Ok(JsonLines {
+            torn,
+            rotation: Rotation::of(path, &file),
             ..json_lines(file)
-        })
-    };
-    match open() {
-        Ok(file) => Ok(file),
+        }),
         Err(source) => Err(OpenFileError {
             path: path.to_owned(),
             source,
         }),
     }
+}
+
+/// The file to write to, and whether it ends inside of a line.
+pub(super) fn open(path: &Path) -> io::Result<(File, bool)> {
+    let options = &mut OpenOptions::new();
+    let file = options.create(true).append(true).open(path)?;
+    // The program before may have ended in the middle of a line. What is no plain file, a pipe
+    // say, has no such past, and opening it to read might wait.
+    let torn = match file.metadata()?.is_file() {
+        true => File::open(path).and_then(|mut file| ends_inside_a_line(&mut file)),
+        false => Ok(false),
+    };
+    Ok((file, torn.unwrap_or(false)))
 }
 
 fn ends_inside_a_line(file: &mut File) -> io::Result<bool> {
@@ -96,6 +104,7 @@ pub struct JsonLines<W> {
     writer: W,
     buffer: Own<Vec<u8>>,
     torn: bool,
+    rotation: Option<Rotation<W>>,
 }
 
 impl<W> JsonLines<W> {
@@ -118,6 +127,9 @@ impl<W: Write + Send> Exporter for JsonLines<W> {
     }
 
     fn export(&mut self, flush: &Flush<'_>) -> io::Result<u64> {
+        if let Some((writer, torn)) = self.rotation.as_ref().and_then(|r| r.next(&self.writer)) {
+            (self.writer, self.torn) = (writer, torn);
+        }
         // The lines are telemetry's; the writer is the program's.
         for_a_tool(|| self.fill(flush.records()))?;
         let mut rest = self.buffer.as_slice();

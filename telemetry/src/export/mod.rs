@@ -46,6 +46,7 @@
 
 mod json_lines;
 mod own_thread;
+mod rotation;
 
 #[doc(no_inline)]
 pub use crate::record::{

@@ -33,8 +33,11 @@ pub(crate) fn listen(instance: &Instance, signal: i32, incident: Incident) -> io
 }
 
 impl Instance {
-    /// Begins the incidents whose signals came, on the background thread.
+    /// Does what the signals want that came, on the background thread.
     pub(crate) fn answer_signals(&self) {
+        if let Some(listening) = self.background.listening.get() {
+            listening.answer(self);
+        }
         let listeners = self.incidents.listeners();
         let incidents: Vec<Incident> = listeners.iter().filter_map(Listener::take).collect();
         drop(listeners);

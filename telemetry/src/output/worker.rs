@@ -289,6 +289,10 @@ impl Drop for ReportStopped {
         instance
             .background
             .report(|progress| progress.stopped = true);
+        #[cfg(all(feature = "signal", target_os = "linux"))]
+        if let Some(listening) = instance.background.listening.get() {
+            listening.ended();
+        }
     }
 }
 
