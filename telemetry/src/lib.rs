@@ -96,6 +96,8 @@ mod outbox;
 mod output;
 mod passed_by;
 pub mod record;
+#[cfg(feature = "init")]
+mod setup;
 mod subscriber;
 mod telemetry;
 mod thread;
@@ -111,6 +113,8 @@ pub use record::{
     BoundarySnapshot, BudgetSnapshot, Cost, InProgress, Inside, Ledger, Snapshot, Stream,
     UnitSnapshot,
 };
+#[cfg(feature = "init")]
+pub use setup::{InitError, Setup, init, setup};
 pub use subscriber::filter::{EventFilter, ParseFilterError, UnitFilter, UnitSpan};
 pub use subscriber::{Lean, TelemetryLayer, follow};
 pub use telemetry::{Handle, ShutdownError, Telemetry};
