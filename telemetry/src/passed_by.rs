@@ -1,12 +1,13 @@
 //! Spans that nobody takes for units, where they may be what somebody looks for.
 //!
 //! A root span of another layer is counted, by its call site. A call site that is seen when it is registered, and of
-//! which nobody has a span made, is in the list as well: no interest is raised to count it.
+//! which nobody has a span made, is in the list as well: no interest is raised to count it. So is one whose spans would be
+//! units, and that a filter hides from all layers.
 
 use crate::subscriber::CallSite;
 use std::sync::OnceLock;
 use std::sync::atomic::{
-    AtomicU64, AtomicUsize,
+    AtomicBool, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed},
 };
 
@@ -24,6 +25,17 @@ struct Place {
     key: AtomicUsize,
     site: OnceLock<CallSite>,
     roots: AtomicU64,
+    is_hidden: AtomicBool,
+}
+
+/// What is known of one of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passer {
+    pub(crate) site: CallSite,
+    /// Root spans that were made.
+    pub(crate) roots: u64,
+    /// They would be units, and a filter hides them from all layers.
+    pub(crate) is_hidden: bool,
 }
 
 impl PassedBy {
@@ -44,6 +56,13 @@ impl PassedBy {
             return false;
         };
         place.roots.fetch_add(1, Relaxed) == 0
+    }
+
+    /// Its spans would be units, and a filter hides them from all layers.
+    pub(crate) fn hidden(&self, site: CallSite) {
+        if let Some((place, _)) = self.place(site) {
+            place.is_hidden.store(true, Relaxed);
+        }
     }
 
     /// Its place, and whether it was not there. `None`: there are too many others.
@@ -69,11 +88,20 @@ impl PassedBy {
         None
     }
 
-    /// The call sites, and how many root spans of each there were; those with the most first.
-    pub(crate) fn all(&self) -> Vec<(CallSite, u64)> {
-        let of = |place: &Place| Some((*place.site.get()?, place.roots.load(Relaxed)));
-        let mut all: Vec<_> = self.sites.iter().filter_map(of).collect();
-        all.sort_by_key(|(site, roots)| (std::cmp::Reverse(*roots), site.target(), site.name()));
+    /// The call sites; those with the most root spans first.
+    pub(crate) fn all(&self) -> Vec<Passer> {
+        let of = |place: &Place| {
+            Some(Passer {
+                site: *place.site.get()?,
+                roots: place.roots.load(Relaxed),
+                is_hidden: place.is_hidden.load(Relaxed),
+            })
+        };
+        let mut all: Vec<Passer> = self.sites.iter().filter_map(of).collect();
+        all.sort_by_key(|passer| {
+            let (roots, site) = (std::cmp::Reverse(passer.roots), passer.site);
+            (roots, site.target(), site.name())
+        });
         all
     }
 }

@@ -5,8 +5,8 @@ use super::aggregate::KindCosts;
 use crate::cost::{KindId, Measure, Metric};
 use crate::histogram::{Distributed, Distribution};
 use crate::os::Sampling;
+use crate::passed_by::Passer;
 use crate::record::{BoundarySnapshot, InProgress, PassedBy, Snapshot, UnitSnapshot};
-use crate::subscriber::CallSite;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Instance {
@@ -43,11 +43,17 @@ impl Instance {
     /// Root spans that are no units; where no unit was seen, all spans that are none.
     pub(crate) fn who_passed_by(&self) -> Vec<PassedBy> {
         const MOST: usize = 16;
-        let is_told = |(_, roots): &(CallSite, u64)| *roots > 0 || !self.kinds.were_seen();
+        let is_told =
+            |passer: &Passer| passer.roots > 0 || passer.is_hidden || !self.kinds.were_seen();
         let told = self.passed_by.all().into_iter().filter(is_told);
-        let as_data = |(site, roots): (CallSite, u64)| PassedBy {
+        let as_data = |Passer {
+                           site,
+                           roots,
+                           is_hidden,
+                       }: Passer| PassedBy {
             location: site.location(),
             roots,
+            hidden: is_hidden,
             ..PassedBy::new(site.name(), site.target(), site.level())
         };
         told.take(MOST).map(as_data).collect()

@@ -114,7 +114,10 @@ impl Instance {
     /// Everything since the start.
     pub(crate) fn snapshot(&self) -> Snapshot {
         // Bringing up to date is telemetry's expense; the snapshot is the caller's.
-        alloc_tracker::raw::for_a_tool(|| self.collect());
+        alloc_tracker::raw::for_a_tool(|| {
+            self.collect();
+            self.look_for_hidden();
+        });
         let totals = self.totals.lock();
         let in_progress = alloc_tracker::raw::for_a_tool(|| self.in_progress_so_far());
         let units = self.kinds.all().filter_map(|(id, _)| {

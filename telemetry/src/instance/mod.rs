@@ -29,8 +29,8 @@ use crate::outbox::Outbox;
 use crate::output::{Item, Queue};
 use crate::passed_by::PassedBy;
 use crate::record::{Envelope, Ledger, Resource};
-use crate::subscriber::CallSite;
 use crate::subscriber::filter::UnitFilter;
+use crate::subscriber::{Attached, CallSite};
 use crate::tool::calendar::Calendar;
 use crate::tool::clock::Clock;
 use alloc_tracker::raw::{Lock, Own};
@@ -53,6 +53,7 @@ pub(crate) struct State {
     pub(crate) callsites: CallSites,
     pub(crate) kinds: Kinds,
     pub(crate) passed_by: PassedBy,
+    pub(crate) attached: Attached,
     pub(crate) spans: Spans,
     pub(crate) live_units: LiveUnits,
     pub(crate) events: Events,
@@ -141,6 +142,7 @@ impl Instance {
                 bounds.kinds,
             ),
             passed_by: PassedBy::new(),
+            attached: Attached::default(),
             spans: Spans::new(bounds.spans),
             live_units: LiveUnits::new(bounds.units),
             events: setup.events,
@@ -183,6 +185,18 @@ impl Instance {
         if !self.kinds.are_told(site) && self.passed_by.root(site) {
             self.background.something_happened();
         }
+    }
+
+    /// Finds out which spans would be units and are hidden from all layers. Not in a callback of the subscriber's.
+    pub(crate) fn look_for_hidden(&self) {
+        let would_be_units = || {
+            let sites = self.callsites.seen();
+            let sites = sites.filter_map(|id| Some((id, self.callsites.get(id)?)));
+            let sites = sites.filter(|&(id, site)| self.kinds.would_be_units(id, site));
+            sites.map(|(_, site)| site)
+        };
+        let hidden = |site| self.passed_by.hidden(site);
+        (self.attached).ask(self.callsites.count(), would_be_units, hidden);
     }
 
     /// Does something on one of the application's threads that no timed callback has.

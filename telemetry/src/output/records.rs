@@ -118,6 +118,7 @@ impl Batch<'_> {
 
     pub(super) fn passed_by(&self, passed_by: &PassedBy) -> Record {
         let made = match passed_by.roots {
+            _ if passed_by.hidden => "spans that would be units are made for nobody".to_owned(),
             0 => "no unit was seen so far, and these spans are none".to_owned(),
             roots => format!("{roots} root spans were no units"),
         };

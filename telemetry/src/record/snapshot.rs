@@ -41,7 +41,8 @@ pub struct Snapshot {
     /// Boundaries that a budget allows to be crossed, and that no unit has crossed so far: the same.
     pub unseen_boundaries: Vec<String>,
     /// Root spans that nobody takes for units, of which some layer had some made; where no unit was seen so far, the
-    /// call sites of all spans that are none. Those that the filter of units names are not in it.
+    /// call sites of all spans that are none. Those that the filter of units names are not in it. And spans that would be
+    /// units, and that a filter of all layers hides.
     pub passed_by: Vec<PassedBy>,
     /// What became of everything, since the start.
     pub ledger: Ledger,
@@ -91,6 +92,10 @@ impl Snapshot {
     }
 }
 
+/// What hides spans from all layers, and what to write instead.
+const HIDDEN: &str = "hidden by a filter of all layers; put it on the layer that it is for: \
+                      `registry().with(fmt::layer().with_filter(filter)).with(layer)`";
+
 /// A call site of spans that are no units.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -105,6 +110,9 @@ pub struct PassedBy {
     pub location: Option<String>,
     /// Root spans that were made, for some other layer.
     pub roots: u64,
+    /// They would be units, and a filter of all layers hides them from this one, too.
+    #[serde(default)]
+    pub hidden: bool,
 }
 
 impl PassedBy {
@@ -116,6 +124,7 @@ impl PassedBy {
             level,
             location: None,
             roots: 0,
+            hidden: false,
         }
     }
 
@@ -136,6 +145,9 @@ impl PassedBy {
     pub(crate) fn describe(&self) -> String {
         let (span, target) = (escaped(&self.span), escaped(&self.target));
         let (level, filter) = (self.level.as_str(), self.filter());
+        if self.hidden {
+            return format!("{span} ({target}, {level}): {HIDDEN}");
+        }
         let units = format!("to have them be units: .units({:?})", escaped(&filter));
         format!("{span} ({target}, {level}); {units}")
     }

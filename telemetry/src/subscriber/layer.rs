@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{Interest as CallsiteInterest, Subscriber};
-use tracing::{Event, Metadata};
+use tracing::{Dispatch, Event, Metadata};
 use tracing_subscriber::filter::{Filtered, LevelFilter};
 use tracing_subscriber::layer::{Context, Filter, Layer};
 use tracing_subscriber::registry::{LookupSpan, Registry};
@@ -83,10 +83,23 @@ where
         });
     }
 
+    fn on_register_dispatch(&self, dispatch: &Dispatch) {
+        let instance = self.0.observer.instance();
+        if for_a_tool(|| instance.attached.set(dispatch)) {
+            // Where nothing ever happens, that is to be said.
+            instance.background.something_happened();
+        }
+    }
+
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> CallsiteInterest {
         let parts = &self.0;
-        if metadata.is_span() && !parts.interest.wants(metadata) {
-            parts.observer.instance().passes_by(metadata.into());
+        if metadata.is_span() {
+            let instance = parts.observer.instance();
+            match parts.interest.wants(metadata) {
+                // Others may hide it from us: see `Instance::look_for_hidden`.
+                true => _ = instance.callsites.id(metadata.into()),
+                false => instance.passes_by(metadata.into()),
+            }
         }
         match parts.filter.layer::<S>() {
             Some(layer) => layer.register_callsite(metadata),

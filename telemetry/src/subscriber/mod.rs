@@ -12,10 +12,11 @@
 //!   units that end, and about events.
 //! * [`parent`]: the parent of a span, where the subscriber is told of another.
 //! * [`follow`]: what takes a span along to where work goes.
-//! * [`filter`]: which spans are units and which events are written.
+//! * [`filter`]: which spans are units and which events are written; [`attached`]: which of them others hide.
 //! * [`call_site`]: what a call site says of itself; [`fields`], [`class_fields`] and [`error_field`]: what
 //!   values do.
 
+mod attached;
 mod call_site;
 mod class_fields;
 mod ends;
@@ -31,6 +32,7 @@ pub(crate) mod lean;
 mod observer;
 mod parent;
 
+pub(crate) use attached::Attached;
 pub(crate) use call_site::CallSite;
 #[cfg(test)]
 pub(crate) use call_site::made_up;

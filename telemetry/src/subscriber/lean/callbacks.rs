@@ -206,10 +206,14 @@ where
             return all;
         };
         // Those that telemetry does not want need no number, of which there are not for all.
-        if !ours.interest.wants(metadata) || all.is_never() {
+        if !ours.interest.wants(metadata) {
             return all;
         }
         let site = ours.observer.instance().callsites.id(metadata.into());
+        if all.is_never() {
+            // A filter of all layers hides it, which is to be said of spans that would be units.
+            return all;
+        }
         let instance = ours.observer.instance().id;
         let others = || layer::mute(instance, || self.inner.register_callsite(metadata));
         let alone = site != SiteId::OTHER && others().is_never();
