@@ -3,7 +3,7 @@
 use crate::cost::{Finished, Outcome};
 use crate::events::Events;
 use crate::os;
-use crate::record::{Cost, ExporterLedger, Ledger, Stream, TimeKind};
+use crate::record::{Cost, ExporterLedger, Ledger, SpanLedger, Stream, TimeKind};
 use alloc_tracker::raw::Lock;
 use std::collections::BTreeMap;
 use std::io;
@@ -350,6 +350,7 @@ impl Counters {
         let timed = self.timed_units.load(Relaxed);
         Ledger {
             untold: named(untold),
+            spans: SpanLedger::default(),
             units: Stream::new(self.units_kept.load(Relaxed), named(units_dropped)),
             events: (self.events.stream()).leaving_out(events.sampled_out(), rate_limited),
             exemplars: self.exemplars.stream().leaving_out(

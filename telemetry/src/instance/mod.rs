@@ -255,6 +255,7 @@ impl Instance {
         });
         let mut ledger = self.counters.ledger(&self.events, rate_limited);
         ledger.forked = self.background.is_forked();
+        ledger.spans = self.spans_made();
         ledger.outside = self.outside_sums();
         ledger.cost.cpu_reading_ns = self.cpu_reading;
         ledger

@@ -5,8 +5,9 @@ use crate::cost::{Finished, KindId};
 use crate::details::DetailRing;
 use crate::events::SuppressedSite;
 use crate::exemplars::{self, Kept};
-use crate::live::{Ended, LiveUnit, UnitRef};
+use crate::live::{Ended, LiveUnit, SpanOwner, UnitRef};
 use crate::outbox::Outbox;
+use crate::record::SpanLedger;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,6 +20,8 @@ pub(super) struct Outboxes {
     gone: VecDeque<Arc<DetailRing>>,
     /// When the last of them was forgotten: of units that began before, something may be missing.
     forgotten_at: u64,
+    /// Spans that threads which have ended have made, by [`SpanOwner`].
+    spans: [u64; SpanOwner::ALL.len()],
 }
 
 /// Threads that have ended whose details are remembered.
@@ -80,6 +83,9 @@ impl Instance {
         for (id, kind) in self.kinds.all() {
             kind.add_elsewhere(outbox.in_flight(id));
         }
+        for owner in SpanOwner::ALL {
+            outboxes.spans[owner as usize] += outbox.spans(owner);
+        }
         self.events.retire_outbox(outbox);
         outboxes.live.retain(|other| !Arc::ptr_eq(other, outbox));
         if self.keeps_details() {
@@ -102,6 +108,16 @@ impl Instance {
     pub(super) fn events_rate_limited(&self) -> u64 {
         let outboxes = self.outboxes.lock();
         self.events.rate_limited(&self.callsites, &outboxes.live)
+    }
+
+    /// Spans of units that were made.
+    pub(super) fn spans_made(&self) -> SpanLedger {
+        let outboxes = self.outboxes.lock();
+        let [shared, lean] = SpanOwner::ALL.map(|owner| {
+            let live = outboxes.live.iter().map(|outbox| outbox.spans(owner));
+            outboxes.spans[owner as usize] + live.sum::<u64>()
+        });
+        SpanLedger::new(lean, shared)
     }
 
     /// Units of a kind in progress: now, and the most that were seen.

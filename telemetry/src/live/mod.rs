@@ -14,6 +14,6 @@ mod units;
 
 pub(crate) use in_unit::{UnitOfSpan, UnitRef};
 pub(crate) use nested::{Nesting, Outer};
-pub(crate) use spans::{KnownSpan, Spans};
+pub(crate) use spans::{KnownSpan, SpanOwner, Spans};
 pub(crate) use unit::{LiveUnit, Start};
 pub(crate) use units::{Ended, LiveUnits};

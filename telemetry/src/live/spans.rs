@@ -88,6 +88,22 @@ impl PartialEq for KnownSpan {
     }
 }
 
+/// Who has a span: the subscriber as well, or telemetry alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SpanOwner {
+    Subscriber,
+    Telemetry,
+}
+
+impl SpanOwner {
+    pub(crate) const ALL: [SpanOwner; 2] = [SpanOwner::Subscriber, SpanOwner::Telemetry];
+
+    #[inline]
+    pub(crate) fn has(self, known: &KnownSpan) -> bool {
+        known.is_lean() == (self == SpanOwner::Telemetry)
+    }
+}
+
 /// The spans that belong to units.
 #[derive(Debug)]
 pub(crate) struct Spans {

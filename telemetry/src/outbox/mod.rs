@@ -7,6 +7,7 @@ use self::ring::Ring;
 use crate::callsites::SiteId;
 use crate::cost::KindId;
 use crate::details::DetailRing;
+use crate::live::SpanOwner;
 use std::sync::atomic::{
     AtomicI64, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -20,6 +21,8 @@ pub(crate) struct Outbox {
     pub(crate) details: Arc<DetailRing>,
     /// For each kind the units begun by the thread less those ended by it.
     in_flight: Box<[InFlight]>,
+    /// Spans of units that the thread has made, by [`SpanOwner`].
+    spans: [AtomicU64; SpanOwner::ALL.len()],
     /// Events kept back by the limit of their call site, in pages as they are needed.
     suppressed: [OnceLock<Box<Page>>; PAGES],
 }
@@ -64,8 +67,21 @@ impl Outbox {
             units: Ring::new(),
             details: Arc::new(DetailRing::new(detail_words)),
             in_flight: (0..kinds).map(|_| InFlight::default()).collect(),
+            spans: Default::default(),
             suppressed: [const { OnceLock::new() }; PAGES],
         }
+    }
+
+    /// The thread has made a span of a unit.
+    #[inline]
+    pub(crate) fn made_span(&self, owner: SpanOwner) {
+        let made = &self.spans[owner as usize];
+        made.store(made.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// How many it has made.
+    pub(crate) fn spans(&self, owner: SpanOwner) -> u64 {
+        self.spans[owner as usize].load(Relaxed)
     }
 
     /// The thread has begun a unit, or ended one: `change` is 1 or -1. True if it never had as many

@@ -54,6 +54,9 @@ pub struct Ledger {
     /// Which share of the events that passed the limit of their call site is written now, so that
     /// the output keeps its own limit. `None` without an exporter.
     pub event_probability: Option<f64>,
+    /// Spans of units: how many were lean.
+    #[serde(default)]
+    pub spans: SpanLedger,
     /// What could be charged to nobody, by reason: in no figure of any unit. `entry_never_left`: a thread
     /// entered a span of a unit and never left it, as its guard was forgotten, moved to another thread, or
     /// held over an await; the unit is counted, without what the thread did since it entered.
@@ -74,6 +77,26 @@ pub struct Ledger {
     pub forked: bool,
     /// What telemetry itself cost.
     pub cost: Cost,
+}
+
+/// Spans of units that were made, but for those of threads that were ending.
+///
+/// Only what all others say *never* to is lean in [`Lean`](crate::Lean); `docs/performance.md` says how to have more of
+/// it. Without `Lean` none is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SpanLedger {
+    /// Those that telemetry alone has.
+    pub lean: u64,
+    /// Those that the subscriber has as well.
+    pub shared: u64,
+}
+
+impl SpanLedger {
+    /// So many of both.
+    pub fn new(lean: u64, shared: u64) -> Self {
+        SpanLedger { lean, shared }
+    }
 }
 
 /// `seen = kept + sampled_out + rate_limited + dropped`, always.

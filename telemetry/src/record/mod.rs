@@ -42,7 +42,7 @@ pub use incident::{
     Culprit, EndedBy, HeapReport, IncidentCost, IncidentEnd, IncidentRecord, IncidentScope, Phase,
     Unwinding,
 };
-pub use ledger::{Cost, ExporterLedger, Ledger, LedgerRecord, Stream, TimeKind};
+pub use ledger::{Cost, ExporterLedger, Ledger, LedgerRecord, SpanLedger, Stream, TimeKind};
 pub use lines::{LineError, Lines, Why};
 pub use outside::{Outside, OutsideCpu, OutsideOfThreads};
 pub use snapshot::{PassedBy, Snapshot};

@@ -6,7 +6,7 @@ use super::state::ThreadState;
 use super::with;
 use crate::instance::Instance;
 use crate::ledger::Untold;
-use crate::live::{KnownSpan, LiveUnit, UnitOfSpan, UnitRef};
+use crate::live::{KnownSpan, LiveUnit, SpanOwner, UnitOfSpan, UnitRef};
 use crate::os::Started;
 use alloc_tracker::raw::Segment;
 use std::sync::Arc;
@@ -167,20 +167,6 @@ pub(crate) fn tidy(instance: &Arc<Instance>, is_there: impl Fn(u64) -> bool) {
             }
         });
     });
-}
-
-/// Who has a span: the subscriber as well, or telemetry alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SpanOwner {
-    Subscriber,
-    Telemetry,
-}
-
-impl SpanOwner {
-    #[inline]
-    fn has(self, known: &KnownSpan) -> bool {
-        known.is_lean() == (self == SpanOwner::Telemetry)
-    }
 }
 
 /// A span is left. [`Passed::Another`]: this thread had not entered it, it is not of a unit, or somebody else has it.

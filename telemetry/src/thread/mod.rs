@@ -8,7 +8,7 @@ mod inner;
 mod stack;
 mod state;
 
-pub(crate) use entered::{EntryOrExit, Passed, SpanOwner, enter, enter_other, exit, tidy};
+pub(crate) use entered::{EntryOrExit, Passed, enter, enter_other, exit, tidy};
 pub(crate) use state::{
     ThreadState, add, add_inside, becomes, begin, detail, ended, hand_on, outbox, suppress,
 };

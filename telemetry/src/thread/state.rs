@@ -9,7 +9,7 @@ use crate::cost::{Finished, KindId};
 use crate::details::{DetailRing, FieldBytes};
 use crate::instance::Instance;
 use crate::ledger::UnitDrop;
-use crate::live::{LiveUnit, Outer, Start, UnitOfSpan, UnitRef};
+use crate::live::{LiveUnit, Outer, SpanOwner, Start, UnitOfSpan, UnitRef};
 use crate::os::{Sampled, Started};
 use crate::outbox::Outbox;
 use crate::subscriber::lean::LeanSpan;
@@ -245,6 +245,7 @@ impl ThreadState {
         let known = instance.spans.insert(span, in_unit);
         if let Some(known) = known {
             self.stack.expect(span, known.at(place));
+            self.outbox.made_span(SpanOwner::Subscriber);
         }
         known.is_some()
     }

@@ -3,11 +3,11 @@
 use super::span::{HeldParent, LeanEnd, LeanRef, LeanSpan};
 use super::thread::{Around, NewSpan, Others, current_lean, give_back, make};
 use crate::callsites::SiteId;
-use crate::live::{KnownSpan, Spans};
+use crate::live::{KnownSpan, SpanOwner, Spans};
 use crate::subscriber::class_fields;
 use crate::subscriber::observer::{Observer, SpanPlace};
 use crate::subscriber::parent;
-use crate::thread::{self, Passed, SpanOwner, with};
+use crate::thread::{self, Passed, with};
 use crate::tool::pool::PoolItem;
 use crate::tool::silence;
 use tracing::Metadata;

@@ -4,7 +4,7 @@ use super::span::{LeanRef, LeanSpan, LeanStart};
 use crate::callsites::SiteId;
 use crate::cost::KindId;
 use crate::instance::Instance;
-use crate::live::{KnownSpan, LiveUnit, Nesting, Spans, UnitOfSpan};
+use crate::live::{KnownSpan, LiveUnit, Nesting, SpanOwner, Spans, UnitOfSpan};
 use crate::thread::{Innermost, ThreadState, with};
 use crate::tool::pool::PoolItem;
 use std::sync::Arc;
@@ -254,6 +254,7 @@ fn make_with<const IS_ANYWHERE: bool>(
     };
     let (id, known) = Spans::begin(record, start);
     state.stack.expect(id, known.at(place));
+    state.outbox.made_span(SpanOwner::Telemetry);
     NewSpan::Lean(NewLean {
         id,
         in_unit,
