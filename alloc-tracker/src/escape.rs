@@ -73,6 +73,17 @@ fn is_blank(c: char) -> bool {
     BLANK.iter().any(|range| range.contains(&c))
 }
 
+/// A text of at most so many characters: of a longer one the beginning is left out, as paths say most at their end.
+pub fn fit(text: &str, most: usize) -> Cow<'_, str> {
+    let over = text.chars().count().saturating_sub(most);
+    if over == 0 {
+        return Cow::Borrowed(text);
+    }
+    let mut fitted = String::from("…");
+    fitted.extend(text.chars().skip(over + 1));
+    Cow::Owned(fitted)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,5 +135,12 @@ mod tests {
             assert_eq!(escaped(name), name);
         }
         assert_eq!(escaped("❤\u{fe0f}\u{fe0f}"), "❤\u{fe0f}\\u{fe0f}");
+    }
+
+    #[test]
+    fn what_is_too_long_keeps_its_end() {
+        assert_eq!(fit("abc", 3), "abc");
+        assert_eq!(fit("abcdefghij", 7), "…efghij");
+        assert_eq!(fit("äöüß", 3), "…üß");
     }
 }

@@ -3,7 +3,7 @@
 //! Wrong use (a segment closed on another thread, work for a unit that is over) gives wrong
 //! figures, never undefined behaviour: the memory of a unit is only ever reused for units.
 
-pub use crate::escape::{escaped, unshown};
+pub use crate::escape::{escaped, fit, unshown};
 pub use crate::fork::{Guard, Lock, generation, is_child};
 
 use crate::Usage;

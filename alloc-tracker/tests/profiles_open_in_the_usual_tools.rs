@@ -169,6 +169,24 @@ fn a_flame_graph_is_an_image() {
     let svg = written(|to| profile.write_flamegraph(Figure::InuseSpace, to));
     assert!(svg.starts_with("<?xml") && svg.trim_end().ends_with("</svg>"));
     assert!(svg.contains("inuse_space: ") && svg.contains("leaks"));
+    // The unit, the program's code, and what runs it in one frame.
+    let frames = |svg: &str| svg.matches("<title>").count();
+    assert!(svg.contains("<title>cart: or basket"), "{svg}");
+    assert!(
+        svg.contains("<title>… ") && svg.contains(" frames of "),
+        "{svg}"
+    );
+    assert!(!svg.contains("std::panicking"), "{svg}");
+    // With all of it, as tools have it.
+    let whole = profile.clone().whole_stacks();
+    let whole = written(|to| whole.write_flamegraph(Figure::InuseSpace, to));
+    assert!(whole.contains("std::panicking") && !whole.contains("<title>… "));
+    assert!(
+        frames(&whole) > frames(&svg),
+        "{} and {}",
+        frames(&whole),
+        frames(&svg)
+    );
     // Of a process that holds nothing there still is one.
     let (before, _) = profiles();
     let nothing = before.since(before);

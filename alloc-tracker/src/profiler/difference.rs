@@ -4,8 +4,9 @@ use super::figures::Figures;
 use super::formats::{self, Entry, Frame, human, unseen};
 
 use super::profile::{Info, Profile, Row};
-use super::{Figure, ProfileError, pprof};
-use crate::escape::escaped;
+use super::readable::Line;
+use super::{Figure, ProfileError, flames, pprof, readable};
+use crate::escape::{escaped, fit};
 use crate::symbols::{Lack, Symbols};
 use serde_json::json;
 use std::collections::HashMap;
@@ -48,6 +49,7 @@ pub struct Difference {
     over: Duration,
     info: Info,
     taken: SystemTime,
+    whole: bool,
 }
 
 /// What changed for one call stack and unit.
@@ -56,7 +58,9 @@ pub struct Difference {
 pub struct Growth {
     /// The unit of work that allocated, if it has a name.
     pub unit: Option<&'static str>,
-    /// The functions from `site` on, the innermost first, each with file and line where they are known.
+    /// The functions from `site` on, the innermost first, each with file and line where they are known: without generics,
+    /// and with what runs the program [folded](super::folded_crates), unless the later profile has
+    /// [whole stacks](Profile::whole_stacks).
     pub stack: Vec<String>,
     /// The innermost frame of the user's own code; if there is none, of a dependency's.
     pub site: String,
@@ -96,6 +100,7 @@ impl Profile {
                 over: self.taken.duration_since(earlier.taken).unwrap_or_default(),
                 info: self.info(),
                 taken: self.taken,
+                whole: self.whole,
             }
         })
     }
@@ -104,7 +109,7 @@ impl Profile {
 impl Difference {
     /// What changed, the most growth in use first; what shrank comes last.
     pub fn growth(&self) -> impl Iterator<Item = Growth> {
-        self.entries().map(|entry| Growth::of(&entry))
+        self.entries().map(|entry| Growth::of(&entry, self.whole))
     }
 
     /// What changed by unit and site, whatever called it: the stack is that of the largest change. The
@@ -147,7 +152,7 @@ impl Difference {
             .map_err(|error| ProfileError::new("pprof profile", error))
     }
 
-    /// Writes a flame graph of what grew.
+    /// Writes a flame graph of what grew; see [`Profile::write_flamegraph`].
     ///
     /// # Errors
     ///
@@ -155,8 +160,8 @@ impl Difference {
     pub fn write_flamegraph(&self, figure: Figure, to: impl Write) -> Result<(), ProfileError> {
         unseen(|| {
             let title = format!("growth of {figure} in {:.0?}", self.over);
-            let lines = formats::collapsed(&self.rows, &self.symbols, figure);
-            formats::flamegraph(lines, &title, figure, to)
+            let rows = (&self.rows[..], &self.symbols);
+            flames::write(rows, self.whole, title, figure, to)
         })
     }
 
@@ -197,15 +202,15 @@ impl Difference {
 }
 
 impl Growth {
-    fn of(entry: &Entry<'_>) -> Self {
+    fn of(entry: &Entry<'_>, whole: bool) -> Self {
         let (from, site) = match entry.site() {
             // The frames inside of it are the same wherever memory is allocated.
-            Ok(index) => (index, entry.frames[index].to_string()),
+            Ok(index) => (index, entry.frames[index].told(whole)),
             Err(lack) => (0, unknown(lack)),
         };
         Growth {
             unit: entry.unit,
-            stack: entry.frames[from..].iter().map(Frame::to_string).collect(),
+            stack: stack(&entry.frames[from..], whole),
             site,
             inuse_bytes: entry.figures.get(Figure::InuseSpace),
             inuse_objects: entry.figures.get(Figure::InuseObjects),
@@ -222,12 +227,37 @@ fn unknown(lack: Option<Lack>) -> String {
     }
 }
 
-impl fmt::Display for Frame<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", escaped(&self.function))?;
-        match self.place() {
-            Some(place) => write!(f, " ({})", escaped(&place)),
-            None => Ok(()),
+/// A line for each frame, or for several that are folded.
+fn stack(frames: &[Frame<'_>], whole: bool) -> Vec<String> {
+    if whole {
+        return frames.iter().map(|frame| frame.told(whole)).collect();
+    }
+    let mut rest = frames.iter();
+    let lines = readable::lines(frames.iter()).into_iter();
+    lines
+        .map(|line| match line {
+            Line::Band(band) => {
+                rest.nth(band.frames() - 1);
+                band.describe()
+            }
+            Line::Frame(name, _) => match rest.next() {
+                Some(frame) => frame.told(whole),
+                None => name,
+            },
+        })
+        .collect()
+}
+
+impl Frame<'_> {
+    /// For people: name and place.
+    fn told(&self, whole: bool) -> String {
+        let (name, place) = match whole {
+            true => (self.function.to_string(), self.place()),
+            false => (self.readable(), self.short_place()),
+        };
+        match place {
+            Some(place) => format!("{} ({})", escaped(&name), escaped(&place)),
+            None => escaped(&name).into_owned(),
         }
     }
 }
@@ -237,6 +267,8 @@ impl fmt::Display for Difference {
         /// Entries that are shown, and frames of each.
         const SHOWN: usize = 10;
         const FRAMES: usize = 5;
+        /// Of a frame, in a terminal of 100 columns.
+        const WIDTH: usize = 85;
         writeln!(f, "In use, more than {:.1?} before:", self.over)?;
         let grew = |row: &&Row| row.figures.get(Figure::InuseSpace) >= 1.0;
         let grown = self.rows().filter(grew).count();
@@ -262,7 +294,12 @@ impl fmt::Display for Difference {
                 None => entry.frames.iter().take(FRAMES).collect(),
             };
             for frame in shown {
-                writeln!(f, "               {frame}")?;
+                let line = frame.told(self.whole);
+                let line = match self.whole {
+                    true => line.into(),
+                    false => fit(&line, WIDTH),
+                };
+                writeln!(f, "               {line}")?;
             }
         }
         if more > 0 {

@@ -3,7 +3,7 @@
 use super::figures::Figures;
 use super::profile::{Profile, Row};
 use super::start::start;
-use super::{Figure, pprof};
+use super::{Figure, flames, pprof, readable};
 use crate::engine::profile::Busy;
 use crate::escape::escaped;
 use crate::symbols::{Lack, Symbols, Whose};
@@ -120,7 +120,12 @@ impl Profile {
         .map_err(|error| ProfileError::new("collapsed stacks", error))
     }
 
-    /// Writes a flame graph, an SVG image in which the mouse finds its way.
+    /// Writes a flame graph, an SVG image in which the mouse finds its way. The unit is at the root, the widest comes
+    /// first, and colours say whose code it is.
+    ///
+    /// It is for people: generics are cut from names, and frames of the standard library and of
+    /// [crates that run programs](super::folded_crates) are folded into one that says how many there are.
+    /// [`whole_stacks`](Profile::whole_stacks) has it otherwise; so have the other formats always.
     ///
     /// # Errors
     ///
@@ -128,8 +133,8 @@ impl Profile {
     pub fn write_flamegraph(&self, figure: Figure, to: impl Write) -> Result<(), ProfileError> {
         unseen(|| {
             let title = format!("{figure}: {}", human(figure, self.total(figure)));
-            let lines = collapsed(&self.rows, &symbols(&self.rows), figure);
-            flamegraph(lines, &title, figure, to)
+            let symbols = symbols(&self.rows);
+            flames::write((&self.rows, &symbols), self.whole, title, figure, to)
         })
     }
 
@@ -217,7 +222,7 @@ pub(super) struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    fn whose(&self) -> Whose {
+    pub(super) fn whose(&self) -> Whose {
         self.known
             .map_or(Whose::Nobody, |(function, _)| function.whose)
     }
@@ -226,9 +231,27 @@ impl Frame<'_> {
         self.whose() <= Whose::Unplaced
     }
 
+    /// For people: without generics, and with a path. Where a name has none, as debug information of lines alone has it of
+    /// inlined functions, it is that of the module in whose file it stands.
+    pub(super) fn readable(&self) -> String {
+        let name = readable::short(&self.function);
+        let source = self.known.ok().filter(|(function, _)| !function.has_path());
+        let source = source.and_then(|(function, _)| function.source.as_deref());
+        match source.and_then(|source| readable::module(&source.full)) {
+            Some(module) => format!("{module}::{name}"),
+            None => name,
+        }
+    }
+
     /// `file:line`, as far as known.
     pub(super) fn place(&self) -> Option<String> {
         self.known.ok()?.0.at()
+    }
+
+    /// The same, without folders that are the same for all packages.
+    pub(super) fn short_place(&self) -> Option<String> {
+        let (function, symbols) = self.known.ok()?;
+        symbols.short_place(function)
     }
 
     /// A name that no function at another place has.
@@ -297,7 +320,7 @@ pub(super) fn order(rows: &[Row], by: Figure) -> Vec<usize> {
     order
 }
 
-fn frames<'a>(row: &Row, symbols: &'a Symbols) -> impl Iterator<Item = Frame<'a>> {
+pub(super) fn frames<'a>(row: &Row, symbols: &'a Symbols) -> impl Iterator<Item = Frame<'a>> {
     let start = start(row.frames, symbols);
     let frames = row.frames.iter().enumerate().skip(start.frames);
     frames.flat_map(move |(index, &frame)| {
@@ -339,26 +362,6 @@ pub(super) fn collapsed(rows: &[Row], symbols: &Symbols, figure: Figure) -> Vec<
     }
     let line = |(stack, value): (String, f64)| format!("{stack} {}", value.round() as u64);
     lines.into_iter().map(line).collect()
-}
-
-pub(super) fn flamegraph(
-    lines: Vec<String>,
-    title: &str,
-    figure: Figure,
-    to: impl Write,
-) -> Result<(), ProfileError> {
-    let mut options = inferno::flamegraph::Options::default();
-    options.title = title.to_owned();
-    options.count_name = figure.unit().to_owned();
-    options.colors =
-        inferno::flamegraph::Palette::Multi(inferno::flamegraph::color::MultiPalette::Rust);
-    let lines = match lines.is_empty() {
-        // The library refuses to draw nothing.
-        true => vec!["nothing 1".to_owned()],
-        false => lines,
-    };
-    inferno::flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), to)
-        .map_err(|error| ProfileError::new("flame graph", io::Error::other(error.to_string())))
 }
 
 /// A figure as a person reads it.

@@ -50,16 +50,19 @@
 
 mod difference;
 mod figures;
+mod flames;
 mod formats;
 
 mod pprof;
 mod profile;
+mod readable;
 mod start;
 
 pub use difference::{Difference, Growth};
 pub use figures::{Estimate, Estimated, Figure};
 pub use formats::ProfileError;
 pub use profile::{Info, Profile, Sample, Unwinding};
+pub use readable::{fold_crate, folded_crates};
 
 use crate::engine;
 use crate::engine::profile as hooks;

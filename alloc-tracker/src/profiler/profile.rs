@@ -47,6 +47,8 @@ pub struct Profile {
     estimate: Estimate,
     info: Info,
     pub(super) taken: SystemTime,
+    /// Flame graphs and stacks for people have every frame, and names as they are.
+    pub(super) whole: bool,
 }
 
 /// One call stack of one unit.
@@ -215,7 +217,24 @@ impl Profile {
             },
             info,
             taken: SystemTime::now(),
+            whole: false,
         }
+    }
+
+    /// The same, of which flame graphs, and what is [different](Profile::since) in tables, have every frame and names as
+    /// they are.
+    ///
+    /// ```
+    /// use alloc_tracker::profiler::{self, Figure};
+    ///
+    /// let mut image = Vec::new();
+    /// profiler::snapshot().whole_stacks().write_flamegraph(Figure::InuseSpace, &mut image)?;
+    /// # Ok::<(), profiler::ProfileError>(())
+    /// ```
+    #[must_use = "it is another profile that has whole stacks"]
+    pub fn whole_stacks(mut self) -> Self {
+        self.whole = true;
+        self
     }
 
     /// Estimates for the whole process.

@@ -173,10 +173,23 @@ impl Symbols {
         let Some(source) = function.source.as_deref().filter(|_| !function.has_path()) else {
             return Arc::clone(&function.name);
         };
+        let place = self.place_in(source, function.line);
+        format!("{} at {place}", function.name).into()
+    }
+
+    /// `file:line`, without folders that are the same for all packages.
+    #[cfg(feature = "profile")]
+    pub(crate) fn short_place(&self, function: &Function) -> Option<String> {
+        let source = function.source.as_deref()?;
+        Some(self.place_in(source, function.line))
+    }
+
+    #[cfg(feature = "profile")]
+    fn place_in(&self, source: &Source, line: Option<u32>) -> String {
         let file = self.landmarks.short(source).display();
-        match function.line {
-            Some(line) => format!("{} at {file}:{line}", function.name).into(),
-            None => format!("{} at {file}", function.name).into(),
+        match line {
+            Some(line) => format!("{file}:{line}"),
+            None => file.to_string(),
         }
     }
 

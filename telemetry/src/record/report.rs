@@ -1,7 +1,7 @@
 //! What became of an incident, as a person reads it.
 
 use super::{Culprit, HeapReport, IncidentEnd, IncidentRecord};
-use alloc_tracker::raw::escaped;
+use alloc_tracker::raw::{escaped, fit};
 use std::fmt;
 
 /// Frames of a stack that are shown; the record has more.
@@ -63,16 +63,17 @@ impl fmt::Display for HeapReport {
     }
 }
 
-/// The unit and the place, then the stack, a line each.
+/// The unit, then the place and what called it, a line each: no wider than a terminal of 100 columns.
 impl fmt::Display for Culprit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const WIDTH: usize = 94;
         match &self.unit {
-            Some(unit) => write!(f, "unit {}", escaped(unit))?,
-            None => f.write_str("no unit")?,
+            Some(unit) => writeln!(f, "unit {}, in", fit(&escaped(unit), WIDTH / 2))?,
+            None => writeln!(f, "no unit, in")?,
         }
-        writeln!(f, ", in {}", escaped(&self.site))?;
-        for frame in self.stack.iter().take(FRAMES) {
-            writeln!(f, "      {}", escaped(frame))?;
+        let calls = self.stack.iter().skip_while(|frame| **frame == self.site);
+        for frame in std::iter::once(&self.site).chain(calls).take(FRAMES) {
+            writeln!(f, "      {}", fit(&escaped(frame), WIDTH))?;
         }
         Ok(())
     }
