@@ -275,7 +275,8 @@ fn incident_finds_the_leak_and_the_storm_by_itself() {
             "--flush-every",
             "200",
             "--incident",
-            "1500",
+            // Long enough for what leaks to be more than what connections keep.
+            "3000",
             "--heap",
             "16384",
         ])

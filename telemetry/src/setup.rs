@@ -47,7 +47,7 @@ pub fn init(service: impl Into<String>) -> Result<Telemetry, InitError> {
 /// use tracing_subscriber::Layer;
 /// use tracing_subscriber::filter::LevelFilter;
 ///
-/// let budgets = Budgets::from_toml("[request]\nallocs.p99 = 500", "budgets.toml")?;
+/// let budgets: Budgets = "[unit.request]\nallocs.p99 = 500".parse()?;
 /// let logs = tracing_subscriber::fmt::layer().with_filter(LevelFilter::WARN);
 /// let telemetry = telemetry::setup("shop")
 ///     .telemetry(|builder| builder.budgets(budgets))
