@@ -25,6 +25,8 @@ enum Proof {
     InCi(&'static str),
     /// It is too long for every change; this file is what it runs.
     Script(&'static str),
+    /// A test of another workspace types it, and compares what is shown; `.ci/run` has that.
+    InWorkspace(&'static str),
 }
 
 fn proof(command: &str) -> Proof {
@@ -48,6 +50,8 @@ fn proof(command: &str) -> Proof {
         command if command.starts_with("grep '\"type\":\"incident\"' costs.jsonl") => {
             Proof::TestedHere
         }
+        "cargo run --release --manifest-path examples/bookshop/Cargo.toml"
+        | "grep '\"type\":\"finding\"' costs.jsonl" => Proof::InWorkspace("bookshop"),
         // This is it.
         "cargo test --all-features" => Proof::InCi("step cargo test --all-features\n"),
         "cargo nextest" => Proof::InCi("step cargo nextest run"),
@@ -131,6 +135,11 @@ fn every_command_works_and_prints_what_is_shown() {
                 Proof::TestedHere => {}
                 Proof::InCi(words) => assert!(ci.contains(words), ".ci/run has {words:?}"),
                 Proof::Script(file) => assert!(root().join(file).is_file(), "{file}"),
+                Proof::InWorkspace(name) => {
+                    let words = format!("step cargo test --release \"${{{name}[@]}}\"");
+                    assert!(ci.contains(&words), ".ci/run has {words:?}");
+                    continue;
+                }
             }
             assert!(
                 typed.shown.is_none(),
@@ -216,6 +225,42 @@ fn the_readmes_programs_are_those_of_the_packages() {
         assert!(
             packages.contains(program),
             "in no package's README:{program}"
+        );
+    }
+}
+
+/// Every program of `docs/start.md` is part of one that is compiled and run.
+#[test]
+fn the_first_hours_programs_are_parts_of_real_ones() {
+    let text = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let lines = |text: &str| {
+        let lines = text
+            .lines()
+            .map(|line| line.trim_start_matches("//!").trim());
+        let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+        lines.join("\n")
+    };
+    let real = [
+        "examples/bookshop/src/main.rs",
+        "telemetry/tests/one_line_sets_up_what_the_guide_shows_by_hand.rs",
+        "telemetry/src/subscriber/follow.rs",
+        "alloc-tracker/tests/what_the_first_hour_says_of_a_librarys_tests.rs",
+        "examples/bookshop/budgets.toml",
+    ]
+    .map(|name| lines(&text(name)));
+    let document = text("docs/start.md");
+    let fences = document.split("\n```").skip(1).step_by(2);
+    let programs = fences.filter_map(|fence| {
+        let rust = fence.strip_prefix("rust\n");
+        rust.or_else(|| fence.strip_prefix("toml\n[unit"))
+    });
+    let programs: Vec<&str> = programs.collect();
+    assert!(programs.len() >= 6, "{programs:?}");
+    for program in programs {
+        let program = lines(program);
+        assert!(
+            real.iter().any(|real| real.contains(&program)),
+            "in no program that is run:\n{program}"
         );
     }
 }

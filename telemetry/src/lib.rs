@@ -123,6 +123,6 @@ pub use telemetry::{Handle, ShutdownError, Telemetry};
 pub use tool::clock::SettableClock;
 
 /// The README's programs compile.
-#[cfg(all(doctest, feature = "track"))]
+#[cfg(all(doctest, feature = "track", feature = "init"))]
 #[doc = include_str!("../README.md")]
 pub struct Readme;

@@ -40,7 +40,9 @@ pub(crate) fn documents() -> Vec<Document> {
     documents.extend(texts.map(|name| document(&format!("docs/{name}"), |text| text)));
     for example in root.join("examples").read_dir().unwrap().flatten() {
         let name = example.file_name().into_string().unwrap();
-        documents.push(document(&format!("examples/{name}/main.rs"), |text| {
+        let of_its_own = root.join(format!("examples/{name}/Cargo.toml")).exists();
+        let main = if of_its_own { "src/main.rs" } else { "main.rs" };
+        documents.push(document(&format!("examples/{name}/{main}"), |text| {
             let head = text.lines().map_while(|line| line.strip_prefix("//!"));
             let lines: Vec<_> = head
                 .map(|line| line.strip_prefix(' ').unwrap_or(line))

@@ -22,10 +22,9 @@ use tokio::process::{Child, Command};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
 
-// docs/start.md: the allocator
+// As `docs/start.md` says, from here on.
 #[global_allocator]
 static GLOBAL: alloc_tracker::AllocTracker = alloc_tracker::AllocTracker::system();
-// docs/start.md: end
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -50,13 +49,12 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let tracer = traces.tracer("bookshop");
     let budgets = include_str!("../budgets.toml").parse::<Budgets>()?;
 
-    // docs/start.md: one line, and its parts
+    // `docs/start.md`: one line, and its parts.
     let traces = tracing_opentelemetry::layer().with_tracer(tracer);
     let telemetry = telemetry::setup("bookshop")
         .layer(traces.with_filter(LevelFilter::INFO))
         .telemetry(|builder| builder.budgets(budgets))
         .init()?;
-    // docs/start.md: end
 
     let (_prices, address) = prices_service().await?;
     let shop = Shop {
@@ -75,9 +73,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         return Err("the customers were not served".into());
     }
 
-    // docs/start.md: the table
     println!("{}", telemetry.snapshot());
-    // docs/start.md: end
     Ok(())
 }
 

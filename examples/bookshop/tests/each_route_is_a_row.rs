@@ -1,5 +1,10 @@
 //! What the author of the service sees: a row for each route, what is outside, and which budgets are broken.
 
+#[path = "../../../tests/documents/mod.rs"]
+#[allow(dead_code)] // it has more than is used here
+mod documents;
+
+use documents::shape;
 use std::process::Command;
 use telemetry::record::{FindingKind, Lines, Record};
 
@@ -73,5 +78,22 @@ fn and_the_handlers_know_nothing_of_it() {
             (FindingKind::OverBudget, "request GET /report")
         );
     }
+    // As `docs/start.md` has it typed.
+    let grep = format!("grep '\"type\":\"finding\"' {}", records.display());
+    let found = Command::new("sh").args(["-c", &grep]).output().unwrap();
+    let found = String::from_utf8(found.stdout).unwrap();
+    assert_eq!(found.lines().count(), findings.len(), "{found}");
     std::fs::remove_file(records).unwrap();
+
+    // And the page shows such a table.
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/start.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, shown) = page.split_once("prints:\n\n```text\n").unwrap();
+    let (shown, _) = shown.split_once("```").unwrap();
+    let sorted = |text: &str| {
+        let mut lines = shape(text);
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(shown), sorted(table.trim_end()), "{table}");
 }
