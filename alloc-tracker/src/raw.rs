@@ -20,6 +20,15 @@ pub fn for_a_tool<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// Runs [`excluded`](crate::excluded) work, and says what that cost.
+pub fn excluded_and_measured<T>(work: impl FnOnce() -> T) -> (T, Usage) {
+    let _excluded = engine::Excluded::start();
+    // Inside, and left there.
+    let scope = crate::Scope::enter();
+    let done = work();
+    (done, scope.finish())
+}
+
 /// Runs the program's own code on a thread, or inside of work, that is [a tool's](for_a_tool): what it
 /// allocates and frees is the process's again, though no unit's.
 pub fn for_the_program<T>(work: impl FnOnce() -> T) -> T {

@@ -228,6 +228,13 @@ fn the_difference_of_two_profiles_says_what_leaks() {
     assert!(sites[0].site.contains("storms"), "{}", sites[0].site);
     assert!(sites[0].alloc_bytes >= 9_900_000.0 && sites[0].inuse_bytes < 1.0);
 
+    // A profile by itself says what is held.
+    let held = after.to_string();
+    assert!(
+        held.starts_with("In use:\n") && held.contains("in 300 blocks, unit cart; or basket"),
+        "{held}"
+    );
+
     let text = difference.to_string();
     let line = text.lines().nth(1).unwrap();
     assert!(

@@ -9,6 +9,7 @@ use crate::tool::silence;
 use std::error::Error;
 use std::fmt;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -167,6 +168,15 @@ impl Telemetry {
         self.instance.incidents.known()
     }
 
+    /// The files of an incident that has ended, by name, as bytes: the pprof profile, the flame graph and the stacks of one
+    /// with [`heap`](Incident::heap). Empty while it is in progress, for one without, and when it is forgotten.
+    ///
+    /// Reads them from the disk: not on a thread that serves.
+    #[must_use = "the files are lost"]
+    pub fn incident_files(&self, id: IncidentId) -> Vec<(String, Vec<u8>)> {
+        files_of(&self.instance, id)
+    }
+
     /// Has what came in so far written out, and waits up to 5 seconds for the exporters. In a
     /// forked child, and in an exporter, it does nothing.
     ///
@@ -291,10 +301,50 @@ impl Handle {
             .is_some_and(|instance| instance.end_incident(id))
     }
 
+    /// As [`Telemetry::incident_files`]; `None` when the telemetry is gone.
+    ///
+    /// A route of three lines has them, until there is a page for it:
+    ///
+    /// ```
+    /// # use telemetry::{Handle, IncidentId};
+    /// fn profile(telemetry: &Handle, id: IncidentId) -> Option<Vec<u8>> {
+    ///     let files = telemetry.incident_files(id)?;
+    ///     let pprof = files.into_iter().find(|(name, _)| name.ends_with(".heap.pb.gz"))?;
+    ///     Some(pprof.1)
+    /// }
+    /// # let _ = profile;
+    /// ```
+    pub fn incident_files(&self, id: IncidentId) -> Option<Vec<(String, Vec<u8>)>> {
+        let running = self.running()?;
+        Some(files_of(&running, id))
+    }
+
     /// As [`Telemetry::incidents`]; `None` when the telemetry is gone.
     pub fn incidents(&self) -> Option<Vec<IncidentRecord>> {
         Some(self.running()?.incidents.known())
     }
+}
+
+/// The files that an incident has written, by their names, as they lie there; one that is gone or cannot be read is left
+/// out.
+fn files_of(instance: &Instance, id: IncidentId) -> Vec<(String, Vec<u8>)> {
+    let records = alloc_tracker::raw::for_a_tool(|| instance.incidents.known());
+    let of = |record: &&IncidentRecord| record.id == u64::from(id) && record.end.is_some();
+    let heap = records
+        .iter()
+        .find(of)
+        .and_then(|record| record.end.as_ref()?.heap.as_ref());
+    let paths: Vec<PathBuf> = heap
+        .iter()
+        .flat_map(|heap| &heap.files)
+        .map(PathBuf::from)
+        .collect();
+    alloc_tracker::raw::for_a_tool(|| drop(records));
+    let read = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?.to_owned();
+        Some((name, std::fs::read(&path).ok()?))
+    };
+    paths.into_iter().filter_map(read).collect()
 }
 
 fn begin(instance: &Instance, incident: &Incident) -> Result<IncidentId, IncidentError> {

@@ -284,6 +284,14 @@ fn what_cannot_be_is_refused_and_says_why() {
     assert!(refused.unwrap_err().to_string().contains("max_incident"));
 }
 
+#[cfg(feature = "profile")]
+#[inline(never)]
+fn spawned_and_not_followed() {
+    for _ in 0..2000 {
+        drop(std::hint::black_box(vec![1u8; 1000]));
+    }
+}
+
 #[inline(never)]
 fn leaks() -> Vec<Vec<u8>> {
     (0..400).map(|_| vec![1; 5000]).collect()
@@ -303,9 +311,21 @@ fn the_heap_is_profiled_meanwhile_and_the_culprit_named() {
             kept.push(info_span!("pay").in_scope(leaks));
             assert!(alloc_tracker::profiler::info().samples > samples);
             assert!(alloc_tracker::profiler::is_running());
+            // Nobody takes the unit along.
+            std::thread::spawn(spawned_and_not_followed).join().unwrap();
+            assert_eq!(telemetry.incident_files(id), []);
             telemetry.end_incident(id);
             telemetry.flush();
             assert!(!alloc_tracker::profiler::is_running());
+            // By a handle, for a route of three lines.
+            let files = telemetry.handle().incident_files(id).unwrap();
+            let read = |(name, bytes): &(String, Vec<u8>)| {
+                assert_eq!(&std::fs::read(directory.path().join(name)).unwrap(), bytes);
+                name.split_once("-incident-1").unwrap().1.to_owned()
+            };
+            let names: Vec<_> = files.iter().map(read).collect();
+            assert_eq!(names, [".heap.pb.gz", ".growth.svg", ".growth.json"]);
+            assert_eq!(telemetry.incident_files(7.into()), []);
             kept.push(info_span!("pay").in_scope(leaks));
         },
     );
@@ -319,6 +339,10 @@ fn the_heap_is_profiled_meanwhile_and_the_culprit_named() {
     assert!((grown - 2e6).abs() < 5e5, "{grown}");
     assert!(end["cost"]["heap_samples"].as_u64().unwrap() > 300);
     assert!(end["cost"]["cpu_seconds"].as_f64().unwrap() > 0.0);
+    let outside = &heap["outside"][0];
+    assert_eq!(outside["unit"], Value::Null);
+    let site = outside["site"].as_str().unwrap();
+    assert!(site.contains("spawned_and_not_followed"), "{outside}");
     let files = heap["files"].as_array().unwrap();
     assert_eq!(files.len(), 3);
     for (file, ends) in files

@@ -143,7 +143,8 @@ fn records() -> Vec<Record> {
     culprit.unit = Some("checkout".to_owned());
     culprit.stack.push("shop::pay::cache".to_owned());
     heap.grew.push(culprit.clone());
-    heap.allocated.push(culprit);
+    heap.allocated.push(culprit.clone());
+    heap.outside.push(culprit);
     end.heap = Some(heap);
     incident.end = Some(end);
     vec![

@@ -78,31 +78,34 @@ impl Profile {
     /// What changed since an earlier profile of this process. Looks up the names of functions.
     #[must_use = "the difference is lost"]
     pub fn since(&self, earlier: &Profile) -> Difference {
-        unseen(|| {
-            // A stack is kept once, for good: its address names it.
-            let key = |row: &Row| (row.frames.as_ptr(), row.unit);
-            let before: HashMap<_, Figures> = (earlier.rows.iter())
-                .map(|row| (key(row), row.figures))
-                .collect();
-            let rows: Vec<Row> = (self.rows.iter())
-                .map(|row| {
-                    let before = before.get(&key(row)).copied().unwrap_or_default();
-                    Row {
-                        figures: row.figures.minus(&before),
-                        ..*row
-                    }
-                })
-                .collect();
-            Difference {
-                order: formats::order(&rows, Figure::InuseSpace),
-                symbols: formats::symbols(&rows),
-                rows,
-                over: self.taken.duration_since(earlier.taken).unwrap_or_default(),
-                info: self.info(),
-                taken: self.taken,
-                whole: self.whole,
-            }
-        })
+        let over = self.taken.duration_since(earlier.taken).unwrap_or_default();
+        unseen(|| self.since_rows(&earlier.rows, over))
+    }
+
+    fn since_rows(&self, earlier: &[Row], over: Duration) -> Difference {
+        // A stack is kept once, for good: its address names it.
+        let key = |row: &Row| (row.frames.as_ptr(), row.unit);
+        let before: HashMap<_, Figures> = (earlier.iter())
+            .map(|row| (key(row), row.figures))
+            .collect();
+        let rows: Vec<Row> = (self.rows.iter())
+            .map(|row| {
+                let before = before.get(&key(row)).copied().unwrap_or_default();
+                Row {
+                    figures: row.figures.minus(&before),
+                    ..*row
+                }
+            })
+            .collect();
+        Difference {
+            order: formats::order(&rows, Figure::InuseSpace),
+            symbols: formats::symbols(&rows),
+            rows,
+            over,
+            info: self.info(),
+            taken: self.taken,
+            whole: self.whole,
+        }
     }
 }
 
@@ -262,14 +265,30 @@ impl Frame<'_> {
     }
 }
 
+/// The ten that hold most, with unit, figures, and the innermost frames of the user's own code. Looks up the names of
+/// functions, as [`Profile::since`] does.
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = unseen(|| self.since_rows(&[], Duration::ZERO));
+        writeln!(f, "In use:")?;
+        whole.write_grown(f)
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "In use, more than {:.1?} before:", self.over)?;
+        self.write_grown(f)
+    }
+}
+
+impl Difference {
+    fn write_grown(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// Entries that are shown, and frames of each.
         const SHOWN: usize = 10;
         const FRAMES: usize = 5;
         /// Of a frame, in a terminal of 100 columns.
         const WIDTH: usize = 85;
-        writeln!(f, "In use, more than {:.1?} before:", self.over)?;
         let grew = |row: &&Row| row.figures.get(Figure::InuseSpace) >= 1.0;
         let grown = self.rows().filter(grew).count();
         let more = grown.saturating_sub(SHOWN);

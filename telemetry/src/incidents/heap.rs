@@ -127,6 +127,7 @@ pub(super) fn report(
         inuse_growth_bytes: difference.inuse_bytes(),
         grew: culprits(difference.sites(), |growth| growth.inuse_bytes),
         allocated: culprits(difference.sites(), |growth| growth.alloc_bytes),
+        outside: culprits(no_units(difference.sites()), |growth| growth.alloc_bytes),
     }
 }
 
@@ -135,6 +136,12 @@ fn create(path: &PathBuf, write: &dyn Fn(&mut dyn Write) -> io::Result<()>) -> i
     let mut file = BufWriter::new(File::create_new(path)?);
     write(&mut file)?;
     file.flush()
+}
+
+/// What was done for no unit: where a spawned task or a pool lacks its word, it begins there.
+fn no_units(mut sites: Vec<Growth>) -> Vec<Growth> {
+    sites.retain(|growth| growth.unit.is_none());
+    sites
 }
 
 fn culprits(mut found: Vec<Growth>, by: impl Fn(&Growth) -> f64) -> Vec<Culprit> {

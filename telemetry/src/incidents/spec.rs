@@ -231,6 +231,19 @@ pub(super) fn is_cpu_share(share: f64) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IncidentId(pub(super) u64);
 
+/// The number that its records have: of a route, say.
+impl From<u64> for IncidentId {
+    fn from(number: u64) -> Self {
+        IncidentId(number)
+    }
+}
+
+impl From<IncidentId> for u64 {
+    fn from(id: IncidentId) -> Self {
+        id.0
+    }
+}
+
 impl fmt::Display for IncidentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -7,7 +7,7 @@ use crate::events::SuppressedSite;
 use crate::exemplars::{self, Kept};
 use crate::live::{Ended, LiveUnit, SpanOwner, UnitRef};
 use crate::outbox::Outbox;
-use crate::record::SpanLedger;
+use crate::record::{Observability, SpanLedger};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,6 +22,8 @@ pub(super) struct Outboxes {
     forgotten_at: u64,
     /// Spans that threads which have ended have made, by [`SpanOwner`].
     spans: [u64; SpanOwner::ALL.len()],
+    /// What other layers allocated there: how often, and bytes.
+    of_others: [u64; 2],
 }
 
 /// Threads that have ended whose details are remembered.
@@ -86,6 +88,9 @@ impl Instance {
         for owner in SpanOwner::ALL {
             outboxes.spans[owner as usize] += outbox.spans(owner);
         }
+        for (sum, n) in outboxes.of_others.iter_mut().zip(outbox.of_others()) {
+            *sum += n;
+        }
         self.events.retire_outbox(outbox);
         outboxes.live.retain(|other| !Arc::ptr_eq(other, outbox));
         if self.keeps_details() {
@@ -118,6 +123,18 @@ impl Instance {
             outboxes.spans[owner as usize] + live.sum::<u64>()
         });
         SpanLedger::new(lean, shared)
+    }
+
+    /// What other layers have allocated while they were told of something.
+    pub(super) fn observability(&self) -> Observability {
+        let outboxes = self.outboxes.lock();
+        let mut sums = outboxes.of_others;
+        for outbox in &outboxes.live {
+            let of = outbox.of_others();
+            sums.iter_mut().zip(of).for_each(|(sum, n)| *sum += n);
+        }
+        let [allocs, alloc_bytes] = sums;
+        Observability::new(allocs, alloc_bytes)
     }
 
     /// Units of a kind in progress: now, and the most that were seen.

@@ -50,6 +50,7 @@ impl Instance {
         Some(Outside {
             allocs: outside.allocs.min(process.allocs),
             alloc_bytes: outside.alloc_bytes.min(process.alloc_bytes),
+            observability: self.observability(),
             process_allocs: process.allocs,
             process_alloc_bytes: process.alloc_bytes,
             ..Outside::default()

@@ -23,6 +23,8 @@ pub(crate) struct Outbox {
     in_flight: Box<[InFlight]>,
     /// Spans of units that the thread has made, by [`SpanOwner`].
     spans: [AtomicU64; SpanOwner::ALL.len()],
+    /// What other layers have allocated while they were told of something: how often, and bytes.
+    of_others: [AtomicU64; 2],
     /// Events kept back by the limit of their call site, in pages as they are needed.
     suppressed: [OnceLock<Box<Page>>; PAGES],
 }
@@ -68,6 +70,7 @@ impl Outbox {
             details: Arc::new(DetailRing::new(detail_words)),
             in_flight: (0..kinds).map(|_| InFlight::default()).collect(),
             spans: Default::default(),
+            of_others: Default::default(),
             suppressed: [const { OnceLock::new() }; PAGES],
         }
     }
@@ -77,6 +80,18 @@ impl Outbox {
     pub(crate) fn made_span(&self, owner: SpanOwner) {
         let made = &self.spans[owner as usize];
         made.store(made.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// Other layers have allocated while they were told of something.
+    pub(crate) fn others_allocated(&self, allocs: u64, bytes: u64) {
+        for (sum, n) in self.of_others.iter().zip([allocs, bytes]) {
+            sum.store(sum.load(Relaxed) + n, Relaxed);
+        }
+    }
+
+    /// How often they did, and how many bytes.
+    pub(crate) fn of_others(&self) -> [u64; 2] {
+        [0, 1].map(|n: usize| self.of_others[n].load(Relaxed))
     }
 
     /// How many it has made.

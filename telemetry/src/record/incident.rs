@@ -182,6 +182,9 @@ pub struct HeapReport {
     pub grew: Vec<Culprit>,
     /// Where most was allocated, freed or not.
     pub allocated: Vec<Culprit>,
+    /// Where most bytes were allocated outside of every unit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outside: Vec<Culprit>,
 }
 
 /// One place in one unit, and what was allocated there while an incident lasted. Figures are estimates.

@@ -44,7 +44,7 @@ pub use incident::{
 };
 pub use ledger::{Cost, ExporterLedger, Ledger, LedgerRecord, SpanLedger, Stream, TimeKind};
 pub use lines::{LineError, Lines, Why};
-pub use outside::{Outside, OutsideCpu, OutsideOfThreads};
+pub use outside::{Observability, Outside, OutsideCpu, OutsideOfThreads};
 pub use snapshot::{PassedBy, Snapshot};
 pub use unit::{
     BoundaryCost, BoundarySnapshot, BudgetSnapshot, InProgress, Inside, UnitRecord, UnitSnapshot,

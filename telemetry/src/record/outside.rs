@@ -17,6 +17,10 @@ pub struct Outside {
     pub allocs: u64,
     /// Bytes allocated, and by which reallocations grew.
     pub alloc_bytes: u64,
+    /// What of it other layers did while they were told of a span or an event, in [`Lean`](crate::Lean): with another log
+    /// level or exporter it would be something else.
+    #[serde(default)]
+    pub observability: Observability,
     /// What the process has allocated in all: allocations and reallocations.
     pub process_allocs: u64,
     /// And bytes.
@@ -28,6 +32,26 @@ pub struct Outside {
     /// allocations are together under `other`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub threads: BTreeMap<String, OutsideOfThreads>,
+}
+
+/// What layers beside this one have allocated while they were told of a span or an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Observability {
+    /// Allocations and reallocations.
+    pub allocs: u64,
+    /// Bytes allocated, and by which reallocations grew.
+    pub alloc_bytes: u64,
+}
+
+impl Observability {
+    /// So much.
+    pub fn new(allocs: u64, alloc_bytes: u64) -> Self {
+        Observability {
+            allocs,
+            alloc_bytes,
+        }
+    }
 }
 
 /// Time on a processor that no unit has: the process's, less that of telemetry's own threads and an estimate of the

@@ -51,6 +51,10 @@ impl fmt::Display for HeapReport {
         if let Some(culprit) = self.allocated.first() {
             writeln!(f, "  {}, {culprit}", mib(culprit.alloc_bytes))?;
         }
+        if let Some(culprit) = self.outside.first() {
+            writeln!(f, "What no unit has: most was allocated here")?;
+            writeln!(f, "  {}, {culprit}", mib(culprit.alloc_bytes))?;
+        }
         write!(f, "Stacks were walked by {}. ", self.unwinding)?;
         f.write_str("The files, for `go tool pprof` and for a browser:")?;
         for file in &self.files {

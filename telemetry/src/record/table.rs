@@ -119,6 +119,17 @@ impl Snapshot {
             write!(f, "; {ns} ± {error} of CPU")?;
         }
         writeln!(f)?;
+        let of_others = outside.observability;
+        if of_others.allocs > 0 {
+            let (allocs, bytes) = (
+                human::count(of_others.allocs),
+                human::bytes(of_others.alloc_bytes),
+            );
+            writeln!(
+                f,
+                "  other layers, told of spans and events: {allocs} allocs, {bytes}"
+            )?;
+        }
         let mut threads: Vec<_> = outside.threads.iter().collect();
         threads.sort_by_key(|(_, of)| std::cmp::Reverse(of.allocs));
         for (name, of) in threads.into_iter().take(MOST_THREADS) {

@@ -34,6 +34,26 @@ where
         ours.is_alone(site).then_some((ours, site))
     }
 
+    /// Has others do what they do when they are told of something. What they allocate is no work of a unit's: with another
+    /// log level or exporter it would cost something else.
+    #[inline]
+    fn tell_others<T>(&self, tell: impl FnOnce(&S) -> T) -> T {
+        match &self.ours {
+            Some(ours) if alloc_tracker::is_installed() => self.tell_apart(ours, tell),
+            _ => tell(&self.inner),
+        }
+    }
+
+    #[inline(never)]
+    fn tell_apart<T>(&self, ours: &Ours, tell: impl FnOnce(&S) -> T) -> T {
+        let (told, usage) = alloc_tracker::raw::excluded_and_measured(|| tell(&self.inner));
+        if usage.allocs > 0 {
+            ours.observer
+                .others_allocated(usage.allocs, usage.alloc_bytes);
+        }
+        told
+    }
+
     /// The lean span that had this id last, and mostly still has it.
     #[inline]
     fn lean(&self, id: &Id) -> Option<(&Ours, LeanRef)> {
@@ -43,6 +63,10 @@ where
 
     /// A span for the subscriber.
     fn shared_span(&self, attributes: &Attributes<'_>) -> Id {
+        self.tell_others(|_| self.make_shared_span(attributes))
+    }
+
+    fn make_shared_span(&self, attributes: &Attributes<'_>) -> Id {
         let Some(Ours { observer, .. }) = self.ours.as_deref() else {
             return self.inner.new_span(attributes);
         };
@@ -270,7 +294,7 @@ where
                 let metadata = || ours.observer.metadata_of_lean(lean);
                 ours.observer.record(id, values, metadata);
             }
-            None => self.inner.record(id, values),
+            None => self.tell_others(|inner| inner.record(id, values)),
         }
     }
 
@@ -288,9 +312,11 @@ where
     #[inline]
     fn event(&self, event: &Event<'_>) {
         let Some((ours, site)) = self.alone(event.metadata()) else {
-            if self.inner.event_enabled(event) {
-                self.inner.event(event);
-            }
+            self.tell_others(|inner| {
+                if inner.event_enabled(event) {
+                    inner.event(event);
+                }
+            });
             return;
         };
         ours.observer.event(site, event, |in_span| {
@@ -339,9 +365,9 @@ where
     fn try_close(&self, id: Id) -> bool {
         let released = (self.ours.as_ref()).and_then(|ours| ours.observer.close_lean(&id));
         match released {
-            None => return self.inner.try_close(id),
+            None => return self.tell_others(|inner| inner.try_close(id)),
             Some(Released::EndedInside(outer)) => {
-                self.inner.try_close(outer);
+                self.tell_others(|inner| inner.try_close(outer));
             }
             Some(Released::Lives | Released::Ended) => {}
         }

@@ -101,6 +101,15 @@ impl Observer {
         }
     }
 
+    /// Other layers have allocated while they were told of something.
+    pub(crate) fn others_allocated(&self, allocs: u64, bytes: u64) {
+        thread::with_state(&self.instance, |state| {
+            if let Some(state) = state {
+                state.outbox.others_allocated(allocs, bytes);
+            }
+        });
+    }
+
     /// Whether there may be room for one more stand-in.
     pub(crate) fn has_room(&self) -> bool {
         self.instance.spans.has_room()
