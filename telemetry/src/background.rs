@@ -15,7 +15,7 @@
 //! This is what others see of it; what it does is in [`output`](crate::output).
 
 #[cfg(all(feature = "signal", target_os = "linux"))]
-use crate::exit::sigterm::Listening;
+use crate::tool::listening::Listening;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{

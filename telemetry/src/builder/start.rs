@@ -154,7 +154,7 @@ impl Builder {
         #[cfg(all(feature = "signal", target_os = "linux"))]
         if self.flush_on_sigterm {
             let signal = libc::SIGTERM;
-            crate::exit::sigterm::listen(&instance)
+            crate::exit::sigterm::listen(&instance.background)
                 .map_err(|source| BuildError::Signal { signal, source })?;
         }
         let layer = TelemetryLayer::new(instance, interest);

@@ -14,41 +14,21 @@
 
 #![allow(unsafe_code)] // a signal's handler, and what it may call
 
-use crate::instance::Instance;
+use crate::background::Background;
+use crate::tool::listening::{Listeners, Listening, Told};
 use std::io;
 use std::mem::{MaybeUninit, transmute};
 use std::ptr;
 use std::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU8,
-    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+    AtomicBool,
+    Ordering::{AcqRel, SeqCst},
 };
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::thread::Thread;
 
 /// How long the end of the process may wait for exporters, all instances together.
 const WITHIN_SECONDS: libc::time_t = 2;
 
-const NOTHING: u8 = 0;
-const FLUSH: u8 = 1;
-const END: u8 = 2;
-
-/// An instance that writes out. It stays for good: a handler may be looking at it.
-#[derive(Debug)]
-pub(crate) struct Listening {
-    thread: Thread,
-    /// What it was told.
-    told: AtomicU8,
-    /// Its background thread has ended.
-    is_over: AtomicBool,
-    next: *const Listening,
-}
-
-// SAFETY: `next` is written before anybody else sees it, and leads to what lives for good.
-unsafe impl Send for Listening {}
-// SAFETY: the same; all else is atomic or a handle that may be shared.
-unsafe impl Sync for Listening {}
-
-static FIRST: AtomicPtr<Listening> = AtomicPtr::new(ptr::null_mut());
+static LISTENERS: Listeners = Listeners::new();
 /// The process is ending.
 static IS_ENDING: AtomicBool = AtomicBool::new(false);
 static HANDLER: OnceLock<Handler> = OnceLock::new();
@@ -64,9 +44,8 @@ unsafe impl Send for Handler {}
 // SAFETY: the same.
 unsafe impl Sync for Handler {}
 
-/// From here on the signal has the instance write out.
-pub(crate) fn listen(instance: &Instance) -> io::Result<()> {
-    let background = &instance.background;
+/// From here on the signal has this thread write out, which answers to what it is told.
+pub(crate) fn listen(background: &Background) -> io::Result<()> {
     let Some(thread) = background.thread() else {
         return Ok(());
     };
@@ -75,15 +54,7 @@ pub(crate) fn listen(instance: &Instance) -> io::Result<()> {
     if HANDLER.get().is_none() {
         install()?;
     }
-    let listening: &'static Listening = Box::leak(Box::new(Listening {
-        thread,
-        told: AtomicU8::new(NOTHING),
-        is_over: AtomicBool::new(false),
-        next: FIRST.load(Relaxed),
-    }));
-    let _ = background.listening.set(listening);
-    // Release what is in it to whoever finds it. Nobody else adds one.
-    FIRST.store(ptr::from_ref(listening).cast_mut(), Release);
+    let _ = background.listening.set(LISTENERS.add(thread));
     Ok(())
 }
 
@@ -147,7 +118,7 @@ fn came(handler: &Handler, call: (libc::c_int, *mut libc::siginfo_t, *mut libc::
     let is_default = handler.before.sa_sigaction == libc::SIG_DFL;
     if is_default && is_ours() {
         // Again, from an impatient user or the timer, or nobody is left to write.
-        if is_forked || IS_ENDING.swap(true, AcqRel) || all().all(|one| one.is_over()) {
+        if is_forked || IS_ENDING.swap(true, AcqRel) || LISTENERS.all().all(Listening::is_over) {
             return end();
         }
         let within = libc::itimerspec {
@@ -164,10 +135,10 @@ fn came(handler: &Handler, call: (libc::c_int, *mut libc::siginfo_t, *mut libc::
         if unsafe { libc::timer_settime(handler.timer, 0, &within, ptr::null_mut()) } != 0 {
             return end();
         }
-        return all().for_each(|one| one.tell(END));
+        return LISTENERS.all().for_each(|one| one.tell(Told::End));
     }
     if !is_forked {
-        all().for_each(|one| one.tell(FLUSH));
+        LISTENERS.all().for_each(|one| one.tell(Told::Flush));
     }
     if !is_default {
         call_before(&handler.before, call);
@@ -213,48 +184,11 @@ fn end() {
     }
 }
 
-fn all() -> impl Iterator<Item = &'static Listening> {
-    let at = |listening: *const Listening| {
-        // SAFETY: null, or leaked.
-        unsafe { listening.as_ref() }
-    };
-    let first = at(FIRST.load(Acquire));
-    std::iter::successors(first, move |one| at(one.next))
-}
-
-impl Listening {
-    fn is_over(&self) -> bool {
-        self.is_over.load(Acquire)
-    }
-
-    fn tell(&self, what: u8) {
-        self.told.fetch_max(what, AcqRel);
-        self.thread.unpark();
-    }
-
-    /// What the signal wants of the background thread, on that.
-    pub(crate) fn answer(&self, instance: &Instance) {
-        match self.told.load(Relaxed) {
-            NOTHING => {}
-            END => instance.background.stop_soon(),
-            _ => {
-                if self
-                    .told
-                    .compare_exchange(FLUSH, NOTHING, AcqRel, Relaxed)
-                    .is_ok()
-                {
-                    instance.background.flush_soon();
-                }
-            }
-        }
-    }
-
-    /// The background thread has ended. The last one to do so ends the process, if that is what the signal is to do.
-    pub(crate) fn ended(&self) {
-        self.is_over.store(true, SeqCst);
-        if IS_ENDING.load(SeqCst) && self.told.load(SeqCst) == END && all().all(Listening::is_over)
-        {
-            end();
-        }
+/// A background thread has ended. The last one to do so ends the process, if that is what the signal is to do.
+pub(crate) fn ended(listening: &Listening) {
+    listening.set_over();
+    let is_told = listening.take() == Told::End;
+    if is_told && IS_ENDING.load(SeqCst) && LISTENERS.all().all(Listening::is_over) {
+        end();
     }
 }

@@ -5,6 +5,7 @@
 use super::Incident;
 use super::listener::Listener;
 use crate::instance::Instance;
+use crate::tool::listening::Told;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Release};
@@ -35,8 +36,15 @@ pub(crate) fn listen(instance: &Instance, signal: i32, incident: Incident) -> io
 impl Instance {
     /// Does what the signals want that came, on the background thread.
     pub(crate) fn answer_signals(&self) {
-        if let Some(listening) = self.background.listening.get() {
-            listening.answer(self);
+        match self
+            .background
+            .listening
+            .get()
+            .map(|listening| listening.take())
+        {
+            Some(Told::End) => self.background.stop_soon(),
+            Some(Told::Flush) => self.background.flush_soon(),
+            Some(Told::Nothing) | None => {}
         }
         let listeners = self.incidents.listeners();
         let incidents: Vec<Incident> = listeners.iter().filter_map(Listener::take).collect();

@@ -101,6 +101,9 @@ impl<C: Distributed> KindCosts<C> {
 
 impl KindCosts<Histogram> {
     /// Counts a unit, whose kind has these limits.
+    ///
+    /// PERF: inlined where units are drained; elsewhere it is rare.
+    #[inline(always)]
     pub(crate) fn record(&mut self, unit: &Finished, sampling: Sampling, limits: &[Limit]) {
         if self.over.len() < limits.len() {
             self.over.resize(limits.len(), Over::default());

@@ -4,6 +4,8 @@
 pub(crate) mod calendar;
 pub(crate) mod clock;
 pub(crate) mod human;
+#[cfg(all(feature = "signal", target_os = "linux"))]
+pub(crate) mod listening;
 pub(crate) mod names;
 pub(crate) mod panics;
 pub(crate) mod pool;
