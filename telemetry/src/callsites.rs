@@ -104,11 +104,6 @@ impl CallSites {
         SiteId::OTHER
     }
 
-    /// How many call sites have a number.
-    pub(crate) fn count(&self) -> usize {
-        self.taken.load(Relaxed)
-    }
-
     /// Whether one more call site is kept apart. Relaxed: the count stands for itself.
     fn take_room(&self) -> bool {
         let more = |taken| (taken < Self::MOST).then_some(taken + 1);

@@ -63,7 +63,7 @@ pub fn setup(service: impl Into<String>) -> Setup {
         logs: Logs::ToStandardError,
         layers: Vec::new(),
         records: None,
-        on_sigterm: true,
+        on_signals: true,
         is_quiet: false,
     }
 }
@@ -79,7 +79,7 @@ type Configure = Box<dyn FnOnce(crate::Builder) -> crate::Builder>;
 /// | logs | `fmt` to standard error, what `RUST_LOG` says, else INFO and above | [`logs`](Setup::logs), [`without_logs`](Setup::without_logs) |
 /// | further layers, such as OpenTelemetry's | none | [`layer`](Setup::layer) |
 /// | records | to the file that `LIGHTWEIGHT_RECORDS` names, if it names one | [`records`](Setup::records), and exporters of [`telemetry`](Setup::telemetry) |
-/// | SIGTERM, on Linux | writes out, and ends the process as ever | [`without_sigterm`](Setup::without_sigterm) |
+/// | SIGTERM and Ctrl-C, on Linux | write out, and end the process as ever | [`without_signals`](Setup::without_signals) |
 #[must_use = "nothing is set up before `init`"]
 pub struct Setup {
     service: String,
@@ -87,7 +87,7 @@ pub struct Setup {
     logs: Logs,
     layers: Vec<BoxedLayer>,
     records: Option<PathBuf>,
-    on_sigterm: bool,
+    on_signals: bool,
     is_quiet: bool,
 }
 
@@ -133,9 +133,9 @@ impl Setup {
         self
     }
 
-    /// Leaves SIGTERM alone.
-    pub fn without_sigterm(mut self) -> Self {
-        self.on_sigterm = false;
+    /// Leaves SIGTERM and SIGINT alone.
+    pub fn without_signals(mut self) -> Self {
+        self.on_signals = false;
         self
     }
 
@@ -190,14 +190,19 @@ impl Setup {
         if let Some(path) = self.records.or_else(|| by_variable().map(PathBuf::from)) {
             let file = export::json_lines_file(&path).map_err(InitError::Records)?;
             builder = builder.export(file);
-            said.push(format!("records to {}", escaped(&path.to_string_lossy())));
+            let path = escaped(&path.to_string_lossy()).into_owned();
+            let until = if self.on_signals {
+                ", at SIGTERM and Ctrl-C too"
+            } else {
+                ""
+            };
+            said.push(format!("records to {path}{until}"));
         } else {
             said.push(format!("no records ({RECORDS} names no file)"));
         }
         #[cfg(target_os = "linux")]
-        if self.on_sigterm {
-            builder = builder.flush_on_sigterm();
-            said.push("SIGTERM writes out".to_owned());
+        if self.on_signals {
+            builder = builder.flush_on_termination();
         }
         let mut layers = self.layers;
         match self.logs {
@@ -251,13 +256,12 @@ impl fmt::Debug for Setup {
         f.debug_struct("Setup")
             .field("service", &self.service)
             .field("records", &self.records)
-            .field("on_sigterm", &self.on_sigterm)
+            .field("on_signals", &self.on_signals)
             .finish_non_exhaustive()
     }
 }
 
 /// Why nothing was set up.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum InitError {
     /// Telemetry cannot be built.
@@ -275,10 +279,17 @@ impl fmt::Display for InitError {
             InitError::Records(error) => error.fmt(f),
             InitError::IsSet(error) => write!(
                 f,
-                "{error}; call `init` before whatever sets up tracing or log, or take `build` and put its parts \
-                 where you want them"
+                "{error}. `init` sets up tracing and log: it takes the place of what the program has for that; its own layers \
+                 go in by `setup(..).layer(..)`"
             ),
         }
+    }
+}
+
+/// As [`Display`](fmt::Display) has it: that is what a `main` that returns it prints.
+impl fmt::Debug for InitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -30,7 +30,7 @@ fn this_program_again() {
         "by hand" => {
             let logs = fmt::layer().with_writer(std::io::stderr);
             let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
-            let mut builder = Telemetry::builder().service("shop").flush_on_sigterm();
+            let mut builder = Telemetry::builder().service("shop").flush_on_termination();
             if let Ok(path) = std::env::var("LIGHTWEIGHT_RECORDS") {
                 builder = builder.export(export::json_lines_file(path).unwrap());
             }
@@ -45,7 +45,7 @@ fn this_program_again() {
     if how == "twice" {
         let error = telemetry::init("shop").unwrap_err();
         assert!(matches!(error, telemetry::InitError::IsSet(_)), "{error:?}");
-        assert!(error.to_string().contains("call `init` before"), "{error}");
+        assert!(error.to_string().contains("takes the place of"), "{error}");
         return;
     }
     let snapshot = telemetry.snapshot();
@@ -127,8 +127,8 @@ fn both_show_the_same_logs_and_write_the_same_records() {
 #[test]
 fn it_says_in_one_line_what_was_set_up() {
     let (said, shown) = logs(&run("in one line", None, None));
-    let expected = "telemetry of shop; no records (LIGHTWEIGHT_RECORDS names no file); SIGTERM writes out; logs to \
-                    standard error (info; RUST_LOG says nothing); allocations are not counted: install \
+    let expected = "telemetry of shop; no records (LIGHTWEIGHT_RECORDS names no file); logs to standard error \
+                    (info; RUST_LOG says nothing); allocations are not counted: install \
                     alloc_tracker::AllocTracker";
     assert_eq!(said, [expected]);
     assert_eq!(shown.len(), 3, "{shown:?}");

@@ -61,6 +61,7 @@ fn exemplar() -> ExemplarRecord {
     let mut exemplar =
         ExemplarRecord::new(envelope(), "7f", ("checkout", "shop::http"), Reason::Slow);
     exemplar.unit_id = "200001".to_owned();
+    (exemplar.trace_id, exemplar.span_id) = (Some("4b".repeat(16)), Some("4b".repeat(8)));
     exemplar.outer = Some(OuterUnit::new("connection", "200000"));
     exemplar.why.push(Reason::Error);
     exemplar.costs = Metric::ALL
@@ -120,6 +121,7 @@ fn records() -> Vec<Record> {
     event.message = Some("card \"declined\"\n".to_owned());
     event.fields.insert("code".to_owned(), json!(-3));
     event.unit = Some("checkout".to_owned());
+    (event.trace_id, event.span_id) = (Some("4b".repeat(16)), Some("4b".repeat(8)));
     let mut suppressed = SuppressedRecord::new(envelope(), Level::Other, "", 7);
     suppressed.location = Some("src/pay.rs:40".to_owned());
     let mut finding = FindingRecord::new(envelope(), FindingKind::OverBudget, "checkout", "why");

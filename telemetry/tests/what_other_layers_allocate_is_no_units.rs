@@ -99,7 +99,7 @@ fn in_production_and_in_tests_a_handler_costs_the_same() {
         .filter_map(|unit| unit.outermost("allocs"))
         .sum();
     assert_eq!(units + outside.allocs, outside.process_allocs);
-    let row = format!("  other layers, told of spans and events: {of_others} allocs");
+    let row = format!("\nOther layers, told of spans and events: {of_others} allocs");
     assert!(snapshot.to_string().contains(&row), "{snapshot}");
 
     // A budget in a test has the same.

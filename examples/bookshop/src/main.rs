@@ -10,17 +10,18 @@ mod handlers;
 mod prices;
 
 use handlers::Shop;
-use opentelemetry::trace::TracerProvider;
+use opentelemetry::trace::{TraceContextExt, TracerProvider};
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use sqlx::sqlite::SqlitePoolOptions;
 use std::error::Error;
 use std::process::Stdio;
 use telemetry::Budgets;
+use telemetry::record::TraceIds;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 // As `docs/start.md` says, from here on.
 #[global_allocator]
@@ -52,8 +53,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     // `docs/start.md`: one line, and its parts.
     let traces = tracing_opentelemetry::layer().with_tracer(tracer);
     let telemetry = telemetry::setup("bookshop")
-        .layer(traces.with_filter(LevelFilter::INFO))
-        .telemetry(|builder| builder.budgets(budgets))
+        .layer(traces.with_filter(requests_and_what_is_at_info()))
+        .telemetry(|builder| builder.budgets(budgets).trace_ids(current_trace))
         .init()?;
 
     let (_prices, address) = prices_service().await?;
@@ -75,6 +76,20 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 
     println!("{}", telemetry.snapshot());
     Ok(())
+}
+
+/// What is traced: `tower-http` makes its spans at DEBUG.
+fn requests_and_what_is_at_info() -> Targets {
+    let all = Targets::new().with_default(LevelFilter::INFO);
+    all.with_target("tower_http", LevelFilter::DEBUG)
+}
+
+/// Where OpenTelemetry is on this thread, for records.
+fn current_trace() -> Option<TraceIds> {
+    let context = opentelemetry::Context::current();
+    let span = context.span().span_context().clone();
+    let ids = TraceIds::new(span.trace_id().to_bytes(), span.span_id().to_bytes());
+    span.is_valid().then_some(ids)
 }
 
 /// The service of prices, which ends with what is returned, and its address.

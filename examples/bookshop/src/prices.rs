@@ -1,11 +1,12 @@
 //! The service that knows what books cost, in a process of its own: `bookshop prices`. In production it is somebody else's.
 
 use axum::Router;
-use axum::extract::{Json, Path};
+use axum::extract::{Json, MatchedPath, Path, Request};
 use axum::routing::get;
 use serde::Serialize;
 use std::error::Error;
 use tokio::net::TcpListener;
+use tower_http::trace::TraceLayer;
 
 #[derive(Serialize)]
 struct Price {
@@ -22,6 +23,16 @@ async fn price(Path(id): Path<u64>) -> Json<Price> {
 pub async fn serve() -> Result<(), Box<dyn Error + Send + Sync>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
-    let routes = Router::new().route("/prices/{id}", get(price));
+    // As `docs/units.md` has it, for routes whose parts no rule tells from words.
+    let traces = TraceLayer::new_for_http().make_span_with(|request: &Request| {
+        let route = request
+            .extensions()
+            .get::<MatchedPath>()
+            .map(MatchedPath::as_str);
+        tracing::info_span!("request", method = %request.method(), http.route = route)
+    });
+    let routes = Router::new()
+        .route("/prices/{id}", get(price))
+        .layer(traces);
     Ok(axum::serve(listener, routes).await?)
 }

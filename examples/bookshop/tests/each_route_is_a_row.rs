@@ -66,11 +66,20 @@ fn and_the_handlers_know_nothing_of_it() {
     // And so the records say.
     let file = std::io::BufReader::new(std::fs::File::open(&records).unwrap());
     let read = Lines::new(file).map(Result::unwrap);
+    let mut traces = 0;
     let findings = read.filter_map(|record| match record {
         Record::Finding(finding) => Some((finding.finding, finding.unit)),
+        Record::Exemplar(exemplar) => {
+            // Where OpenTelemetry has it, whether that sends it or not.
+            let trace = exemplar.trace_id.unwrap();
+            assert!(trace.len() == 32 && trace != "0".repeat(32), "{trace}");
+            traces += 1;
+            None
+        }
         _ => None,
     });
     let findings: Vec<_> = findings.collect();
+    assert!(traces > 0);
     assert!(!findings.is_empty());
     for (kind, unit) in &findings {
         assert_eq!(

@@ -96,9 +96,9 @@ impl Budgets {
         self.units.iter().find_map(named)
     }
 
-    /// The limits of units of this name, if it has some of its own, or of all whose span has that one.
-    pub(crate) fn of(&self, unit: &str, span: &str) -> &[Limit] {
-        let limits = self.units.get(unit).or_else(|| self.units.get(span));
+    /// The limits of units that have the first of these names for which there are some.
+    pub(crate) fn of(&self, names: &[&str]) -> &[Limit] {
+        let limits = names.iter().find_map(|name| self.units.get(*name));
         limits.map_or(&[], Vec::as_slice)
     }
 }

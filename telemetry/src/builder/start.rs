@@ -125,6 +125,7 @@ impl Builder {
             units,
             budgets: self.budgets.clone(),
             kind_by: std::mem::take(&mut self.kind_by),
+            trace: self.trace.clone(),
             watched,
             events: Events::new(interest.clone(), event_rate, error_rate, &clock),
             clock,
@@ -152,10 +153,9 @@ impl Builder {
                 .map_err(|source| BuildError::Signal { signal, source })?;
         }
         #[cfg(all(feature = "signal", target_os = "linux"))]
-        if self.flush_on_sigterm {
-            let signal = libc::SIGTERM;
-            crate::exit::sigterm::listen(&instance.background)
-                .map_err(|source| BuildError::Signal { signal, source })?;
+        if self.flush_on_termination {
+            crate::exit::signals::listen(&instance.background)
+                .map_err(|(signal, source)| BuildError::Signal { signal, source })?;
         }
         let layer = TelemetryLayer::new(instance, interest);
         Ok((layer, telemetry))

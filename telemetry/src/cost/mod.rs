@@ -133,7 +133,7 @@ costs! {
         is_sum: true,
         column: Some("wake-ups"),
         prometheus: ("unit_wakeups", None),
-        text: "How often a thread began to work for the unit: each poll is one",
+        text: "How often a thread began to work for the unit: each poll is one, and the drop of an instrumented future",
     }
     Retries {
         name: "retries",

@@ -3,6 +3,7 @@
 use crate::callsites::SiteId;
 use crate::cost::KindId;
 use crate::details::FieldBytes;
+use crate::record::TraceIds;
 use crate::subscriber::CallSite;
 use std::time::SystemTime;
 
@@ -20,6 +21,8 @@ pub(crate) struct Captured {
     pub(crate) unit: Option<KindId>,
     /// Of how many events that passed their limit it is an example.
     pub(crate) weight: f64,
+    /// Where it is in a trace.
+    pub(crate) trace: Option<TraceIds>,
 }
 
 impl Captured {
@@ -38,6 +41,7 @@ impl Captured {
             fields: fields.as_bytes().into(),
             unit,
             weight,
+            trace: None,
         }
     }
 

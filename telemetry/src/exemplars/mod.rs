@@ -14,7 +14,7 @@ pub(crate) use tree::tree;
 use crate::cost::{Finished, KindId};
 use crate::details::Entry;
 use crate::live::UnitRef;
-use crate::record::Reason;
+use crate::record::{Reason, TraceIds};
 use std::time::SystemTime;
 
 /// A kept unit on its way from the thread that ended it to the background thread.
@@ -26,6 +26,7 @@ pub(crate) struct Captured {
     /// Which unit it is, and which one it is inside of.
     pub(crate) reference: UnitRef,
     pub(crate) outer: Option<(UnitRef, KindId)>,
+    pub(crate) trace: Option<TraceIds>,
     /// When the unit ended, and by the instance's clock when it began.
     pub(crate) ended: SystemTime,
     pub(crate) started: u64,

@@ -7,7 +7,7 @@
 #![cfg_attr(unix, allow(unsafe_code))] // registers a function with the C library
 
 #[cfg(all(feature = "signal", target_os = "linux"))]
-pub(crate) mod sigterm;
+pub(crate) mod signals;
 
 use crate::instance::Instance;
 use std::sync::Arc;

@@ -28,12 +28,14 @@ use crate::os::{self, Sampling};
 use crate::outbox::Outbox;
 use crate::output::{Item, Queue};
 use crate::passed_by::PassedBy;
-use crate::record::{Envelope, Ledger, Resource};
+use crate::record::{Envelope, Ledger, Resource, TraceIds};
 use crate::subscriber::filter::UnitFilter;
 use crate::subscriber::{Attached, CallSite};
 use crate::tool::calendar::Calendar;
 use crate::tool::clock::Clock;
+use crate::tool::panics::caught;
 use alloc_tracker::raw::{Lock, Own};
+use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Deref;
@@ -54,6 +56,10 @@ pub(crate) struct State {
     pub(crate) kinds: Kinds,
     pub(crate) passed_by: PassedBy,
     pub(crate) attached: Attached,
+    /// Says where the calling thread is in a trace.
+    trace: TraceSource,
+    /// Whether it does, and somebody is to be told.
+    pub(crate) is_traced: bool,
     pub(crate) spans: Spans,
     pub(crate) live_units: LiveUnits,
     pub(crate) events: Events,
@@ -81,6 +87,31 @@ pub(crate) struct State {
     totals: Lock<Totals>,
 }
 
+type TraceOfThread = dyn Fn() -> Option<TraceIds> + Send + Sync;
+
+/// What says where a thread is in a trace, if anything does.
+#[derive(Clone, Default)]
+pub(crate) struct TraceSource(pub(crate) Option<Arc<TraceOfThread>>);
+
+impl TraceSource {
+    fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// It was the program's before it was here.
+impl Drop for TraceSource {
+    fn drop(&mut self) {
+        alloc_tracker::raw::for_the_program(|| drop(self.0.take()));
+    }
+}
+
+impl fmt::Debug for TraceSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TraceSource").field(&self.is_some()).finish()
+    }
+}
+
 /// What an instance is made of; see the builder.
 #[derive(Debug)]
 pub(crate) struct Setup {
@@ -91,6 +122,7 @@ pub(crate) struct Setup {
     pub(crate) budgets: Budgets,
     /// Fields that name a class of units.
     pub(crate) kind_by: Vec<String>,
+    pub(crate) trace: TraceSource,
     /// Units that triggers are about.
     pub(crate) watched: Vec<String>,
     pub(crate) events: Events,
@@ -143,6 +175,8 @@ impl Instance {
             ),
             passed_by: PassedBy::new(),
             attached: Attached::default(),
+            is_traced: has_exporters && setup.trace.is_some(),
+            trace: setup.trace,
             spans: Spans::new(bounds.spans),
             live_units: LiveUnits::new(bounds.units),
             events: setup.events,
@@ -189,14 +223,11 @@ impl Instance {
 
     /// Finds out which spans would be units and are hidden from all layers. Not in a callback of the subscriber's.
     pub(crate) fn look_for_hidden(&self) {
-        let would_be_units = || {
-            let sites = self.callsites.seen();
-            let sites = sites.filter_map(|id| Some((id, self.callsites.get(id)?)));
-            let sites = sites.filter(|&(id, site)| self.kinds.would_be_units(id, site));
-            sites.map(|(_, site)| site)
+        let would_be_units = |site: CallSite| {
+            let id = self.callsites.known(site.address());
+            self.kinds.would_be_units(id, site)
         };
-        let hidden = |site| self.passed_by.hidden(site);
-        (self.attached).ask(self.callsites.count(), would_be_units, hidden);
+        (self.attached).ask(would_be_units, |site| self.passed_by.hidden(site));
     }
 
     /// Does something on one of the application's threads that no timed callback has.
@@ -206,6 +237,25 @@ impl Instance {
         let by_wall = || self.clock.now().saturating_sub(start);
         self.counters.took_apart(by_cpu, by_wall);
         done
+    }
+
+    /// Where the calling thread is in a trace. What is asked is the program's code.
+    #[cold]
+    pub(crate) fn trace_ids(&self) -> Option<TraceIds> {
+        thread_local! {
+            /// What is asked may have spans and events of its own.
+            static IS_ASKED: Cell<bool> = const { Cell::new(false) };
+        }
+        let ask = self.trace.0.as_ref().filter(|_| self.is_traced)?;
+        if IS_ASKED.replace(true) {
+            return None;
+        }
+        let told = alloc_tracker::excluded(|| caught(|| ask()));
+        IS_ASKED.set(false);
+        if told.is_none() {
+            self.counters.panicked();
+        }
+        told.flatten()
     }
 
     /// Whether some of the units are drawn for something.

@@ -58,6 +58,7 @@ impl Instance {
             unit: *unit,
             reference: ended.reference,
             outer: self.outer_of(ended.place.thing()),
+            trace: ended.place.thing().trace(),
             ended: self.calendar.now(),
             started: ended.started,
             entries,

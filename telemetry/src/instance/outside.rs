@@ -7,11 +7,13 @@ use alloc_tracker::Usage;
 use std::collections::BTreeMap;
 
 /// What had been done before the instance was there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Before {
     process: Usage,
     outside: Usage,
     process_cpu: Option<u64>,
+    /// By the number of the thread, of those that there were.
+    threads: Vec<(u32, Usage)>,
 }
 
 impl Before {
@@ -20,6 +22,7 @@ impl Before {
             process: alloc_tracker::process_usage(),
             outside: alloc_tracker::outside_usage(),
             process_cpu: os::process_cpu(),
+            threads: alloc_tracker::raw::outside_by_thread(),
         }
     }
 }
@@ -29,7 +32,8 @@ impl Instance {
     pub(super) fn outside(&self, units: &[UnitSnapshot]) -> Option<Outside> {
         let sums = self.outside_sums()?;
         // To find out is telemetry's expense; what is handed over is the caller's.
-        let threads = alloc_tracker::raw::for_a_tool(of_threads);
+        let before = &self.before.threads;
+        let threads = alloc_tracker::raw::for_a_tool(|| of_threads(before));
         let outside = Outside {
             cpu: self.outside_cpu(units),
             threads: threads.clone(),
@@ -71,7 +75,12 @@ impl Instance {
                     cpu.standard_error.unwrap_or(0)
                 }
                 // None was asked about: from nothing to all the time that they were at work.
-                None => unit.metric("busy").map_or(0, |busy| busy.sum),
+                None => {
+                    let busy = unit.metric("busy").map_or(0, |busy| busy.sum);
+                    let half = busy.saturating_sub(unit.inside.busy) / 2;
+                    sum = sum.saturating_add(half);
+                    half
+                }
             };
             variance += (error as f64).powi(2);
         }
@@ -95,14 +104,17 @@ fn share(part: u64, of: u64) -> f64 {
 const MOST_NAMES: usize = 16;
 
 /// By the names of the threads that are there.
-fn of_threads() -> BTreeMap<String, OutsideOfThreads> {
+fn of_threads(before: &[(u32, Usage)]) -> BTreeMap<String, OutsideOfThreads> {
     let mut by_name: BTreeMap<String, OutsideOfThreads> = BTreeMap::new();
     for (thread, usage) in alloc_tracker::raw::outside_by_thread() {
         let name = os::name_of_thread(thread).unwrap_or_else(|| "unknown".to_owned());
         let of_name = by_name.entry(name).or_default();
         of_name.threads += 1;
-        of_name.allocs += usage.allocs;
-        of_name.alloc_bytes += usage.alloc_bytes;
+        // A number that was somebody else's may be less.
+        let was = before.iter().find(|(of, _)| *of == thread);
+        let was = was.map_or_else(Usage::default, |(_, usage)| *usage);
+        of_name.allocs += usage.allocs.saturating_sub(was.allocs);
+        of_name.alloc_bytes += usage.alloc_bytes.saturating_sub(was.alloc_bytes);
     }
     let mut busiest: Vec<_> = by_name
         .into_iter()

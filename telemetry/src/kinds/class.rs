@@ -28,8 +28,10 @@ pub(crate) enum Role {
 }
 
 /// The fields that name a class, for every span.
-const FIELDS: [(&str, Role); 16] = [
+const FIELDS: [(&str, Role); 17] = [
     ("http.route", Role::Route),
+    // As the examples of axum have it.
+    ("matched_path", Role::Route),
     ("otel.name", Role::OtelName),
     ("rpc.service", Role::RpcService),
     ("rpc.method", Role::RpcMethod),

@@ -67,7 +67,7 @@ impl Kind {
     pub(super) fn begin(&self, site: CallSite, class: Option<Class>, budgets: &Budgets) {
         alloc_tracker::raw::for_a_tool(|| {
             let _ = self.what.set(What::new(site, class));
-            let limits = budgets.of(self.name(), self.span_name());
+            let limits = budgets.of(&[&self.label(), self.name(), self.span_name()]);
             let _ = self.limits.set(limits.into());
         });
         let _ = self.unit_name.set(UnitName::of(self.name()));
@@ -96,9 +96,16 @@ impl Kind {
         self.what.get().map_or("", |what| what.site.target())
     }
 
+    /// The name with the target, as tables have it where several kinds have the name.
+    fn label(&self) -> String {
+        format!("{} ({})", self.name(), self.target())
+    }
+
     /// Whether somebody who says this name means its units, among others maybe.
     pub(crate) fn is_called(&self, name: &str) -> bool {
-        self.name() == name || self.span_name() == name
+        self.name() == name
+            || self.span_name() == name
+            || (name.ends_with(')') && self.label() == name)
     }
 
     pub(super) fn is_of(&self, call_site: CallSite, class: Option<&Class>) -> bool {

@@ -221,10 +221,10 @@ impl Kinds {
         Some(self.of_class(call_site, Some(class))).filter(|found| *found != kind)
     }
 
-    /// Whether outermost spans of this call site would be units, and none was seen.
-    pub(crate) fn would_be_units(&self, site: SiteId, call_site: CallSite) -> bool {
-        let word = self.of_sites[site.index()].load(Relaxed);
-        word == UNKNOWN && self.filter.lets_pass(call_site.metadata())
+    /// Whether outermost spans of this call site, which may have a number, would be units, and none was seen.
+    pub(crate) fn would_be_units(&self, site: Option<SiteId>, call_site: CallSite) -> bool {
+        let word = site.map(|site| self.of_sites[site.index()].load(Relaxed));
+        word.is_none_or(|word| word == UNKNOWN) && self.filter.lets_pass(call_site.metadata())
     }
 
     /// Whether the filter of units says something of the spans of this target, so that somebody chose what they are.

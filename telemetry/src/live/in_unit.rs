@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A unit in progress, by the place of its figures and how many units were there before: a late caller cannot
-/// mistake the next unit for its own. The index in the lower 21 bits, the generation above, 60 bits in all.
+/// mistake the next unit for its own. The index in the lower 21 bits, the generation above, 59 bits in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UnitRef(pub(crate) u64);
 
@@ -21,7 +21,7 @@ impl fmt::Display for UnitRef {
 
 impl UnitRef {
     /// What [`UnitOfSpan`] has room for beside its flags.
-    pub(super) const MASK: u64 = u64::MAX >> 4;
+    pub(super) const MASK: u64 = u64::MAX >> 5;
 
     pub(super) fn new(index: u32, generation: u64) -> Self {
         UnitRef((generation << INDEX_BITS | u64::from(index)) & UnitRef::MASK)
@@ -42,7 +42,8 @@ pub(crate) struct UnitOfSpan(pub(crate) u64);
 const ROOT: u64 = 1;
 const TIMED: u64 = 2;
 const INNER: u64 = 4;
-pub(super) const UNIT_SHIFT: u32 = 3;
+const TRACED: u64 = 8;
+pub(super) const UNIT_SHIFT: u32 = 4;
 
 impl UnitOfSpan {
     /// Of a span that is in no unit. No unit is at its place.
@@ -62,6 +63,18 @@ impl UnitOfSpan {
     /// The same, of a unit inside another one.
     pub(crate) fn inside_another(self) -> Self {
         UnitOfSpan(self.0 | INNER)
+    }
+
+    /// The same, of a unit of which it is to be noted where it is in a trace.
+    #[inline]
+    pub(crate) fn traced(self, traced: bool) -> Self {
+        UnitOfSpan(self.0 | if traced { TRACED } else { 0 })
+    }
+
+    /// Whether that is to be noted.
+    #[inline]
+    pub(crate) fn is_traced(self) -> bool {
+        self.0 & TRACED != 0
     }
 
     /// Whether the unit is inside another one.
@@ -91,7 +104,7 @@ impl UnitOfSpan {
     /// PERF: asked once for all.
     #[inline]
     pub(crate) fn is_special(self) -> bool {
-        self.0 & (TIMED | INNER) != 0
+        self.0 & (TIMED | INNER | TRACED) != 0
     }
 
     /// What telemetry itself takes for the unit is timed.

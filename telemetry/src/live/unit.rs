@@ -7,6 +7,7 @@ use crate::cost::{
     UnitCosts,
 };
 use crate::os::{Sampled, SystemCosts};
+use crate::record::TraceIds;
 use alloc_tracker::Usage;
 use alloc_tracker::raw::{Account, Segment, UnitName};
 use std::sync::atomic::{
@@ -55,7 +56,9 @@ pub(crate) struct LiveUnit {
     asked_for_io: [AtomicU64; Source::ASKED_FOR_IO.len()],
     boundaries: [BoundaryCell; BOUNDARIES_PER_UNIT],
     nested: Nested,
-    /// Some boundary was crossed, or `nested` says something.
+    /// Where it is in a trace: [`TraceIds`] as words; 0s: nowhere, or not known yet.
+    trace: [AtomicU64; 3],
+    /// Some boundary was crossed, or `nested` or `trace` says something.
     has_more: AtomicBool,
 }
 
@@ -310,6 +313,20 @@ impl LiveUnit {
         KindId(self.kind.swap(kind.0, Relaxed))
     }
 
+    /// Where it is in a trace, if that is known.
+    pub(crate) fn trace(&self) -> Option<TraceIds> {
+        let words = [0, 1, 2].map(|n: usize| self.trace[n].load(Relaxed));
+        (words != [0; 3]).then(|| TraceIds::from_words(words))
+    }
+
+    pub(crate) fn set_trace(&self, ids: TraceIds) {
+        for (word, value) in self.trace.iter().zip(ids.as_words()) {
+            word.store(value, Relaxed);
+        }
+        // As with boundaries.
+        self.has_more.store(true, Release);
+    }
+
     /// The unit begins inside another one.
     pub(crate) fn begin_inside(&self, outer: Outer) {
         self.nested.begin(outer);
@@ -435,6 +452,7 @@ impl LiveUnit {
         if self.has_more.load(Relaxed) {
             self.has_more.store(false, Relaxed);
             self.nested.reset();
+            self.trace.iter().for_each(|word| word.store(0, Relaxed));
             self.reset_boundaries();
         }
     }

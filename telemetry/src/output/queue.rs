@@ -115,6 +115,7 @@ mod tests {
             fields: vec![7; bytes].into(),
             unit: None,
             weight: 1.0,
+            trace: None,
         }))
     }
 
@@ -135,6 +136,7 @@ mod tests {
             kept: Kept::drawn(),
             reference: UnitRef(1),
             outer: None,
+            trace: None,
             unit: Finished::empty(),
             ended: SystemTime::UNIX_EPOCH,
             started: 0,

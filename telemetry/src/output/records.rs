@@ -48,6 +48,8 @@ impl Batch<'_> {
                 .unit
                 .map(|kind| self.instance.kinds.get(kind).name().to_owned()),
             weight: event.weight,
+            trace_id: event.trace.map(|ids| ids.trace_id()),
+            span_id: event.trace.map(|ids| ids.span_id()),
         })
     }
 
@@ -68,6 +70,8 @@ impl Batch<'_> {
             outer: exemplar.outer.map(|(outer, kind)| {
                 OuterUnit::new(self.instance.kinds.get(kind).name(), outer.to_string())
             }),
+            trace_id: exemplar.trace.map(|ids| ids.trace_id()),
+            span_id: exemplar.trace.map(|ids| ids.span_id()),
             target: kind.target().to_owned(),
             why: exemplar.kept.why().collect(),
             weight: exemplar.kept.weight(),

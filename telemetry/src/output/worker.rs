@@ -291,7 +291,7 @@ impl Drop for ReportStopped {
             .report(|progress| progress.stopped = true);
         #[cfg(all(feature = "signal", target_os = "linux"))]
         if let Some(listening) = instance.background.listening.get() {
-            crate::exit::sigterm::ended(listening);
+            crate::exit::signals::ended(listening);
         }
     }
 }

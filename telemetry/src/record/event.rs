@@ -57,6 +57,12 @@ pub struct EventRecord {
     /// output is over its own limit. What the queue or the output's limit refuse, while the
     /// share is too high, is in no weight; the `suppressed` record has all of them.
     pub weight: f64,
+    /// Its trace, as [`Builder::trace_ids`](crate::Builder::trace_ids) has it, in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// The span that was current there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<String>,
 }
 
 impl EventRecord {
@@ -71,6 +77,8 @@ impl EventRecord {
             fields: Map::new(),
             unit: None,
             weight: 1.0,
+            trace_id: None,
+            span_id: None,
         }
     }
 }

@@ -55,6 +55,12 @@ pub struct ExemplarRecord {
     /// The unit around it, if it is inside another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outer: Option<OuterUnit>,
+    /// Its trace, as [`Builder::trace_ids`](crate::Builder::trace_ids) has it, in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// The span that was current there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<String>,
     /// The target of the span's call site.
     pub target: String,
     /// All reasons to keep it, the one that did first.
@@ -91,6 +97,8 @@ impl ExemplarRecord {
             unit: unit.to_owned(),
             unit_id: String::new(),
             outer: None,
+            trace_id: None,
+            span_id: None,
             target: target.to_owned(),
             why: vec![why],
             weight: 1.0,

@@ -32,6 +32,7 @@ mod plain;
 mod report;
 mod snapshot;
 mod table;
+mod trace;
 mod unit;
 
 pub use envelope::{Envelope, Resource};
@@ -46,6 +47,7 @@ pub use ledger::{Cost, ExporterLedger, Ledger, LedgerRecord, SpanLedger, Stream,
 pub use lines::{LineError, Lines, Why};
 pub use outside::{Observability, Outside, OutsideCpu, OutsideOfThreads};
 pub use snapshot::{PassedBy, Snapshot};
+pub use trace::TraceIds;
 pub use unit::{
     BoundaryCost, BoundarySnapshot, BudgetSnapshot, InProgress, Inside, UnitRecord, UnitSnapshot,
 };

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 ///
 /// While nobody works, [what units cost](crate::UnitSnapshot::outermost), ended and in progress, and this are what the
 /// process has allocated, to the byte. What threads do while a snapshot is taken may be missing from all of them, or be in
-/// this and in the process alone. What an [`alloc_tracker::Unit`] of the
+/// this and in the process alone. A snapshot itself is of whoever takes it. What an [`alloc_tracker::Unit`] of the
 /// program's does is not outside, and in no kind of unit either.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -28,7 +28,7 @@ pub struct Outside {
     /// Time on a processor; `None` if it is not known of the units, of which a sample is asked, or of the process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<OutsideCpu>,
-    /// Where it happened: by the names of the threads that are there, since each began. Names past the sixteen with the most
+    /// Where it happened: by the names of the threads that are there. Names past the sixteen with the most
     /// allocations are together under `other`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub threads: BTreeMap<String, OutsideOfThreads>,

@@ -1,6 +1,7 @@
 //! What became of an incident, as a person reads it.
 
 use super::{Culprit, HeapReport, IncidentEnd, IncidentRecord};
+use crate::tool::human;
 use alloc_tracker::raw::{escaped, fit};
 use std::fmt;
 
@@ -67,16 +68,25 @@ impl fmt::Display for HeapReport {
     }
 }
 
-/// The unit, then the place and what called it, a line each: no wider than a terminal of 100 columns.
+/// The unit and the place, on one line if they fit, then what called it, a line each: no wider than a terminal of 100
+/// columns.
 impl fmt::Display for Culprit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const WIDTH: usize = 94;
-        match &self.unit {
-            Some(unit) => writeln!(f, "unit {}, in", fit(&escaped(unit), WIDTH / 2))?,
-            None => writeln!(f, "no unit, in")?,
+        /// What stands before it.
+        const BEFORE: usize = 12;
+        let unit = match &self.unit {
+            Some(unit) => format!("unit {}, in", fit(&escaped(unit), WIDTH / 2)),
+            None => "no unit, in".to_owned(),
+        };
+        let site = escaped(&self.site);
+        let fits = human::width(&unit) + human::width(&site) < WIDTH - BEFORE;
+        match fits {
+            true => writeln!(f, "{unit} {site}")?,
+            false => writeln!(f, "{unit}\n      {}", fit(&site, WIDTH))?,
         }
         let calls = self.stack.iter().skip_while(|frame| **frame == self.site);
-        for frame in std::iter::once(&self.site).chain(calls).take(FRAMES) {
+        for frame in calls.take(FRAMES - 1) {
             writeln!(f, "      {}", fit(&escaped(frame), WIDTH))?;
         }
         Ok(())

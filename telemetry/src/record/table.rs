@@ -102,33 +102,29 @@ impl Snapshot {
         let Some(outside) = &self.outside else {
             return Ok(());
         };
-        let share = match outside.process_allocs {
+        let share = |allocs: u64| match outside.process_allocs {
             0 => 0.0,
-            all => 100.0 * outside.allocs as f64 / all as f64,
+            all => 100.0 * allocs as f64 / all as f64,
         };
-        let (allocs, bytes) = (
-            human::count(outside.allocs),
-            human::bytes(outside.alloc_bytes),
+        let of_others = outside.observability;
+        let (own, bytes) = (
+            outside.allocs.saturating_sub(of_others.allocs),
+            outside.alloc_bytes.saturating_sub(of_others.alloc_bytes),
         );
-        write!(
-            f,
-            "\nOutside of every unit: {allocs} allocs, {bytes}: {share:.1} % of the process's"
-        )?;
+        let told = |allocs: u64, bytes: u64| {
+            let share = share(allocs);
+            let (allocs, bytes) = (human::count(allocs), human::bytes(bytes));
+            format!("{allocs} allocs, {bytes}: {share:.1} % of the process's")
+        };
+        write!(f, "\nOutside of every unit: {}", told(own, bytes))?;
         if let Some(cpu) = &outside.cpu {
             let (ns, error) = (human::duration(cpu.ns), human::duration(cpu.standard_error));
             write!(f, "; {ns} ± {error} of CPU")?;
         }
         writeln!(f)?;
-        let of_others = outside.observability;
         if of_others.allocs > 0 {
-            let (allocs, bytes) = (
-                human::count(of_others.allocs),
-                human::bytes(of_others.alloc_bytes),
-            );
-            writeln!(
-                f,
-                "  other layers, told of spans and events: {allocs} allocs, {bytes}"
-            )?;
+            let told = told(of_others.allocs, of_others.alloc_bytes);
+            writeln!(f, "Other layers, told of spans and events: {told}")?;
         }
         let mut threads: Vec<_> = outside.threads.iter().collect();
         threads.sort_by_key(|(_, of)| std::cmp::Reverse(of.allocs));
@@ -229,7 +225,7 @@ impl Snapshot {
         let namesakes = self.units.iter().filter(|other| other.unit == unit.unit);
         match namesakes.count() {
             1 => cut(&unit.unit),
-            _ => cut(&format!("{} ({})", unit.unit, unit.target)),
+            _ => cut(&unit.label()),
         }
     }
 }

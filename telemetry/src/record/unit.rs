@@ -146,9 +146,16 @@ impl UnitSnapshot {
         span.unwrap_or(&self.unit)
     }
 
+    /// The name with the target, as tables have it where several kinds have the name.
+    pub(crate) fn label(&self) -> String {
+        format!("{} ({})", self.unit, self.target)
+    }
+
     /// Whether somebody who says this name means its units, among others maybe.
     pub(crate) fn is_called(&self, name: &str) -> bool {
-        self.unit == name || self.span_name() == name
+        self.unit == name
+            || self.span_name() == name
+            || (name.ends_with(')') && self.label() == name)
     }
 
     /// The distribution of a metric: `wall`, `busy` (ns), `allocs`, `wakeups`, `retries` (count),

@@ -1,9 +1,8 @@
 //! Where the layer is, and what it is not shown there: spans that a filter of all layers hides.
 
 use super::CallSite;
-use alloc_tracker::raw::for_the_program;
+use alloc_tracker::raw::{Lock, for_the_program};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tracing::Dispatch;
 use tracing::dispatcher::WeakDispatch;
 
@@ -11,9 +10,12 @@ use tracing::dispatcher::WeakDispatch;
 #[derive(Debug, Default)]
 pub(crate) struct Attached {
     dispatch: OnceLock<WeakDispatch>,
-    /// How many call sites there were when it was last asked.
-    asked: AtomicUsize,
+    /// Call sites of spans that telemetry wants and that it was not asked about so far.
+    fresh: Lock<Vec<CallSite>>,
 }
+
+/// Call sites that wait to be asked about. Programs have fewer of spans; past that, nothing is said of them.
+const MOST_FRESH: usize = 4096;
 
 impl Attached {
     /// The layer is part of this one. True: it was in none before.
@@ -21,23 +23,28 @@ impl Attached {
         self.dispatch.set(dispatch.downgrade()).is_ok()
     }
 
-    /// Asks the subscriber about call sites of spans, if there are more than when it was last asked, `count` in all:
+    /// A call site of spans is registered that telemetry wants.
+    pub(super) fn registered(&self, site: CallSite) {
+        let mut fresh = self.fresh.lock();
+        if fresh.len() < MOST_FRESH {
+            fresh.push(site);
+        }
+    }
+
+    /// Asks the subscriber about call sites of spans that came since this was last called, and that `are_asked_about`:
     /// `hidden` is called with those that it shows to nobody. Not in a callback of its own.
     ///
     /// It is asked as whenever another subscriber is made or a filter changes.
-    pub(crate) fn ask<Sites: Iterator<Item = CallSite>>(
+    pub(crate) fn ask(
         &self,
-        count: usize,
-        sites: impl FnOnce() -> Sites,
+        are_asked_about: impl Fn(CallSite) -> bool,
         mut hidden: impl FnMut(CallSite),
     ) {
-        if self.asked.swap(count, Relaxed) == count {
-            return;
-        }
         let Some(dispatch) = self.dispatch.get().and_then(WeakDispatch::upgrade) else {
             return;
         };
-        for site in sites().filter(|site| site.metadata().is_span()) {
+        let fresh = std::mem::take(&mut *self.fresh.lock());
+        for site in fresh.into_iter().filter(|site| are_asked_about(*site)) {
             let interest = for_the_program(|| dispatch.register_callsite(site.metadata()));
             if interest.is_never() {
                 hidden(site);

@@ -119,10 +119,15 @@ impl Observer {
             Level::ERROR => 1.0,
             _ => 1.0 / instance.events.probability(),
         };
+        let trace = instance.trace_ids();
         alloc_tracker::raw::for_a_tool(|| {
             let unit = unit.map(LiveUnit::kind);
             let moment = (instance.calendar.now(), now);
-            let captured = Captured::new((site, metadata.into()), moment, &fields, unit, weight);
+            let site_of = (site, metadata.into());
+            let captured = Captured {
+                trace,
+                ..Captured::new(site_of, moment, &fields, unit, weight)
+            };
             if instance.background.is_forked() {
                 instance.counters.events.forked();
                 instance.events.keep_back(site, now);

@@ -96,8 +96,8 @@ where
         if metadata.is_span() {
             let instance = parts.observer.instance();
             match parts.interest.wants(metadata) {
-                // Others may hide it from us: see `Instance::look_for_hidden`.
-                true => _ = instance.callsites.id(metadata.into()),
+                // Others may hide it from us.
+                true => for_a_tool(|| instance.attached.registered(metadata.into())),
                 false => instance.passes_by(metadata.into()),
             }
         }

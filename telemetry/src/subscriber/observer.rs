@@ -375,7 +375,20 @@ impl Observer {
         if passed.wants_tidying {
             thread::tidy(&self.instance, is_there);
         }
+        if passed.wants_trace {
+            self.note_trace(passed.in_unit);
+        }
         self.time(passed.in_unit, passed.timed_from);
+    }
+
+    /// Where the unit is in a trace: whoever traces knows, now that its span is entered.
+    fn note_trace(&self, in_unit: UnitOfSpan) {
+        let Some(ids) = self.instance.trace_ids() else {
+            return;
+        };
+        if let Some(live) = self.instance.live_units.get(in_unit.unit()) {
+            live.set_trace(ids);
+        }
     }
 
     #[cold]

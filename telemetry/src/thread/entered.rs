@@ -63,6 +63,8 @@ pub(crate) struct EntryOrExit {
     pub(crate) unwinds: bool,
     /// The thread's stack has grown: it is to be [tidied](tidy).
     pub(crate) wants_tidying: bool,
+    /// It is to be noted where the unit is in a trace.
+    pub(crate) wants_trace: bool,
     /// When this began, if the unit is one of those of which telemetry itself is timed.
     pub(crate) timed_from: Option<u64>,
 }
@@ -89,6 +91,7 @@ impl Passed {
                 in_unit,
                 unwinds: false,
                 wants_tidying: false,
+                wants_trace: false,
                 timed_from,
             }),
         }
@@ -145,6 +148,7 @@ pub(crate) fn enter_other(instance: &Arc<Instance>, span: u64) -> Passed {
             in_unit: UnitOfSpan::NONE,
             unwinds: false,
             wants_tidying: true,
+            wants_trace: false,
             timed_from: None,
         })
     });
@@ -277,11 +281,14 @@ impl ThreadState {
             self.stack.carry();
             has_grown |= around.has_grown;
         }
-        if has_grown {
+        let lacks_trace = |unit: &LiveUnit| unit.trace().is_none();
+        let wants_trace = in_unit.is_traced() && known.live().is_some_and(lacks_trace);
+        if has_grown || wants_trace {
             return Passed::More(EntryOrExit {
                 in_unit,
                 unwinds: false,
-                wants_tidying: true,
+                wants_tidying: has_grown,
+                wants_trace,
                 timed_from,
             });
         }
@@ -357,6 +364,7 @@ impl ThreadState {
                 in_unit,
                 unwinds: true,
                 wants_tidying: false,
+                wants_trace: false,
                 timed_from,
             });
         }

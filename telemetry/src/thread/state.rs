@@ -286,7 +286,8 @@ impl ThreadState {
         if self.outbox.in_flight_changes(kind, 1) {
             instance.look_at_in_flight(kind);
         }
-        Some((UnitOfSpan::of_root(unit, timed), place))
+        let in_unit = UnitOfSpan::of_root(unit, timed).traced(instance.is_traced);
+        Some((in_unit, place))
     }
 
     /// A unit of this kind was ended. Its place is kept at hand, if there is room.

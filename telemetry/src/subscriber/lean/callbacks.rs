@@ -8,6 +8,7 @@ use crate::callsites::SiteId;
 use crate::subscriber::call_site;
 use crate::subscriber::layer;
 use crate::tool::pool::PoolItem;
+use alloc_tracker::raw::for_a_tool;
 use std::any::TypeId;
 use std::sync::atomic::Ordering::Relaxed;
 use tracing::span::{Attributes, Id, Record};
@@ -233,11 +234,15 @@ where
         if !ours.interest.wants(metadata) {
             return all;
         }
-        let site = ours.observer.instance().callsites.id(metadata.into());
         if all.is_never() {
-            // A filter of all layers hides it, which is to be said of spans that would be units.
+            // A filter of all layers hides it, from the layer inside too.
+            let attached = &ours.observer.instance().attached;
+            if metadata.is_span() {
+                for_a_tool(|| attached.registered(metadata.into()));
+            }
             return all;
         }
+        let site = ours.observer.instance().callsites.id(metadata.into());
         let instance = ours.observer.instance().id;
         let others = || layer::mute(instance, || self.inner.register_callsite(metadata));
         let alone = site != SiteId::OTHER && others().is_never();

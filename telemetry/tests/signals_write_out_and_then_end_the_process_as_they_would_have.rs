@@ -1,4 +1,4 @@
-//! A service is ended by SIGTERM, which nobody, the runtime or the program listens to.
+//! A service is ended by SIGTERM or Ctrl-C, to which nobody, the runtime or the program listens.
 #![cfg(all(feature = "signal", target_os = "linux"))]
 
 mod patience;
@@ -31,9 +31,13 @@ fn run(how: &str) -> (ExitStatus, u64) {
         .unwrap();
     let is_ready = directory.path().join("records.jsonl.ready");
     patience::until(|| is_ready.exists());
+    let signal = match how {
+        "interrupted" => libc::SIGINT,
+        _ => libc::SIGTERM,
+    };
     let terminate = || {
         // SAFETY: it is a child of ours that nobody has waited for.
-        assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGTERM) }, 0);
+        assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
     };
     terminate();
     if how == "twice" {
@@ -74,7 +78,7 @@ fn builder(file: &str) -> Builder {
     Telemetry::builder()
         .flush_every(Duration::from_secs(3600))
         .export(export::json_lines_file(Path::new(file)).unwrap())
-        .flush_on_sigterm()
+        .flush_on_termination()
 }
 
 /// Does nothing unless the program was run by another test.
@@ -157,6 +161,12 @@ fn this_program_again() {
 fn a_program_that_does_not_listen_ends_by_the_signal_with_all_it_had_written() {
     let (status, units) = run("plain");
     assert_eq!((status.signal(), units), (Some(libc::SIGTERM), 7));
+}
+
+#[test]
+fn so_it_does_by_ctrl_c() {
+    let (status, units) = run("interrupted");
+    assert_eq!((status.signal(), units), (Some(libc::SIGINT), 7));
 }
 
 #[test]
