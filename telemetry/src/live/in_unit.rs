@@ -99,12 +99,12 @@ impl UnitOfSpan {
         self.0 & ROOT != 0
     }
 
-    /// Whether there is something about the unit that few have.
+    /// Whether more is to be noted of the unit than of most.
     ///
     /// PERF: asked once for all.
     #[inline]
     pub(crate) fn is_special(self) -> bool {
-        self.0 & (TIMED | INNER | TRACED) != 0
+        self.0 & (TIMED | TRACED) != 0
     }
 
     /// What telemetry itself takes for the unit is timed.

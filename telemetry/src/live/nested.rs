@@ -14,6 +14,8 @@ const MOST_DEPTH: u8 = 16;
 pub(super) struct Nested {
     /// PERF: most units have nothing of it, and are asked for this alone.
     is_any: AtomicBool,
+    /// Units have begun inside it.
+    has_inner: AtomicBool,
     /// How many units are around it.
     depth: AtomicU8,
     /// The one around it, as a number; 0: there is none.
@@ -52,11 +54,14 @@ impl Nesting {
         match live.map(|live| live.depth()) {
             None => Nesting::Nothing,
             Some(depth) if depth >= MOST_DEPTH => Nesting::TooDeep,
-            Some(depth) => Nesting::Unit(Outer {
-                unit,
-                span,
-                depth: depth + 1,
-            }),
+            Some(depth) => {
+                live.into_iter().for_each(LiveUnit::set_has_inner);
+                Nesting::Unit(Outer {
+                    unit,
+                    span,
+                    depth: depth + 1,
+                })
+            }
         }
     }
 }
@@ -67,6 +72,15 @@ impl Nested {
         self.span.store(outer.span, Relaxed);
         self.depth.store(outer.depth, Relaxed);
         self.is_any.store(true, Relaxed);
+    }
+
+    pub(super) fn set_has_inner(&self) {
+        self.has_inner.store(true, Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn has_inner(&self) -> bool {
+        self.has_inner.load(Relaxed)
     }
 
     pub(super) fn depth(&self) -> u8 {
@@ -110,6 +124,7 @@ impl Nested {
 
     pub(super) fn reset(&self) {
         self.is_any.store(false, Relaxed);
+        self.has_inner.store(false, Relaxed);
         self.depth.store(0, Relaxed);
         for word in [
             &self.outer,

@@ -346,6 +346,18 @@ impl LiveUnit {
         self.nested.outer()
     }
 
+    /// A unit begins inside this one.
+    pub(super) fn set_has_inner(&self) {
+        self.nested.set_has_inner();
+        self.has_more.store(true, Relaxed);
+    }
+
+    /// Whether units have begun inside it.
+    #[inline]
+    pub(crate) fn has_inner(&self) -> bool {
+        self.nested.has_inner()
+    }
+
     /// How many units are around it.
     pub(super) fn depth(&self) -> u8 {
         self.nested.depth()

@@ -244,9 +244,18 @@ impl ThreadState {
         }
         let mut work = Work::NONE;
         if unit.is_some() || instance.keeps_details() {
-            // Inside of the work for another unit, or to be asked about.
-            if unit.is_some_and(|unit| !entries.is_empty() || unit.is_sampled()) {
-                return false;
+            let mut more = 0;
+            if let Some(unit) = unit {
+                if unit.is_sampled() {
+                    return false;
+                }
+                // PERF: most units are entered where nothing is.
+                if !entries.is_empty() || in_unit.is_inner() {
+                    match is_inside(entries, unit, in_unit) {
+                        Some(is_inside) => more = if is_inside { INSIDE } else { 0 },
+                        None => return false,
+                    }
+                }
             }
             let now = instance.clock.now();
             self.looked_at = now;
@@ -257,7 +266,7 @@ impl ThreadState {
                 unit.enter(self.thread);
                 work = Work {
                     entered: now,
-                    more: 0,
+                    more,
                     segment: unit.open(),
                 };
             }
@@ -493,7 +502,11 @@ impl ThreadState {
         let has_heir = self.stack.heir(&instance.spans, in_unit).is_some();
         let live = instance.live_units.get(unit).filter(|_| has_heir);
         let Some(live) = live else {
-            if self.stay_around(instance, unit, &over, now).is_none() {
+            let has_inner = instance
+                .live_units
+                .get(unit)
+                .is_some_and(LiveUnit::has_inner);
+            if !has_inner || self.stay_around(instance, unit, &over, now).is_none() {
                 self.settle(over, now);
             }
             return;
@@ -531,6 +544,20 @@ impl ThreadState {
             self.leave_around(instance, &entry.known);
         }
     }
+}
+
+/// Whether the work for a unit that is entered on top of these is inside of the work for another one. `None`: one around it
+/// is to be entered as well.
+#[inline(never)]
+fn is_inside(entries: &[Entry], unit: &LiveUnit, in_unit: UnitOfSpan) -> Option<bool> {
+    if in_unit.is_inner() {
+        let outer = unit.outer()?.unit;
+        let mut of_units = entries
+            .iter()
+            .filter(|entry| !entry.known.in_unit.is_none());
+        of_units.find(|entry| entry.known.in_unit.unit() == outer)?;
+    }
+    Some(entries.iter().any(|entry| !entry.work.is_none()))
 }
 
 /// What a thread has done for a unit until now it did inside of the work for another one.
