@@ -136,7 +136,7 @@ fn every_command_works_and_prints_what_is_shown() {
                 Proof::InCi(words) => assert!(ci.contains(words), ".ci/run has {words:?}"),
                 Proof::Script(file) => assert!(root().join(file).is_file(), "{file}"),
                 Proof::InWorkspace(name) => {
-                    let words = format!("step cargo test --release \"${{{name}[@]}}\"");
+                    let words = format!("step cargo test \"${{{name}[@]}}\"");
                     assert!(ci.contains(&words), ".ci/run has {words:?}");
                     continue;
                 }
