@@ -164,3 +164,24 @@ fn unknown(lacks: Option<&'static str>) -> CallSite {
         lacks: lacks.or(Some(NO_STACK)),
     }
 }
+
+#[cfg(all(test, feature = "track"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lacks_says_why_once() {
+        let mut site = CallSite {
+            lacks: Some("no lines"),
+            allocs: 1,
+            bytes: 8,
+            ..unknown(None)
+        };
+        assert_eq!(site.to_string(), "unknown: no lines: 1 alloc, 8 B");
+        site.function = "shop::parse".to_owned();
+        site.allocs = 2;
+        assert_eq!(site.to_string(), "shop::parse (no lines): 2 allocs, 8 B");
+        (site.lacks, site.file, site.line) = (None, Some("src/shop.rs".into()), Some(7));
+        assert_eq!(site.to_string(), "src/shop.rs:7 shop::parse: 2 allocs, 8 B");
+    }
+}

@@ -236,4 +236,22 @@ mod tests {
         );
         assert_eq!(Usage::untracked().to_string(), "not tracked");
     }
+
+    #[test]
+    fn usages_differ_by_each_of_their_figures() {
+        let of: [fn(&mut Usage) -> &mut u64; 6] = [
+            |usage| &mut usage.allocs,
+            |usage| &mut usage.reallocs,
+            |usage| &mut usage.frees,
+            |usage| &mut usage.alloc_bytes,
+            |usage| &mut usage.freed_bytes,
+            |usage| &mut usage.peak_bytes,
+        ];
+        for figure in of {
+            let mut other = Usage::default();
+            *figure(&mut other) = 1;
+            assert_ne!(other, Usage::default());
+            assert_eq!(other, other.clone());
+        }
+    }
 }
