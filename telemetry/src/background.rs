@@ -15,7 +15,7 @@
 //! This is what others see of it; what it does is in [`output`](crate::output).
 
 #[cfg(all(feature = "signal", target_os = "linux"))]
-use crate::tool::listening::Listening;
+use crate::tool::listening::{Listening, Told};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{
@@ -156,6 +156,18 @@ impl Background {
     #[inline]
     pub(crate) fn is_stopping(&self) -> bool {
         self.stop.load(Relaxed)
+    }
+
+    /// Whether a signal has told it to end: nobody waits for it so far.
+    pub(crate) fn ends_by_a_signal(&self) -> bool {
+        #[cfg(all(feature = "signal", target_os = "linux"))]
+        let told = self
+            .listening
+            .get()
+            .is_some_and(|of| of.take() == Told::End);
+        #[cfg(not(all(feature = "signal", target_os = "linux")))]
+        let told = false;
+        told
     }
 
     /// Whether the thread has ended, and reads nothing any more.

@@ -200,7 +200,7 @@ impl Builder {
     }
 
     /// Has exemplars and events say where they are in a trace of another tool's: what `current` says of the calling
-    /// thread, when it has first entered the unit's span, and when the event happens.
+    /// thread, when it has first entered a span of the unit, and when the event happens.
     ///
     /// With OpenTelemetry's layer in the subscriber, before this one:
     ///
@@ -329,8 +329,9 @@ impl Builder {
     }
 
     /// Has SIGTERM and SIGINT (Ctrl-C) write out what there is before the process ends as it would have: by the signal,
-    /// within two seconds, whatever exporters do, and at once if the signal comes again. A program that listens itself, before or later, does
-    /// what it does; what there is was then written out when the signal came.
+    /// within two seconds, whatever exporters do, and at once if the signal comes again. A program that listens itself, by tokio or
+    /// `signal-hook`, before or later, does what it does; what there is was then written out when the signal came. Who
+    /// listens later and takes the place of all others, as `ctrlc` does, has to begin before this.
     ///
     /// ```no_run
     /// use telemetry::{Telemetry, export};

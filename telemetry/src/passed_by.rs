@@ -58,10 +58,18 @@ impl PassedBy {
         place.roots.fetch_add(1, Relaxed) == 0
     }
 
-    /// Its spans would be units, and a filter hides them from all layers.
-    pub(crate) fn hidden(&self, site: CallSite) {
-        if let Some((place, _)) = self.place(site) {
-            place.is_hidden.store(true, Relaxed);
+    /// Its spans would be units, and a filter hides them from all layers, or does so no longer.
+    pub(crate) fn hidden(&self, site: CallSite, is_hidden: bool) {
+        let known = || {
+            let mut places = self.sites.iter();
+            places.find(|place| place.key.load(Acquire) == site.address())
+        };
+        let place = match is_hidden {
+            true => self.place(site).map(|(place, _)| place),
+            false => known(),
+        };
+        if let Some(place) = place {
+            place.is_hidden.store(is_hidden, Relaxed);
         }
     }
 

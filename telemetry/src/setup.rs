@@ -7,6 +7,7 @@ use crate::telemetry::Telemetry;
 use alloc_tracker::raw::escaped;
 use std::error::Error;
 use std::fmt;
+use std::io::Write;
 use std::path::PathBuf;
 use tracing::Dispatch;
 use tracing_subscriber::filter::EnvFilter;
@@ -152,13 +153,15 @@ impl Setup {
     /// # Errors
     ///
     /// [`InitError`]: telemetry cannot be built, the file for the records cannot be opened, or the program has a global
-    /// subscriber already. Nothing is set up then.
+    /// subscriber, or a logger of the crate `log`, already: telemetry has begun then and ends again, and
+    /// signals stay watched.
     pub fn init(self) -> Result<Telemetry, InitError> {
         let is_quiet = self.is_quiet;
         let (dispatch, telemetry, said) = self.compose()?;
         dispatch.try_init().map_err(InitError::IsSet)?;
         if !is_quiet {
-            eprintln!("{said}");
+            // Whoever cannot be told, is not.
+            let _ = writeln!(std::io::stderr(), "{said}");
         }
         Ok(telemetry)
     }
@@ -191,7 +194,7 @@ impl Setup {
             let file = export::json_lines_file(&path).map_err(InitError::Records)?;
             builder = builder.export(file);
             let path = escaped(&path.to_string_lossy()).into_owned();
-            let until = if self.on_signals {
+            let until = if self.on_signals && cfg!(target_os = "linux") {
                 ", at SIGTERM and Ctrl-C too"
             } else {
                 ""

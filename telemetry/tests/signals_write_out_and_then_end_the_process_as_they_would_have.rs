@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Barrier};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use telemetry::export::{self, Exporter, Flush};
 use telemetry::{Builder, Telemetry};
 use tracing::info_span;
@@ -21,6 +21,12 @@ const FILE: &str = "TEST_FILE";
 /// Has the program work as `how` says, sends it the signal (twice, if it says so), and returns how it ended and how
 /// many units it wrote.
 fn run(how: &str) -> (ExitStatus, u64) {
+    let (status, units, _) = run_and_time(how);
+    (status, units)
+}
+
+/// The same, and how long it took to end.
+fn run_and_time(how: &str) -> (ExitStatus, u64, Duration) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("records.jsonl");
     let mut child = Command::new(std::env::current_exe().unwrap())
@@ -35,28 +41,29 @@ fn run(how: &str) -> (ExitStatus, u64) {
         "interrupted" => libc::SIGINT,
         _ => libc::SIGTERM,
     };
+    let id = child.id() as i32;
     let terminate = || {
         // SAFETY: it is a child of ours that nobody has waited for.
-        assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
+        assert_eq!(unsafe { libc::kill(id, signal) }, 0);
     };
+    let begun = Instant::now();
     terminate();
-    if how == "twice" {
-        let is_at_work = directory.path().join("records.jsonl.blocked");
-        patience::until(|| is_at_work.exists());
-        terminate();
-    }
     let mut status = None;
     patience::until(|| {
         status = child.try_wait().unwrap();
+        if status.is_none() && how == "again and again" {
+            terminate();
+        }
         status.is_some()
     });
+    let took = begun.elapsed();
     let text = std::fs::read_to_string(&file).unwrap();
     let records = text
         .lines()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let units = records.filter(|record| record["type"] == "unit");
     let units = units.map(|unit| unit["count"].as_u64().unwrap()).sum();
-    (status.unwrap(), units)
+    (status.unwrap(), units, took)
 }
 
 struct Blocks(String);
@@ -103,7 +110,7 @@ fn this_program_again() {
         _ => {}
     }
     let mut builder = builder(&file);
-    if matches!(how.as_str(), "blocked" | "twice") {
+    if matches!(how.as_str(), "blocked" | "again and again") {
         builder = builder.export(Blocks(format!("{file}.blocked")));
     }
     let (layer, telemetry) = builder.build().unwrap();
@@ -116,6 +123,36 @@ fn this_program_again() {
         listen();
     }
     (0..7).for_each(|_| info_span!("job").in_scope(|| ()));
+    if how == "forked, with its own" {
+        // SAFETY: the child is one that goes on with what it has: nobody else held a lock.
+        if unsafe { libc::fork() } == 0 {
+            let (layer, telemetry) = self::builder(&file).build().unwrap();
+            std::mem::forget(telemetry);
+            let dispatch = tracing::Dispatch::new(tracing_subscriber::registry().with(layer));
+            tracing::dispatcher::with_default(&dispatch, || {
+                (0..9).for_each(|_| info_span!("job").in_scope(|| ()));
+            });
+            // SAFETY: it has no conditions.
+            unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
+            loop {
+                std::thread::park();
+            }
+        }
+        let mut status = 0;
+        // SAFETY: `status` is there for the call.
+        unsafe { libc::wait(&mut status) };
+        assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGTERM);
+        // What this one has, it does not write.
+        std::mem::forget(telemetry);
+        // SAFETY: the same; the default action ends this process at once.
+        unsafe {
+            libc::signal(libc::SIGTERM, libc::SIG_DFL);
+        }
+        std::fs::write(format!("{file}.ready"), "").unwrap();
+        loop {
+            std::thread::park();
+        }
+    }
     if how == "forked" {
         // SAFETY: the child does what may be done in one: it waits.
         let child = unsafe { libc::fork() };
@@ -141,6 +178,9 @@ fn this_program_again() {
                 }
             });
             // What is done until the program ends is written as ever.
+            // What there was is written, and the program goes on.
+            let written = || std::fs::read_to_string(&file).unwrap().contains("\"unit\"");
+            patience::until(written);
             info_span!("job").in_scope(|| ());
             drop(telemetry);
             std::process::exit(3);
@@ -178,16 +218,26 @@ fn who_listens_goes_on_and_ends_by_himself() {
 }
 
 #[test]
-fn an_exporter_that_blocks_holds_the_end_up_for_two_seconds_at_most() {
-    let (status, units) = run("blocked");
+fn an_exporter_that_blocks_holds_the_end_up_for_two_seconds() {
+    let (status, units, took) = run_and_time("blocked");
     // What came before it was written.
     assert_eq!((status.signal(), units), (Some(libc::SIGTERM), 7));
+    assert!(took >= Duration::from_millis(1900), "{took:?}");
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
-    let (status, units) = run("twice");
+fn who_sends_it_again_does_not_wait_for_that() {
+    let (status, units, took) = run_and_time("again and again");
     assert_eq!((status.signal(), units), (Some(libc::SIGTERM), 7));
+    // At once it is the same signal: what runs a program sends one to it and one to its group.
+    assert!(took >= Duration::from_millis(250), "{took:?}");
+    assert!(took < Duration::from_millis(1900), "{took:?}");
+}
+
+#[test]
+fn a_forked_child_with_a_telemetry_of_its_own_writes_out_as_well() {
+    let (status, units) = run("forked, with its own");
+    assert_eq!((status.signal(), units), (Some(libc::SIGTERM), 9));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use alloc_tracker::AllocTracker;
 use std::hint::black_box;
 use telemetry::{Lean, Snapshot, Telemetry, UnitSnapshot};
 use tracing::{Dispatch, Span, dispatcher, info_span};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::prelude::*;
 
 #[global_allocator]
@@ -220,6 +221,105 @@ fn there_may_be_sixteen_around_one() {
             assert_eq!(commands.outermost("allocs"), Some(20));
         },
     );
+}
+
+#[test]
+fn a_span_that_was_entered_for_another_is_not_entered_for_the_program() {
+    let work = || {
+        let connection = info_span!("connection");
+        let command = connection.in_scope(|| command(0));
+        let seen = connection.clone();
+        on_another_thread(move || {
+            warm_up();
+            command.in_scope(|| {
+                // The connection is around it already; the program enters it, and it is the innermost.
+                seen.in_scope(|| tracing::error!("the connection's"));
+                allocate(5);
+            });
+            drop((command, seen));
+        });
+        drop(connection);
+    };
+    in_both(work, |snapshot| {
+        let (connection, command) = (
+            snapshot.unit("connection").unwrap(),
+            snapshot.unit("command").unwrap(),
+        );
+        assert_eq!((connection.errors, command.errors), (1, 0), "{snapshot}");
+        assert_eq!(command.inside.allocs, sum(command, "allocs"));
+        assert_eq!(
+            connection.outermost("allocs"),
+            Some(sum(connection, "allocs"))
+        );
+    });
+}
+
+#[test]
+fn a_guard_that_never_comes_back_leaves_nothing_to_either() {
+    let lasts = std::cell::RefCell::new(Vec::new());
+    let work = || {
+        let connection = info_span!("connection");
+        let command = connection.in_scope(|| command(0));
+        // Held over an await, say: this thread goes on with something else.
+        let guard = command.entered();
+        std::thread::scope(|threads| {
+            let dispatch = dispatcher::get_default(Clone::clone);
+            let guard = Moved(guard);
+            threads.spawn(move || {
+                let guard = guard;
+                dispatcher::with_default(&dispatch, || drop(guard));
+            });
+        });
+        allocate(1000);
+        // Here the thread finds out.
+        info_span!("other").in_scope(|| allocate(1));
+        lasts.borrow_mut().push(connection);
+    };
+    in_both(work, |snapshot| {
+        let connection = snapshot.unit("connection").unwrap();
+        assert!(
+            connection.in_progress.cost("allocs").unwrap() < 1000,
+            "{snapshot}"
+        );
+        let command = snapshot.unit("command").unwrap();
+        assert!(sum(command, "allocs") < 1000, "{snapshot}");
+        let other = snapshot.unit("other").unwrap();
+        assert_eq!(
+            (sum(other, "allocs"), other.inside.allocs),
+            (1, 0),
+            "{snapshot}"
+        );
+        assert!(snapshot.ledger.untold.values().sum::<u64>() > 0);
+        lasts.borrow_mut().clear();
+    });
+}
+
+/// A guard on a thread that it is not made for: what the compiler forbids, and a task does that is polled elsewhere.
+struct Moved(#[allow(dead_code)] tracing::span::EnteredSpan);
+// SAFETY: an entered span is no `Send` for the sake of what is counted; what is in it is a handle that may be sent.
+unsafe impl Send for Moved {}
+
+#[test]
+fn an_inner_one_that_others_have_stays_inside_when_a_lean_span_around_it_is_over() {
+    let (layer, telemetry) = Telemetry::builder()
+        .unit_span("shop::cache", "command")
+        .build()
+        .unwrap();
+    let others = tracing_subscriber::layer::Identity::new()
+        .with_filter(filter_fn(|metadata| metadata.name() != "lean"));
+    let subscriber = tracing_subscriber::registry().with(others).with(layer);
+    let dispatch = Dispatch::new(Lean::new(subscriber));
+    dispatcher::with_default(&dispatch, || {
+        let connection = info_span!("connection");
+        // It is over when the command begins to work.
+        let command = connection.in_scope(|| info_span!("lean").in_scope(|| command(0)));
+        on_another_thread(move || command.in_scope(|| allocate(30)));
+    });
+    let snapshot = telemetry.snapshot();
+    let connection = snapshot.unit("connection").unwrap();
+    assert!(sum(connection, "allocs") >= 30, "{snapshot}");
+    let command = snapshot.unit("command").unwrap();
+    assert_eq!(command.inside.allocs, sum(command, "allocs"));
 }
 
 #[test]

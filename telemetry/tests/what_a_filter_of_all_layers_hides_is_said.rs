@@ -20,9 +20,9 @@ fn say<S: Into<Dispatch>>(
         info_span!(target: "shop::http", "request").in_scope(|| ());
         info_span!(target: "shop::jobs", "job").in_scope(|| ());
     });
+    telemetry.flush();
+    telemetry.flush();
     let snapshot = telemetry.snapshot();
-    telemetry.flush();
-    telemetry.flush();
     let findings = written.of("finding");
     let messages = findings.iter().map(|finding| {
         assert_eq!(finding["finding"], "setup");

@@ -17,10 +17,11 @@ const NO_UNIT: &str = "no unit";
 const UNIT: Color = color(133, 190, 120);
 const USERS: Color = color(240, 150, 80);
 const DEPENDENCIES: Color = color(140, 180, 220);
+const UNKNOWN: Color = color(235, 225, 150);
 /// The base, which is as wide as all.
 const ALL: Color = color(225, 225, 225);
 const FOLDED: Color = color(200, 200, 200);
-const LEGEND: &str = "green: the unit · orange: your code · blue: dependencies · grey: the standard library, and folded frames";
+const LEGEND: &str = "green: the unit · orange: your code · blue: dependencies · yellow: unknown · grey: the standard library, and folded frames";
 
 const fn color(r: u8, g: u8, b: u8) -> Color {
     Color { r, g, b }
@@ -94,7 +95,8 @@ impl Flame {
 fn color_of(whose: Whose) -> Color {
     match whose {
         Whose::Users | Whose::Unplaced => USERS,
-        Whose::Dependencys | Whose::Nobody => DEPENDENCIES,
+        Whose::Dependencys => DEPENDENCIES,
+        Whose::Nobody => UNKNOWN,
         Whose::Standard | Whose::Trackers | Whose::Foreign => FOLDED,
     }
 }

@@ -66,7 +66,7 @@ mod unix {
         let running = |instance: &Arc<Instance>| {
             let background = &instance.background;
             // Whoever ended it before has waited for it as long as he wanted.
-            !background.is_forked() && !background.is_stopping()
+            !background.is_forked() && (!background.is_stopping() || background.ends_by_a_signal())
         };
         let alive = || instances.iter().filter_map(Weak::upgrade);
         let to_be_stopped: Vec<_> = alive().filter(running).collect();

@@ -8,7 +8,8 @@
 //!                         └─ the program listens: FLUSH ──► they write out and go on; its handler does what it does
 //! ```
 //!
-//! Who listened before us is called by us; who listens after us calls us, as all do who share signals. So whether the
+//! Who listened before us is called by us; who listens after us calls us, as all do who share signals: `signal-hook`, and
+//! with it tokio. Who does not, as `ctrlc`, takes our place. So whether the
 //! process is to end is known when the signal comes: whether the handler that the system calls is ours, and what there
 //! was before it.
 
@@ -20,17 +21,22 @@ use std::io;
 use std::mem::{MaybeUninit, transmute};
 use std::ptr;
 use std::sync::atomic::{
-    AtomicBool, AtomicI32,
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU64,
     Ordering::{AcqRel, SeqCst},
 };
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// How long the end of the process may wait for exporters, all instances together.
 const WITHIN_SECONDS: libc::time_t = 2;
+/// A signal that comes again sooner than so many nanoseconds is the same: who runs a program sends one to it, and one to
+/// its group.
+const IMPATIENCE: u64 = 300_000_000;
 
 static LISTENERS: Listeners = Listeners::new();
 /// The process is ending.
 static IS_ENDING: AtomicBool = AtomicBool::new(false);
+/// Since when, by the monotonic clock.
+static ENDING_SINCE: AtomicU64 = AtomicU64::new(0);
 /// By which signal.
 static ENDS_BY: AtomicI32 = AtomicI32::new(libc::SIGTERM);
 const SIGNALS: [libc::c_int; 2] = [libc::SIGTERM, libc::SIGINT];
@@ -39,15 +45,12 @@ static HANDLERS: [OnceLock<Handler>; SIGNALS.len()] = [const { OnceLock::new() }
 
 struct Handler {
     signal: libc::c_int,
-    process: libc::pid_t,
     before: libc::sigaction,
-    timer: libc::timer_t,
+    /// The process that it is for, of a line of forks: a child that has a telemetry of its own is another.
+    process: AtomicI32,
+    /// A number, though its type is a pointer.
+    timer: AtomicPtr<libc::c_void>,
 }
-
-// SAFETY: a timer's number may be used by any thread; the rest is data.
-unsafe impl Send for Handler {}
-// SAFETY: the same.
-unsafe impl Sync for Handler {}
 
 /// From here on the signals have this thread write out, which answers to what it is told. The error names the signal.
 pub(crate) fn listen(background: &Background) -> Result<(), (i32, io::Error)> {
@@ -56,13 +59,50 @@ pub(crate) fn listen(background: &Background) -> Result<(), (i32, io::Error)> {
     };
     static INSTALLING: Mutex<()> = Mutex::new(());
     let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-    for (signal, handler) in SIGNALS.into_iter().zip(&HANDLERS) {
-        if handler.get().is_none() {
-            install(signal, handler).map_err(|error| (signal, error))?;
-        }
+    for (signal, place) in SIGNALS.into_iter().zip(&HANDLERS) {
+        let installed = match place.get() {
+            None => install(signal, place),
+            Some(handler) if handler.process.load(SeqCst) == process() => Ok(()),
+            Some(handler) => handler.begin_anew(),
+        };
+        installed.map_err(|error| (signal, error))?;
     }
-    let _ = background.listening.set(LISTENERS.add(thread));
+    let _ = background.listening.set(LISTENERS.add(thread, process()));
     Ok(())
+}
+
+fn process() -> libc::pid_t {
+    // SAFETY: it has no conditions.
+    unsafe { libc::getpid() }
+}
+
+/// The threads of this process that listen.
+fn listeners() -> impl Iterator<Item = &'static Listening> {
+    let process = process();
+    LISTENERS.all().filter(move |one| one.process == process)
+}
+
+/// A timer that will send the signal.
+fn timer_of(signal: libc::c_int) -> io::Result<libc::timer_t> {
+    // SAFETY: zeroes are an event of a kind that is named below.
+    let mut event: libc::sigevent = unsafe { MaybeUninit::zeroed().assume_init() };
+    event.sigev_notify = libc::SIGEV_SIGNAL;
+    event.sigev_signo = signal;
+    let mut timer = MaybeUninit::<libc::timer_t>::zeroed();
+    // SAFETY: both point to what lives for the call.
+    ok(unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, timer.as_mut_ptr()) })?;
+    // SAFETY: it was filled in.
+    Ok(unsafe { timer.assume_init() })
+}
+
+impl Handler {
+    /// In the child of a fork, which has the handler and not the timer.
+    fn begin_anew(&self) -> io::Result<()> {
+        self.timer.store(timer_of(self.signal)?, SeqCst);
+        IS_ENDING.store(false, SeqCst);
+        self.process.store(process(), SeqCst);
+        Ok(())
+    }
 }
 
 fn install(signal: libc::c_int, place: &OnceLock<Handler>) -> io::Result<()> {
@@ -71,20 +111,11 @@ fn install(signal: libc::c_int, place: &OnceLock<Handler>) -> io::Result<()> {
     ok(unsafe { libc::sigaction(signal, ptr::null(), before.as_mut_ptr()) })?;
     // SAFETY: it was filled in; zeroes are an action, too.
     let before = unsafe { before.assume_init() };
-    // SAFETY: zeroes are an event of a kind that is named below.
-    let mut event: libc::sigevent = unsafe { MaybeUninit::zeroed().assume_init() };
-    event.sigev_notify = libc::SIGEV_SIGNAL;
-    event.sigev_signo = signal;
-    let mut timer = MaybeUninit::<libc::timer_t>::zeroed();
-    // SAFETY: both point to what lives for the call.
-    ok(unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, timer.as_mut_ptr()) })?;
     let handler = Handler {
         signal,
-        // SAFETY: it has no conditions.
-        process: unsafe { libc::getpid() },
         before,
-        // SAFETY: it was filled in.
-        timer: unsafe { timer.assume_init() },
+        process: AtomicI32::new(process()),
+        timer: AtomicPtr::new(timer_of(signal)?),
     };
     if place.set(handler).is_err() || before.sa_sigaction == libc::SIG_IGN {
         // Whoever ignores it goes on doing so.
@@ -92,10 +123,24 @@ fn install(signal: libc::c_int, place: &OnceLock<Handler>) -> io::Result<()> {
     }
     let mut ours = before;
     ours.sa_sigaction = on_signal as *const () as libc::sighandler_t;
-    ours.sa_flags |= libc::SA_SIGINFO | libc::SA_RESTART;
+    ours.sa_flags |= libc::SA_SIGINFO;
     ours.sa_flags &= !libc::SA_RESETHAND;
+    if before.sa_sigaction == libc::SIG_DFL {
+        // Nobody waits for a call to be interrupted: the process would be over.
+        ours.sa_flags |= libc::SA_RESTART;
+    }
+    let mut replaced = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: the handler has the signature that the flags say, and does what a handler may.
-    ok(unsafe { libc::sigaction(signal, &ours, ptr::null_mut()) })
+    ok(unsafe { libc::sigaction(signal, &ours, replaced.as_mut_ptr()) })?;
+    // SAFETY: it was filled in.
+    let replaced = unsafe { replaced.assume_init() };
+    if replaced.sa_sigaction != before.sa_sigaction {
+        // Somebody began to listen just now: nobody would call him.
+        // SAFETY: it is what was there.
+        ok(unsafe { libc::sigaction(signal, &replaced, ptr::null_mut()) })?;
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    Ok(())
 }
 
 fn ok(result: libc::c_int) -> io::Result<()> {
@@ -122,14 +167,20 @@ extern "C" fn on_signal(
 }
 
 fn came(handler: &Handler, call: (libc::c_int, *mut libc::siginfo_t, *mut libc::c_void)) {
-    // SAFETY: it has no conditions.
-    let is_forked = unsafe { libc::getpid() } != handler.process;
+    let is_forked = process() != handler.process.load(SeqCst);
     let is_default = handler.before.sa_sigaction == libc::SIG_DFL;
     if is_default && is_ours(handler.signal) {
-        // Again, from an impatient user or the timer, or nobody is left to write.
-        if is_forked || IS_ENDING.swap(true, AcqRel) || LISTENERS.all().all(Listening::is_over) {
+        if is_forked || listeners().all(Listening::is_over) {
             return end(handler.signal);
         }
+        if IS_ENDING.swap(true, AcqRel) {
+            // From an impatient user, or the timer.
+            if now().saturating_sub(ENDING_SINCE.load(SeqCst)) > IMPATIENCE {
+                end(handler.signal);
+            }
+            return;
+        }
+        ENDING_SINCE.store(now(), SeqCst);
         ENDS_BY.store(handler.signal, SeqCst);
         let within = libc::itimerspec {
             it_interval: libc::timespec {
@@ -141,14 +192,15 @@ fn came(handler: &Handler, call: (libc::c_int, *mut libc::siginfo_t, *mut libc::
                 tv_nsec: 0,
             },
         };
+        let timer = handler.timer.load(SeqCst);
         // SAFETY: the timer is there for good, and `within` for the call.
-        if unsafe { libc::timer_settime(handler.timer, 0, &within, ptr::null_mut()) } != 0 {
+        if unsafe { libc::timer_settime(timer, 0, &within, ptr::null_mut()) } != 0 {
             return end(handler.signal);
         }
-        return LISTENERS.all().for_each(|one| one.tell(Told::End));
+        return listeners().for_each(|one| one.tell(Told::End));
     }
     if !is_forked {
-        LISTENERS.all().for_each(|one| one.tell(Told::Flush));
+        listeners().for_each(|one| one.tell(Told::Flush));
     }
     if !is_default {
         call_before(&handler.before, call);
@@ -164,13 +216,24 @@ fn call_before(
     type Informed = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
     if before.sa_flags & libc::SA_SIGINFO != 0 {
         // SAFETY: with this flag the system would call it so.
-        let handler = unsafe { transmute::<libc::sighandler_t, Informed>(before.sa_sigaction) };
+        let handler = unsafe { transmute::<*const (), Informed>(before.sa_sigaction as *const ()) };
         handler(signal, info, context);
     } else {
         // SAFETY: without it, so.
-        let handler = unsafe { transmute::<libc::sighandler_t, Plain>(before.sa_sigaction) };
+        let handler = unsafe { transmute::<*const (), Plain>(before.sa_sigaction as *const ()) };
         handler(signal);
     }
+}
+
+/// Nanoseconds of the monotonic clock, never 0.
+fn now() -> u64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `now` is there for the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    (now.tv_sec as u64) * 1_000_000_000 + now.tv_nsec as u64
 }
 
 /// Whether the system calls us, and not somebody who listens since and calls us in turn.
@@ -198,7 +261,7 @@ fn end(signal: libc::c_int) {
 pub(crate) fn ended(listening: &Listening) {
     listening.set_over();
     let is_told = listening.take() == Told::End;
-    if is_told && IS_ENDING.load(SeqCst) && LISTENERS.all().all(Listening::is_over) {
+    if is_told && IS_ENDING.load(SeqCst) && listeners().all(Listening::is_over) {
         end(ENDS_BY.load(SeqCst));
     }
 }

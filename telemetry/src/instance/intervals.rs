@@ -114,10 +114,7 @@ impl Instance {
     /// Everything since the start.
     pub(crate) fn snapshot(&self) -> Snapshot {
         // Bringing up to date is telemetry's expense; the snapshot is the caller's.
-        alloc_tracker::raw::for_a_tool(|| {
-            self.collect();
-            self.look_for_hidden();
-        });
+        alloc_tracker::raw::for_a_tool(|| self.collect());
         let totals = self.totals.lock();
         let in_progress = alloc_tracker::raw::for_a_tool(|| self.in_progress_so_far());
         let units = self.kinds.all().filter_map(|(id, _)| {

@@ -227,7 +227,8 @@ impl Instance {
             let id = self.callsites.known(site.address());
             self.kinds.would_be_units(id, site)
         };
-        (self.attached).ask(would_be_units, |site| self.passed_by.hidden(site));
+        let tell = |site, is_hidden| self.passed_by.hidden(site, is_hidden);
+        self.attached.ask(would_be_units, tell);
     }
 
     /// Does something on one of the application's threads that no timed callback has.

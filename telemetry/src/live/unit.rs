@@ -58,6 +58,8 @@ pub(crate) struct LiveUnit {
     nested: Nested,
     /// Where it is in a trace: [`TraceIds`] as words; 0s: nowhere, or not known yet.
     trace: [AtomicU64; 3],
+    /// Whoever knows that was asked.
+    trace_was_asked: AtomicBool,
     /// Some boundary was crossed, or `nested` or `trace` says something.
     has_more: AtomicBool,
 }
@@ -319,6 +321,12 @@ impl LiveUnit {
         (words != [0; 3]).then(|| TraceIds::from_words(words))
     }
 
+    /// Whether nobody was asked for that so far. From here on somebody was.
+    pub(crate) fn asks_for_trace(&self) -> bool {
+        self.has_more.store(true, Relaxed);
+        !self.trace_was_asked.swap(true, Relaxed)
+    }
+
     pub(crate) fn set_trace(&self, ids: TraceIds) {
         for (word, value) in self.trace.iter().zip(ids.as_words()) {
             word.store(value, Relaxed);
@@ -465,6 +473,7 @@ impl LiveUnit {
             self.has_more.store(false, Relaxed);
             self.nested.reset();
             self.trace.iter().for_each(|word| word.store(0, Relaxed));
+            self.trace_was_asked.store(false, Relaxed);
             self.reset_boundaries();
         }
     }

@@ -210,6 +210,7 @@ impl Worker {
         if !last {
             let units = interval.as_ref().map_or(&[][..], |ended| &ended.units);
             self.guarded(|worker| worker.instance.pull_triggers(&mut worker.watches, units));
+            self.guarded(|worker| worker.instance.look_for_hidden());
         }
         let exporters = self.exporters.len() + self.lanes.len();
         if exporters == 0 {

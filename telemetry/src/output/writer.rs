@@ -351,7 +351,6 @@ impl Writer {
 
     /// Tells once of each span call site that may be what somebody looks for.
     fn passed_by(&mut self, batch: &mut Batch<'_>) {
-        batch.instance.look_for_hidden();
         for passed_by in batch.instance.who_passed_by() {
             let key = (passed_by.span.clone(), passed_by.target.clone());
             if self.passed_by.insert(key.clone()) {

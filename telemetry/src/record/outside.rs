@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 /// What the process has done for no unit since telemetry was built: what tasks that nobody followed did, pools of threads,
 /// the runtime, the program's start.
 ///
-/// While nobody works, [what units cost](crate::UnitSnapshot::outermost), ended and in progress, and this are what the
+/// While nobody works, and if the ledger's `untold` is empty, [what units cost](crate::UnitSnapshot::outermost), ended and in progress, and this are what the
 /// process has allocated, to the byte. What threads do while a snapshot is taken may be missing from all of them, or be in
 /// this and in the process alone. A snapshot itself is of whoever takes it. What an [`alloc_tracker::Unit`] of the
 /// program's does is not outside, and in no kind of unit either.

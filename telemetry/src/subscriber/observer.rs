@@ -150,6 +150,11 @@ impl Observer {
         };
         let fields = class_fields::of_attributes(attributes);
         let kind = (instance.kinds).of(site, attributes.metadata().into(), fields)?;
+        // A lean span may be over before one that others have as well; what is around it is not.
+        let lasts = around.lean().and_then(|lean| instance.spans.outer(lean));
+        let lasts = lasts.and_then(|span| Some((span, instance.known(span)?)));
+        let lasts = lasts.filter(|(_, known)| known.in_unit.unit() == around.in_unit.unit());
+        let (span, around) = lasts.unwrap_or((span, around));
         Some(self.begin_inside(kind, id, span, around))
     }
 

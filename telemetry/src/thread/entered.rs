@@ -290,8 +290,7 @@ impl ThreadState {
             self.stack.carry();
             has_grown |= around.has_grown;
         }
-        let lacks_trace = |unit: &LiveUnit| unit.trace().is_none();
-        let wants_trace = in_unit.is_traced() && known.live().is_some_and(lacks_trace);
+        let wants_trace = in_unit.is_traced() && known.live().is_some_and(LiveUnit::asks_for_trace);
         if has_grown || wants_trace {
             return Passed::More(EntryOrExit {
                 in_unit,
@@ -365,7 +364,7 @@ impl ThreadState {
         let timed_from = timed_from(instance, in_unit);
         self.leave(instance, &entry.known, entry.work);
         if entry.carries() {
-            self.leave_around(instance, &entry.known);
+            self.leave_around(instance, &entry.known, true);
         }
         // Not if a destructor entered it: it may be well, while something else panicked.
         if thread::panicking() && !left.entered_in_unwinding {
@@ -418,11 +417,14 @@ impl ThreadState {
         };
         let unit_ref = in_unit.unit();
         let unit = instance.live_units.get(unit_ref);
-        match unit.is_some_and(LiveUnit::was_left_elsewhere) {
-            true => self.abandon_work(instance, unit_ref, work),
-            false => self.end_work(unit_ref, unit, work, instance.clock.now()),
+        if unit.is_some_and(LiveUnit::was_left_elsewhere) {
+            self.abandon_work(instance, unit_ref, work);
+            self.settle_untold(work);
+        } else {
+            let now = instance.clock.now();
+            self.end_work(unit_ref, unit, work, now);
+            self.settle(work, now);
         }
-        self.settle(work, instance.clock.now());
     }
 
     /// The thread starts to work for a unit.
@@ -494,6 +496,13 @@ impl ThreadState {
         }
     }
 
+    /// The same of work that is nobody's: what was done inside of it, no other figures have.
+    fn settle_untold(&mut self, work: Work) {
+        if let Some(entry) = self.stack.at_work().filter(|_| !work.is_inside()) {
+            entry.work.more &= !INSIDE;
+        }
+    }
+
     /// Spans may be left in any order: if another span of the unit is still entered here, the thread goes
     /// on working for it. Of what it does from here on, it is kept apart whether it ever ends.
     #[inline(never)]
@@ -533,16 +542,27 @@ impl ThreadState {
 
     /// The span of an entry is over and was never left here.
     pub(super) fn abandon(&mut self, instance: &Instance, entry: &Entry) {
-        if !entry.work.is_none() {
-            let in_unit = entry.known.in_unit;
-            self.abandon_work(instance, in_unit.unit(), entry.work);
-            // Of the unit, if it lives, the thread may have entered other spans since.
-            let now = instance.clock.now();
-            self.hand_over(instance, in_unit, entry.work, now);
-        }
+        self.abandon_alone(instance, entry);
         if entry.carries() {
-            self.leave_around(instance, &entry.known);
+            self.leave_around(instance, &entry.known, false);
         }
+    }
+
+    /// The same, whatever it carries.
+    pub(super) fn abandon_alone(&mut self, instance: &Instance, entry: &Entry) {
+        if entry.work.is_none() {
+            return;
+        }
+        let in_unit = entry.known.in_unit;
+        self.abandon_work(instance, in_unit.unit(), entry.work);
+        self.settle_untold(entry.work);
+        // Of the unit, if it lives, the thread may have entered other spans since: inside of what there is.
+        let more = match self.stack.at_work() {
+            Some(_) => INSIDE,
+            None => 0,
+        };
+        let over = Work { more, ..entry.work };
+        self.hand_over(instance, in_unit, over, instance.clock.now());
     }
 }
 

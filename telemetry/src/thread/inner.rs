@@ -43,6 +43,7 @@ impl ThreadState {
         let work = self.begin_around(instance, (&around, unit), now);
         self.stack.expect(outer.span, around);
         let mut has_grown = self.stack.push(false, work);
+        self.stack.is_carried_by_next();
         if let Some(further_out) = further_out {
             self.stack.carry();
             has_grown |= further_out.has_grown;
@@ -51,20 +52,24 @@ impl ThreadState {
         Some(EnteredAround { has_grown })
     }
 
-    /// An entry of an inner unit is gone that carries another one, which is left now.
+    /// An entry of an inner unit is gone that carries another one, which is left now. `told`: what the thread did since it
+    /// entered is known to be theirs; else nobody can tell.
     #[cold]
-    pub(super) fn leave_around(&mut self, instance: &Instance, known: &KnownSpan) {
+    pub(super) fn leave_around(&mut self, instance: &Instance, known: &KnownSpan, told: bool) {
         let carrier = (known.in_unit.unit(), known.detail);
         let Some(at) = self.around.iter().rposition(|of| of.carrier == carrier) else {
             return;
         };
         let Carried { span, .. } = self.around.remove(at);
-        let Some(left) = self.stack.leave_carried(&instance.spans, span) else {
+        let Some(entry) = self.stack.leave_carried(span) else {
             return;
         };
-        self.leave(instance, &left.entry.known, left.entry.work);
-        if left.entry.carries() {
-            self.leave_around(instance, &left.entry.known);
+        match told {
+            true => self.leave(instance, &entry.known, entry.work),
+            false => self.abandon_alone(instance, &entry),
+        }
+        if entry.carries() {
+            self.leave_around(instance, &entry.known, told);
         }
     }
 

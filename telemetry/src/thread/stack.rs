@@ -46,6 +46,9 @@ const IN_UNWINDING: u64 = 1;
 const ONCE: u64 = 2;
 /// Beneath it, a span of the unit around its own was entered for it, and is left with it.
 const CARRIES: u64 = 1 << 63;
+/// It was entered for another one, not by the program: to that it is not there.
+const CARRIED: u64 = 1 << 62;
+const FLAGS: u64 = CARRIES | CARRIED;
 
 impl Entry {
     fn other(span: u64) -> Self {
@@ -94,7 +97,12 @@ impl Entry {
 
     #[inline]
     fn is_entered_once(&self) -> bool {
-        self.times.0 & !CARRIES < 2 * ONCE
+        self.times.0 & !FLAGS < 2 * ONCE
+    }
+
+    #[inline]
+    fn is_carried(&self) -> bool {
+        self.times.0 & CARRIED != 0
     }
 
     /// Whether a span of the unit around its own is left with it.
@@ -107,7 +115,7 @@ impl Entry {
     #[inline]
     fn is_left_by(&self, spans: &Spans, lean: bool) -> bool {
         // A lean one may be over, and the id now be that of another, which was not entered here.
-        self.known.is_lean() == lean && (!lean || self.lives(spans))
+        self.known.is_lean() == lean && !self.is_carried() && (!lean || self.lives(spans))
     }
 }
 
@@ -276,7 +284,8 @@ impl Stack {
         };
         // PERF: one walk for both, the innermost first.
         for entry in entries.iter_mut().rev() {
-            if entry.span == next.span && entry.known.detail == next.known.detail {
+            let is_it = entry.span == next.span && entry.known.detail == next.known.detail;
+            if is_it && !entry.is_carried() {
                 entry.times.0 += ONCE;
                 return Found::Same;
             }
@@ -361,7 +370,8 @@ impl Stack {
         lean: bool,
     ) -> Option<Left> {
         let entries = self.entries_mut();
-        let at = entries.iter().rposition(|entry| entry.span == span)?;
+        let is_it = |entry: &Entry| entry.span == span && !entry.is_carried();
+        let at = entries.iter().rposition(is_it)?;
         let (entry, after) = entries.get_mut(at..)?.split_first_mut()?;
         if !entry.is_left_by(spans, lean) {
             return None;
@@ -427,6 +437,13 @@ impl Stack {
         entries.find_map(|(at, entry)| Some((at, entry.known, around(entry)?)))
     }
 
+    /// The innermost entry was entered for one that comes next.
+    pub(super) fn is_carried_by_next(&mut self) {
+        if let Some(last) = self.entries_mut().last_mut() {
+            last.times.0 |= CARRIED;
+        }
+    }
+
     /// Something else is left with the innermost entry.
     pub(super) fn carry(&mut self) {
         if let Some(last) = self.entries_mut().last_mut() {
@@ -447,6 +464,7 @@ impl Stack {
             ..Entry::other(span)
         };
         entry.begin(work);
+        entry.times.0 |= CARRIED;
         self.put(entry);
         self.grow_if_full();
         let Some(from_there) = self.entries_mut().get_mut(at..) else {
@@ -457,11 +475,13 @@ impl Stack {
         carrier.is_some_and(|times| std::mem::replace(times, *times | CARRIES) & CARRIES == 0)
     }
 
-    /// What was entered for another entry is left, as it was entered: whoever has it.
-    pub(super) fn leave_carried(&mut self, spans: &Spans, span: u64) -> Option<Left> {
-        let entry = self.entries().iter().rfind(|entry| entry.span == span)?;
-        let is_lean = entry.known.is_lean();
-        self.leave_further_out(spans, span, is_lean)
+    /// What was entered for another entry is left.
+    pub(super) fn leave_carried(&mut self, span: u64) -> Option<Entry> {
+        let mut entries = self.entries().iter();
+        let at = entries.rposition(|entry| entry.span == span && entry.is_carried())?;
+        let entry = *self.entries().get(at)?;
+        self.remove(at);
+        Some(entry)
     }
 
     /// The open work for a unit, which its entry then no longer has.

@@ -23,6 +23,8 @@ const ALL: [Told; 3] = [Told::Nothing, Told::Flush, Told::End];
 #[derive(Debug)]
 pub(crate) struct Listening {
     thread: Thread,
+    /// The process that it is in, of a line of forks.
+    pub(crate) process: i32,
     told: AtomicU8,
     is_over: AtomicBool,
     next: Option<&'static Listening>,
@@ -42,9 +44,10 @@ impl Listeners {
     }
 
     /// Adds a thread. One at a time: the caller holds a lock.
-    pub(crate) fn add(&self, thread: Thread) -> &'static Listening {
+    pub(crate) fn add(&self, thread: Thread, process: i32) -> &'static Listening {
         let listening: &'static Listening = Box::leak(Box::new(Listening {
             thread,
+            process,
             told: AtomicU8::new(Told::Nothing as u8),
             is_over: AtomicBool::new(false),
             next: self.first(),
@@ -101,7 +104,7 @@ mod tests {
     #[test]
     fn an_end_stays_and_a_flush_is_told_once() {
         static LISTENERS: Listeners = Listeners::new();
-        let [first, second] = [(); 2].map(|()| LISTENERS.add(std::thread::current()));
+        let [first, second] = [(); 2].map(|()| LISTENERS.add(std::thread::current(), 1));
         assert_eq!(LISTENERS.all().count(), 2);
         assert_eq!(first.take(), Told::Nothing);
         first.tell(Told::Flush);
