@@ -173,7 +173,7 @@ impl Telemetry {
     ///
     /// Reads them from the disk: not on a thread that serves.
     #[must_use = "the files are lost"]
-    pub fn incident_files(&self, id: IncidentId) -> Vec<(String, Vec<u8>)> {
+    pub fn files(&self, id: IncidentId) -> Vec<(String, Vec<u8>)> {
         files_of(&self.instance, id)
     }
 
@@ -301,20 +301,20 @@ impl Handle {
             .is_some_and(|instance| instance.end_incident(id))
     }
 
-    /// As [`Telemetry::incident_files`]; `None` when the telemetry is gone.
+    /// As [`Telemetry::files`]; `None` when the telemetry is gone.
     ///
     /// A route of three lines has them, until there is a page for it:
     ///
     /// ```
     /// # use telemetry::{Handle, IncidentId};
     /// fn profile(telemetry: &Handle, id: IncidentId) -> Option<Vec<u8>> {
-    ///     let files = telemetry.incident_files(id)?;
+    ///     let files = telemetry.files(id)?;
     ///     let pprof = files.into_iter().find(|(name, _)| name.ends_with(".heap.pb.gz"))?;
     ///     Some(pprof.1)
     /// }
     /// # let _ = profile;
     /// ```
-    pub fn incident_files(&self, id: IncidentId) -> Option<Vec<(String, Vec<u8>)>> {
+    pub fn files(&self, id: IncidentId) -> Option<Vec<(String, Vec<u8>)>> {
         let running = self.running()?;
         Some(files_of(&running, id))
     }

@@ -313,19 +313,19 @@ fn the_heap_is_profiled_meanwhile_and_the_culprit_named() {
             assert!(alloc_tracker::profiler::is_running());
             // Nobody takes the unit along.
             std::thread::spawn(spawned_and_not_followed).join().unwrap();
-            assert_eq!(telemetry.incident_files(id), []);
+            assert_eq!(telemetry.files(id), []);
             telemetry.end_incident(id);
             telemetry.flush();
             assert!(!alloc_tracker::profiler::is_running());
             // By a handle, for a route of three lines.
-            let files = telemetry.handle().incident_files(id).unwrap();
+            let files = telemetry.handle().files(id).unwrap();
             let read = |(name, bytes): &(String, Vec<u8>)| {
                 assert_eq!(&std::fs::read(directory.path().join(name)).unwrap(), bytes);
                 name.split_once("-incident-1").unwrap().1.to_owned()
             };
             let names: Vec<_> = files.iter().map(read).collect();
             assert_eq!(names, [".heap.pb.gz", ".growth.svg", ".growth.json"]);
-            assert_eq!(telemetry.incident_files(7.into()), []);
+            assert_eq!(telemetry.files(7.into()), []);
             kept.push(info_span!("pay").in_scope(leaks));
         },
     );
