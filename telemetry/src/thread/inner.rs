@@ -1,8 +1,8 @@
 //! A thread that works for an inner unit works for the one around it as well, also where it has not entered a span of
 //! that: one is entered beneath, and left with the inner one's.
 
-use super::entered::Work;
 use super::state::ThreadState;
+use super::work::Work;
 use crate::instance::Instance;
 use crate::live::{KnownSpan, LiveUnit, Outer, UnitRef};
 

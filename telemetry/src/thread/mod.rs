@@ -1,12 +1,13 @@
 //! What each thread is working on, in thread-locals: for each instance a [`state`], with a [`stack`] of the
-//! spans that the thread has entered. They are [`entered`] and left, and with those of an [`inner`] unit the one around
-//! it; those that only telemetry has are made
-//! in [`lean`](crate::subscriber::lean).
+//! spans that the thread has entered. They are [`entered`] and left, by which its [`work`] for units begins and ends; with
+//! those of an [`inner`] unit, so is the one around it. Those that only telemetry has are made in
+//! [`lean`](crate::subscriber::lean).
 
 mod entered;
 mod inner;
 mod stack;
 mod state;
+mod work;
 
 pub(crate) use entered::{EntryOrExit, Passed, enter, enter_other, exit, tidy};
 pub(crate) use state::{

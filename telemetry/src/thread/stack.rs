@@ -20,7 +20,7 @@
 //! entered and that are not over, but for those that came since the stack last had to grow, which buries all
 //! that are.
 
-use super::entered::Work;
+use super::work::Work;
 use crate::live::{KnownSpan, Outer, Spans, UnitOfSpan, UnitRef};
 
 /// An entered span.
