@@ -236,7 +236,7 @@ fn stack(frames: &[Frame<'_>], whole: bool) -> Vec<String> {
         return frames.iter().map(|frame| frame.told(whole)).collect();
     }
     let mut rest = frames.iter();
-    let lines = readable::lines(frames.iter()).into_iter();
+    let lines = readable::lines(frames.iter().map(Frame::as_line)).into_iter();
     lines
         .map(|line| match line {
             Line::Band(band) => {

@@ -2,7 +2,7 @@
 
 use super::Figure;
 use super::formats::{self, Frame, ProfileError};
-use super::profile::Row;
+use super::profile::{Profile, Row};
 use super::readable::{self, Band, Line};
 use crate::escape::escaped;
 use crate::symbols::{Symbols, Whose};
@@ -101,6 +101,26 @@ fn color_of(whose: Whose) -> Color {
     }
 }
 
+impl Profile {
+    /// Writes a flame graph, an SVG image in which the mouse finds its way. The unit is at the root, the widest comes
+    /// first, and colours say whose code it is.
+    ///
+    /// It is for people: generics are cut from names, and frames of the standard library and of
+    /// [crates that run programs](super::folded_crates) are folded into one that says how many there are.
+    /// [`whole_stacks`](Profile::whole_stacks) has it otherwise; so have the other formats always.
+    ///
+    /// # Errors
+    ///
+    /// [`ProfileError`]: `to` has failed.
+    pub fn write_flamegraph(&self, figure: Figure, to: impl Write) -> Result<(), ProfileError> {
+        formats::unseen(|| {
+            let title = format!("{figure}: {}", formats::human(figure, self.total(figure)));
+            let symbols = formats::symbols(&self.rows);
+            write((&self.rows, &symbols), self.whole, title, figure, to)
+        })
+    }
+}
+
 /// `whole`: every frame, and names as they are.
 pub(super) fn write(
     (rows, symbols): (&[Row], &Symbols),
@@ -122,7 +142,7 @@ pub(super) fn write(
             let mut flames = Flame::default();
             for row in rows.iter().filter(|row| row.figures.get(figure) >= 0.5) {
                 let frames: Vec<Frame<'_>> = formats::frames(row, symbols).collect();
-                let lines = readable::lines(frames.iter());
+                let lines = readable::lines(frames.iter().map(Frame::as_line));
                 flames.add(lines.into_iter().rev(), row.unit, row.figures.get(figure));
             }
             let mut lines = Vec::new();

@@ -3,7 +3,7 @@
 use super::figures::Figures;
 use super::profile::{Profile, Row};
 use super::start::start;
-use super::{Figure, flames, pprof, readable};
+use super::{Figure, pprof, readable};
 use crate::engine::profile::Busy;
 use crate::escape::escaped;
 use crate::symbols::{Lack, Symbols, Whose};
@@ -120,24 +120,6 @@ impl Profile {
         .map_err(|error| ProfileError::new("collapsed stacks", error))
     }
 
-    /// Writes a flame graph, an SVG image in which the mouse finds its way. The unit is at the root, the widest comes
-    /// first, and colours say whose code it is.
-    ///
-    /// It is for people: generics are cut from names, and frames of the standard library and of
-    /// [crates that run programs](super::folded_crates) are folded into one that says how many there are.
-    /// [`whole_stacks`](Profile::whole_stacks) has it otherwise; so have the other formats always.
-    ///
-    /// # Errors
-    ///
-    /// [`ProfileError`]: `to` has failed.
-    pub fn write_flamegraph(&self, figure: Figure, to: impl Write) -> Result<(), ProfileError> {
-        unseen(|| {
-            let title = format!("{figure}: {}", human(figure, self.total(figure)));
-            let symbols = symbols(&self.rows);
-            flames::write((&self.rows, &symbols), self.whole, title, figure, to)
-        })
-    }
-
     /// Writes the profile as one JSON object: the estimates with their standard errors, how the profile
     /// came about, and every stack with unit, frames and figures, the most in use first.
     ///
@@ -222,13 +204,18 @@ pub(super) struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    pub(super) fn whose(&self) -> Whose {
+    fn whose(&self) -> Whose {
         self.known
             .map_or(Whose::Nobody, |(function, _)| function.whose)
     }
 
     pub(super) fn is_users(&self) -> bool {
         self.whose() <= Whose::Unplaced
+    }
+
+    /// What [`readable::lines`] takes.
+    pub(super) fn as_line(&self) -> (String, Whose) {
+        (self.readable(), self.whose())
     }
 
     /// For people: without generics, and with a path. Where a name has none, as debug information of lines alone has it of

@@ -4,7 +4,6 @@
 //! crates that run tasks and serve requests: *plumbing*. Two or more of it in a row become a band, which says how many
 //! there are and of which crates.
 
-use super::formats::Frame;
 use crate::fork::Lock;
 use crate::symbols::Whose;
 use std::collections::BTreeMap;
@@ -142,14 +141,13 @@ impl Band {
     }
 }
 
-/// The lines of a stack whose frames are given, in their order. Where there is nothing but plumbing, nothing is folded.
-pub(super) fn lines<'a>(frames: impl Iterator<Item = &'a Frame<'a>>) -> Vec<Line> {
+/// The lines of a stack whose frames are given by readable names, in their order. Where there is nothing but plumbing, nothing is folded.
+pub(super) fn lines(frames: impl Iterator<Item = (String, Whose)>) -> Vec<Line> {
     let more = MORE.lock();
     let frames: Vec<(String, Whose, Option<String>)> = frames
-        .map(|frame| {
-            let name = frame.readable();
-            let folded = plumbing(&name, frame.whose(), &more);
-            (name, frame.whose(), folded)
+        .map(|(name, whose)| {
+            let folded = plumbing(&name, whose, &more);
+            (name, whose, folded)
         })
         .collect();
     drop(more);

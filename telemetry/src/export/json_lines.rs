@@ -65,7 +65,7 @@ pub fn json_lines_file(path: impl AsRef<Path>) -> Result<JsonLines<File>, OpenFi
     match open(path) {
         Ok((file, torn)) => Ok(JsonLines {
             torn,
-            rotation: Rotation::of(path, &file),
+            rotation: Rotation::of(path, &file, open),
             ..json_lines(file)
         }),
         Err(source) => Err(OpenFileError {
@@ -76,7 +76,7 @@ pub fn json_lines_file(path: impl AsRef<Path>) -> Result<JsonLines<File>, OpenFi
 }
 
 /// The file to write to, and whether it ends inside of a line.
-pub(super) fn open(path: &Path) -> io::Result<(File, bool)> {
+fn open(path: &Path) -> io::Result<(File, bool)> {
     let options = &mut OpenOptions::new();
     let file = options.create(true).append(true).open(path)?;
     // The program before may have ended in the middle of a line. What is no plain file, a pipe

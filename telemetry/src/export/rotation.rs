@@ -16,14 +16,18 @@ pub(super) struct Rotation<W> {
 }
 
 impl Rotation<File> {
-    /// Of a file with this path; `None` if it is no plain file, which nobody rotates.
-    pub(super) fn of(path: &Path, file: &File) -> Option<Self> {
+    /// Of a file with this path, which is opened so; `None` if it is no plain file, which nobody rotates.
+    pub(super) fn of(
+        path: &Path,
+        file: &File,
+        open: fn(&Path) -> io::Result<(File, bool)>,
+    ) -> Option<Self> {
         if !file.metadata().ok()?.is_file() {
             return None;
         }
         Some(Rotation {
             path: std::path::absolute(path).ok()?,
-            open: super::json_lines::open,
+            open,
             is_over,
         })
     }
