@@ -117,15 +117,23 @@ impl Instance {
         let mut state = self.incidents.state();
         state.closed |= closed;
         state.active.clear();
+        state.closing = None;
         let _ = self.apply(&mut state, self.clock.now());
     }
 
     /// Makes the records of incidents that are over, now that what was kept for them is written.
     pub(crate) fn close_incidents(&self) {
-        let over = std::mem::take(&mut self.incidents.state().over);
-        for (active, by, seconds) in over {
+        loop {
+            let mut state = self.incidents.state();
+            let Some((active, by, seconds)) = state.over.pop_front() else {
+                return;
+            };
+            // The report takes time: until it is there, the incident is known as it began.
+            state.closing = Some(active.record.clone());
+            drop(state);
             let record = self.end_record(active, by, seconds);
             let mut state = self.incidents.state();
+            state.closing = None;
             if state.ended.len() == REMEMBERED {
                 state.ended.pop_front();
             }

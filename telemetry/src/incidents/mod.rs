@@ -88,7 +88,9 @@ struct State {
     closed: bool,
     active: Vec<Active>,
     /// Over, by what and after how many seconds, and not told of.
-    over: Vec<(Active, EndedBy, f64)>,
+    over: VecDeque<(Active, EndedBy, f64)>,
+    /// The one whose report is being made.
+    closing: Option<IncidentRecord>,
     ended: VecDeque<IncidentRecord>,
     /// What is to be written.
     records: Vec<IncidentRecord>,
@@ -177,11 +179,13 @@ impl Incidents {
         state.records.drain(..over);
     }
 
-    /// Those in progress, as they began, and the last that ended.
+    /// Those in progress or with a report to come, as they began, and the last that ended.
     pub(crate) fn known(&self) -> Vec<IncidentRecord> {
         let state = self.state();
+        let over = state.over.iter().map(|(active, ..)| &active.record);
         let active = state.active.iter().map(|active| &active.record);
-        state.ended.iter().chain(active).cloned().collect()
+        let begun = state.closing.iter().chain(over).chain(active);
+        state.ended.iter().chain(begun).cloned().collect()
     }
 }
 

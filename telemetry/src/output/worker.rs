@@ -415,6 +415,37 @@ mod tests {
     }
 
     #[test]
+    fn an_incident_is_known_from_its_begin_until_others_have_ended_after_it() {
+        let handle = Arc::new(std::sync::OnceLock::<crate::Handle>::new());
+        let known = Arc::new(Mutex::new(Vec::new()));
+        let (asked, noted) = (Arc::clone(&handle), Arc::clone(&known));
+        // Telemetry's own thread asks what time it is while it makes the incident's report.
+        let calendar = move || {
+            let is_own = std::thread::current().name() == Some("telemetry");
+            if let (true, Some(handle)) = (is_own, asked.get()) {
+                let incidents = handle.incidents().map(|incidents| incidents.len());
+                noted.lock().unwrap().push(incidents);
+            }
+            SystemTime::now()
+        };
+        let (_layer, telemetry) = Telemetry::builder()
+            .flush_every(Duration::from_secs(3600))
+            .calendar(calendar)
+            .build()
+            .unwrap();
+        let id = telemetry
+            .incident(Incident::for_(Duration::from_secs(60)))
+            .unwrap();
+        handle.set(telemetry.handle()).unwrap();
+        assert!(telemetry.end_incident(id));
+        telemetry.flush();
+        let known = std::mem::take(&mut *known.lock().unwrap());
+        assert!(!known.is_empty(), "nobody asked in the meantime");
+        assert!(known.iter().all(|known| *known == Some(1)), "{known:?}");
+        assert_eq!(telemetry.incidents().len(), 1);
+    }
+
+    #[test]
     fn an_exporter_that_panics_when_it_is_dropped_is_said_by_shutdown() {
         struct Bad;
         impl Exporter for Bad {
