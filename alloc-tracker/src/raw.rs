@@ -20,13 +20,12 @@ pub fn for_a_tool<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Runs [`excluded`](crate::excluded) work, and says what that cost.
+/// Runs [`excluded`](crate::excluded) work, and says what that cost; [`Usage::peak_live_bytes`] is unknown.
+#[inline]
 pub fn excluded_and_measured<T>(work: impl FnOnce() -> T) -> (T, Usage) {
-    let _excluded = engine::Excluded::start();
-    // Inside, and left there.
-    let scope = crate::Scope::enter();
+    let excluded = engine::Excluded::start();
     let done = work();
-    (done, scope.finish())
+    (done, excluded.so_far())
 }
 
 /// Runs the program's own code on a thread, or inside of work, that is [a tool's](for_a_tool): what it

@@ -49,11 +49,10 @@ fn this_program_again() {
         return;
     }
     let snapshot = telemetry.snapshot();
-    let units: Vec<_> = snapshot
-        .units
-        .iter()
-        .map(|unit| (&unit.unit, unit.count))
-        .collect();
+    let units = snapshot.units.iter();
+    let mut units: Vec<_> = units.map(|unit| (&unit.unit, unit.count)).collect();
+    // The snapshot has them by their wall time, which is another one each time.
+    units.sort();
     println!("units: {units:?}");
     // The process ends by the signal, and the records are there.
     // SAFETY: it has no conditions.

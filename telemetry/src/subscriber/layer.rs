@@ -17,6 +17,8 @@ use std::any::{Any, TypeId};
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{Interest as CallsiteInterest, Subscriber};
 use tracing::{Dispatch, Event, Metadata};
@@ -51,6 +53,8 @@ struct Parts {
     observer: Observer,
     interest: Interest,
     filter: SelfFilter,
+    /// [`Lean`](crate::Lean) around it has spans entered and left, outside of what it has others do.
+    leaves_entries: AtomicBool,
 }
 
 impl TelemetryLayer {
@@ -60,13 +64,14 @@ impl TelemetryLayer {
             filter: SelfFilter::template(observer.clone(), OwnFilter::of(&observer, &interest)),
             observer,
             interest,
+            leaves_entries: AtomicBool::new(false),
         }))
     }
-}
 
-impl TelemetryLayer {
-    /// What [`Lean`](crate::Lean) goes by.
+    /// What [`Lean`](crate::Lean) goes by. From here on it [hears of entries](hear_of_entry), and does itself what there is
+    /// to do about them and about exits.
     pub(crate) fn parts(&self) -> (Observer, Interest) {
+        self.0.leaves_entries.store(true, Relaxed);
         (self.0.observer.clone(), self.0.interest.clone())
     }
 }
@@ -149,11 +154,16 @@ where
     }
 
     fn on_enter(&self, id: &Id, cx: Context<'_, S>) {
+        if self.0.leaves_entries.load(Relaxed) {
+            return hear(id);
+        }
         (self.0.observer).enter(id, |span| cx.exists(&Id::from_u64(span)));
     }
 
     fn on_exit(&self, id: &Id, _: Context<'_, S>) {
-        self.0.observer.exit(id);
+        if !self.0.leaves_entries.load(Relaxed) {
+            self.0.observer.exit(id);
+        }
     }
 
     fn on_close(&self, id: Id, _: Context<'_, S>) {
@@ -231,6 +241,26 @@ impl SelfFilter {
 struct OwnFilter {
     instance: usize,
     interest: Interest,
+}
+
+thread_local! {
+    /// The span of whose entry the layer inside of a `Lean` was told last; 0: none.
+    static HEARD: Cell<u64> = const { Cell::new(0) };
+}
+
+/// PERF: apart, so that the layer alone keeps nothing for it.
+#[cold]
+fn hear(id: &Id) {
+    HEARD.set(id.into_u64());
+}
+
+/// Whether the layer is told that this span is entered, while this runs: a filter around the layer may hide it.
+#[inline]
+pub(crate) fn hear_of_entry(id: &Id, enter: impl FnOnce()) -> bool {
+    // Another layer may enter spans of its own meanwhile.
+    let before = HEARD.replace(0);
+    enter();
+    HEARD.replace(before) == id.into_u64()
 }
 
 thread_local! {

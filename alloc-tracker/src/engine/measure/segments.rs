@@ -151,6 +151,15 @@ impl Excluded {
         excluded.is_a_tools = true;
         excluded
     }
+
+    /// What was excluded so far, without its peak.
+    #[inline]
+    pub(crate) fn so_far(&self) -> Usage {
+        let excluded = self.start.map_or(Counts::ZERO, |start| {
+            block::with(|block| block.without_excluded().minus(start.counts))
+        });
+        excluded.usage(0, false)
+    }
 }
 
 impl Drop for Excluded {

@@ -133,6 +133,27 @@ where
         (self.inner).new_span(&Attributes::child_of(current.clone(), metadata, values))
     }
 
+    /// A span of the subscriber is entered. What others do about it is over before the unit's work begins.
+    #[inline(never)]
+    fn enter_shared(&self, ours: &Ours, id: &Id) {
+        let is_told = layer::hear_of_entry(id, || self.tell_others(|inner| inner.enter(id)));
+        if is_told {
+            ours.observer.enter(id, |span| self.is_there(span));
+        }
+    }
+
+    #[inline(never)]
+    fn exit_shared(&self, ours: &Ours, id: &Id) {
+        ours.observer.exit(id);
+        self.tell_others(|inner| inner.exit(id));
+    }
+
+    /// Whether the subscriber still has this span.
+    fn is_there(&self, span: u64) -> bool {
+        let registry = self.registry();
+        registry.is_some_and(|registry| registry.span(&Id::from_u64(span)).is_some())
+    }
+
     /// What the subscriber knows of a span, or else of the one that the thread has entered, of which telemetry knows none.
     #[inline]
     fn others(&self, ours: &Ours, span: Option<u64>) -> Others {
@@ -334,18 +355,22 @@ where
 
     #[inline]
     fn enter(&self, id: &Id) {
-        let is_there = |span| Some(self.registry()?.span(&Id::from_u64(span)).is_some());
-        match &self.ours {
-            Some(ours) if (ours.observer).enter_lean(id, |span| is_there(span) == Some(true)) => {}
-            _ => self.inner.enter(id),
+        let Some(ours) = &self.ours else {
+            return self.inner.enter(id);
+        };
+        let is_there = |span| self.is_there(span);
+        if !ours.observer.enter_lean(id, is_there) {
+            self.enter_shared(ours, id);
         }
     }
 
     #[inline]
     fn exit(&self, id: &Id) {
-        match &self.ours {
-            Some(ours) if ours.observer.exit_lean(id) => {}
-            _ => self.inner.exit(id),
+        let Some(ours) = &self.ours else {
+            return self.inner.exit(id);
+        };
+        if !ours.observer.exit_lean(id) {
+            self.exit_shared(ours, id);
         }
     }
 
