@@ -48,6 +48,16 @@ fn reentry(times: u64) {
     }
 }
 
+/// As a stream does for each item that is instrumented with the span that its reader is in.
+fn once_more(times: u64) {
+    let span = info_span!("unit");
+    span.in_scope(|| {
+        for _ in 0..times {
+            span.in_scope(|| black_box(()));
+        }
+    });
+}
+
 fn call(times: u64) {
     info_span!("unit").in_scope(|| {
         for _ in 0..times {
@@ -400,6 +410,10 @@ fn main() {
         ("child_all", |n| with_layer(Setup::All, child, n)),
         ("reentry_registry", |n| with_registry(reentry, n)),
         ("reentry_counts", |n| with_layer(Setup::Counts, reentry, n)),
+        ("once_more_registry", |n| with_registry(once_more, n)),
+        ("once_more_counts", |n| {
+            with_layer(Setup::Counts, once_more, n)
+        }),
         ("call_registry", |n| with_registry(call, n)),
         ("call_counts", |n| with_layer(Setup::Counts, call, n)),
         ("event_registry", |n| with_registry(event, n)),
@@ -412,6 +426,7 @@ fn main() {
         ("unit_lean", |n| in_lean(Setup::Counts, unit, n)),
         ("child_lean", |n| in_lean(Setup::Counts, child, n)),
         ("reentry_lean", |n| in_lean(Setup::Counts, reentry, n)),
+        ("once_more_lean", |n| in_lean(Setup::Counts, once_more, n)),
         ("event_lean", |n| in_lean(Setup::All, event, n)),
     ];
     if support::ran_as_case(CASES) {
@@ -436,6 +451,11 @@ fn main() {
             "reentry_registry",
             "reentry_counts",
         ),
+        (
+            "entering what the thread is in",
+            "once_more_registry",
+            "once_more_counts",
+        ),
         ("call!(..).sent(n)", "call_registry", "call_counts"),
         ("an event over its limit", "event_registry", "event_all"),
         ("a request, all", "request_registry", "request_all"),
@@ -452,6 +472,11 @@ fn main() {
         ),
         ("a child span, counted", "child_registry", "child_lean"),
         ("entering a unit again", "reentry_registry", "reentry_lean"),
+        (
+            "entering what the thread is in",
+            "once_more_registry",
+            "once_more_lean",
+        ),
         ("an event over its limit", "event_registry", "event_lean"),
         ("a request, all", "request_registry", "request_lean_all"),
     ] {

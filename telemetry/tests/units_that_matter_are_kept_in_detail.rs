@@ -221,6 +221,39 @@ fn a_kind_that_is_rare_is_kept() {
 }
 
 #[test]
+fn what_a_thread_is_in_it_is_in_once() {
+    let clock = SettableClock::new();
+    let pass = || clock.advance(Duration::from_millis(1));
+    let (written, _) = written(
+        |b| b.clock(&clock),
+        |_| {
+            let order = info_span!("order");
+            let query = info_span!("query");
+            order.in_scope(|| {
+                // A stream that is instrumented with the span that its reader is in.
+                for _ in 0..3000 {
+                    order.in_scope(|| {});
+                }
+                order.in_scope(pass);
+                pass();
+                query.in_scope(|| order.in_scope(|| query.in_scope(pass)));
+                error!("no stock");
+            });
+            order.in_scope(pass);
+        },
+    );
+    let exemplars = written.of("exemplar");
+    let order = &exemplars[0];
+    assert_eq!(order["complete"], true);
+    assert_eq!(order["costs"]["busy"], 4_000_000);
+    let span = &order["spans"][0];
+    assert_eq!(
+        (&span["entries"], &span["busy_ns"]),
+        (&2.into(), &4_000_000.into())
+    );
+}
+
+#[test]
 fn an_exemplar_has_the_tree_of_its_spans_and_what_was_logged_in_them() {
     let clock = SettableClock::new();
     let (written, _) = written(

@@ -62,7 +62,9 @@ fn timed_from(instance: &Instance, in_unit: UnitOfSpan) -> Option<u64> {
 #[inline]
 pub(crate) fn enter(instance: &Arc<Instance>, span: u64, who: SpanOwner) -> Passed {
     let entered = with(|all| match all.known_state(instance) {
-        Some(state) => state.enter_plainly(instance, span, who),
+        Some(state) => {
+            state.enter_again(instance, span, who) || state.enter_plainly(instance, span, who)
+        }
         None => false,
     });
     match entered {
@@ -231,6 +233,20 @@ impl ThreadState {
         true
     }
 
+    /// Enters the innermost span once more, if there is nothing about it but to count. False: nothing was done.
+    ///
+    /// PERF: a stream that is instrumented with the current span, as sqlx makes them, does that for each row.
+    #[inline(always)]
+    fn enter_again(&mut self, instance: &Instance, span: u64, who: SpanOwner) -> bool {
+        let Some(last) = self.stack.innermost_of(span) else {
+            return false;
+        };
+        who.has(&last.known)
+            && last.lives(&instance.spans)
+            && !last.known.in_unit.timed()
+            && last.begin_again()
+    }
+
     /// The expected span is entered, of which this is known, and maybe one around its unit was for it.
     fn enter(
         &mut self,
@@ -275,6 +291,10 @@ impl ThreadState {
             Found::Nothing => known.live(),
             Found::Same | Found::SameUnit => None,
         };
+        if found == Found::Same {
+            // What the thread is in, it is in once: the details have no more of it.
+            return false;
+        }
         let mut work = Work::NONE;
         if unit.is_some() || instance.keeps_details() {
             let now = instance.clock.now();
@@ -287,22 +307,29 @@ impl ThreadState {
                 work = self.begin_work(unit, known.in_unit.unit(), now);
             }
         }
-        found != Found::Same && self.stack.push(in_unwinding, work)
+        self.stack.push(in_unwinding, work)
     }
 
     /// Leaves the innermost span, if it is this one and there is nothing about it but to count. False: nothing was
     /// done.
     #[inline(always)]
     fn exit_plainly(&mut self, instance: &Instance, span: u64, who: SpanOwner) -> bool {
-        let Some(entry) = self.stack.last().filter(|last| last.span == span) else {
+        let Some(entry) = self.stack.innermost_of(span) else {
             return false;
         };
         let known = &entry.known;
-        if !who.has(known) || known.in_unit.is_none() || known.in_unit.timed() {
+        if !who.has(known) || known.in_unit.timed() {
             return false;
         }
-        if !entry.is_left_plainly() || !entry.lives(&instance.spans) || thread::panicking() {
+        if !entry.lives(&instance.spans) || thread::panicking() {
             return false;
+        }
+        if !entry.is_left_plainly() {
+            let is_left = entry.leave_again();
+            if is_left {
+                instance.background.something_happened();
+            }
+            return is_left;
         }
         let (known, work) = (*known, entry.work);
         self.stack.pop();
@@ -317,7 +344,10 @@ impl ThreadState {
             return Passed::Another;
         }
         let timed_from = timed_from(instance, in_unit);
-        self.leave(instance, &entry.known, entry.work);
+        match left.is_still_entered {
+            true => instance.background.something_happened(),
+            false => self.leave(instance, &entry.known, entry.work),
+        }
         if entry.carries() {
             self.leave_around(instance, &entry.known, true);
         }

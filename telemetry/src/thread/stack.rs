@@ -89,6 +89,26 @@ impl Entry {
         self.work = work;
     }
 
+    /// It is entered once more, if its span is there for the program. False: it is not.
+    #[inline(always)]
+    pub(super) fn begin_again(&mut self) -> bool {
+        let is_there = !self.is_carried();
+        if is_there {
+            self.times.0 += ONCE;
+        }
+        is_there
+    }
+
+    /// It is left once, if it was entered more often. False: it was not.
+    #[inline(always)]
+    pub(super) fn leave_again(&mut self) -> bool {
+        let is_again = !self.is_carried() && !self.is_entered_once();
+        if is_again {
+            self.times.0 -= ONCE;
+        }
+        is_again
+    }
+
     /// Whether it was entered once, and nothing else is left with it.
     #[inline]
     pub(super) fn is_left_plainly(&self) -> bool {
@@ -122,8 +142,10 @@ impl Entry {
 /// How a span was left.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Left {
-    /// As it was, with the thread's work for the unit if this was the last time it was entered.
+    /// As it was, with the thread's work for the unit if the thread is no longer in it.
     pub(super) entry: Entry,
+    /// It was entered more often.
+    pub(super) is_still_entered: bool,
     /// A destructor entered, while the thread was unwinding.
     pub(super) entered_in_unwinding: bool,
 }
@@ -188,6 +210,13 @@ impl Stack {
     #[inline]
     pub(super) fn last(&self) -> Option<&Entry> {
         self.places.get(self.len.checked_sub(1)?)
+    }
+
+    /// The innermost entry, if it is of this span, and the span of a unit.
+    #[inline(always)]
+    pub(super) fn innermost_of(&mut self, span: u64) -> Option<&mut Entry> {
+        let last = self.places.get_mut(self.len.checked_sub(1)?)?;
+        (last.span == span && last.is_of_unit()).then_some(last)
     }
 
     /// A span that is about to be entered.
@@ -349,7 +378,8 @@ impl Stack {
         }
         let entered_in_unwinding = last.times.0 & IN_UNWINDING != 0;
         let mut entry = *last;
-        if entry.is_entered_once() {
+        let is_still_entered = !entry.is_entered_once();
+        if !is_still_entered {
             self.len = at;
         } else {
             last.times.0 -= ONCE;
@@ -358,6 +388,7 @@ impl Stack {
         }
         Some(Left {
             entry,
+            is_still_entered,
             entered_in_unwinding,
         })
     }
@@ -378,11 +409,12 @@ impl Stack {
         }
         let mut left = Left {
             entry: *entry,
+            is_still_entered: !entry.is_entered_once(),
             entered_in_unwinding: entry.times.0 & IN_UNWINDING != 0,
         };
         // A destructor entered after it, and leaves what it found entered: that is no panic of the span's own.
         left.entered_in_unwinding |= after.iter().any(|e| e.times.0 & IN_UNWINDING != 0);
-        if entry.is_entered_once() {
+        if !left.is_still_entered {
             self.remove(at);
         } else {
             entry.times.0 -= ONCE;
