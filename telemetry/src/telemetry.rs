@@ -5,6 +5,7 @@ use crate::instance::Instance;
 use crate::record::IncidentRecord;
 use crate::record::Ledger;
 use crate::record::Snapshot;
+use crate::thread;
 use crate::tool::silence;
 use std::error::Error;
 use std::fmt;
@@ -93,6 +94,11 @@ impl Telemetry {
         Handle {
             instance: Arc::downgrade(&self.instance),
         }
+    }
+
+    /// As [`Handle::thread_starts`].
+    pub fn thread_starts(&self) -> impl Fn() + Clone + Send + Sync + use<> {
+        self.handle().thread_starts()
     }
 
     /// What every kind of unit has cost since the start; in a forked child, since the start of its parent,
@@ -278,6 +284,29 @@ impl Handle {
     /// As [`Telemetry::snapshot`]; `None` when the telemetry is gone.
     pub fn snapshot(&self) -> Option<Snapshot> {
         Some(self.running()?.snapshot())
+    }
+
+    /// What a runtime's threads are to do when they start: the word for its builder. What telemetry keeps for a thread is
+    /// made then; without it, in the first unit that comes to the thread, which waits for it.
+    ///
+    /// ```
+    /// # let (_layer, telemetry) = telemetry::Telemetry::builder().build()?;
+    /// let runtime = tokio::runtime::Builder::new_multi_thread()
+    ///     .on_thread_start(telemetry.thread_starts())
+    ///     .build()?;
+    /// # drop(runtime);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// For rayon: `start_handler(move |_| thread_starts())`. What the thread does for a unit, it is told by the words of
+    /// [`follow`](crate::follow). Does nothing when the telemetry is gone.
+    pub fn thread_starts(&self) -> impl Fn() + Clone + Send + Sync + use<> {
+        let handle = self.clone();
+        move || {
+            if let Some(running) = handle.running() {
+                thread::prepare(&running.instance);
+            }
+        }
     }
 
     /// As [`Telemetry::ledger`]; `None` when the telemetry is gone.

@@ -87,6 +87,13 @@ pub(crate) fn with_state<T>(
     with(|all| f(Some(all.state(instance)))).unwrap_or_else(|| f(None))
 }
 
+/// Makes what the thread has for an instance, before anything needs it.
+pub(crate) fn prepare(instance: &Arc<Instance>) {
+    with(|all| {
+        all.state(instance);
+    });
+}
+
 /// The innermost span that this thread has entered, if it belongs to a unit of `instance`, as the details call
 /// it, and what a child of it belongs to. `None`: the subscriber knows which it is, if any.
 #[inline]
