@@ -324,6 +324,22 @@ mod tests {
     }
 
     #[test]
+    fn a_holder_that_has_not_said_so_is_waited_for_or_given_up() {
+        let value = Guarded::<u64>::new();
+        let held = value.value.lock().unwrap();
+        // In a child of a fork: he may be a thread of the parent's, which is not there.
+        let child = FIRST + 1;
+        assert!(matches!(value.try_lock(child, 1), Tried::Busy));
+        assert!(matches!(value.try_lock(child, 2), Tried::Dead));
+        // Whoever comes next need not wait.
+        assert!(matches!(value.try_lock(child, 1), Tried::Dead));
+        // In the first process it can only be one of its own.
+        assert!(matches!(value.try_lock(FIRST, 2), Tried::Busy));
+        drop(held);
+        assert!(matches!(value.try_lock(child, 1), Tried::Held(_)));
+    }
+
+    #[test]
     fn a_panic_poisons_nothing() {
         let lock = Lock::<u64>::new();
         let panics = || {

@@ -172,3 +172,26 @@ fn place(found: Found, symbol: Option<Arc<str>>, has_symbols: bool, kept: &Kept)
         in_program: false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_zero_is_none() {
+        let kept = Kept::default();
+        let at = |line| {
+            let source = kept.source(Source::new("made.rs".into(), None));
+            let found = Found {
+                row: Some((source, line)),
+                has_unit: true,
+                ..Found::default()
+            };
+            let place = place(found, Some("made_up".into()), true, &kept);
+            (place.functions[0].line, place.lacks)
+        };
+        // What a compiler makes of its own has none.
+        assert_eq!(at(0), (None, None));
+        assert_eq!(at(1), (Some(1), None));
+    }
+}

@@ -1,5 +1,6 @@
 //! Sections read in any order have the bytes that they have, compressed or not.
 
+use super::Binary;
 use super::reader::Reader;
 use super::windows::{Section, WINDOW, Windows};
 use flate2::Compression;
@@ -107,4 +108,35 @@ fn files_that_are_cut_off_or_broken_are_errors() {
     let mut begin = Reader::new(&broken);
     begin.truncate(1000).unwrap();
     assert!(begin.bytes().unwrap() == bytes[..1000]);
+}
+
+/// Of one section of symbols, and of nothing else.
+fn with_symbols(count: usize) -> Binary {
+    use object::elf;
+    let symbols = vec![0; count * super::SYMBOL];
+    let (header, table): (usize, usize) = (64, 64 + symbols.len());
+    let mut file = vec![0; header];
+    file[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', elf::ELFCLASS64, 1, 1]);
+    if cfg!(target_endian = "big") {
+        file[5] = 2;
+    }
+    file[0x28..0x30].copy_from_slice(&(table as u64).to_ne_bytes());
+    file[0x3a..0x3c].copy_from_slice(&64u16.to_ne_bytes());
+    file[0x3c..0x3e].copy_from_slice(&1u16.to_ne_bytes());
+    file.extend(&symbols);
+    let mut section = vec![0; 64];
+    section[4..8].copy_from_slice(&elf::SHT_SYMTAB.to_ne_bytes());
+    section[24..32].copy_from_slice(&(header as u64).to_ne_bytes());
+    section[32..40].copy_from_slice(&(symbols.len() as u64).to_ne_bytes());
+    file.extend(&section);
+    let mut named = tempfile::NamedTempFile::new().unwrap();
+    named.write_all(&file).unwrap();
+    Binary::open(named.path(), &Windows::new().unwrap()).unwrap()
+}
+
+#[test]
+fn a_table_with_nothing_but_its_first_entry_has_no_symbols() {
+    for (count, has_symbols) in [(0, false), (1, false), (2, true), (9, true)] {
+        assert_eq!(with_symbols(count).has_symbols(), has_symbols, "{count}");
+    }
 }
