@@ -222,6 +222,13 @@ fn the_difference_of_two_profiles_says_what_leaks() {
     assert_eq!(first.unit, Some("cart; or basket"));
     assert!(first.site.contains("leaks"), "{}", first.site);
     assert!((first.inuse_objects - 300.0).abs() < 1.5, "{first:?}");
+    // Frames of the standard library are folded, and none of the program's with them.
+    let at = |start: &str| {
+        let start = format!("profiles_open_in_the_usual_tools::{start} (");
+        first.stack.iter().position(|line| line.starts_with(&start))
+    };
+    let (inner, outer) = (at("profiles::{closure}"), at("profiles"));
+    assert!(inner.is_some() && inner < outer, "{:?}", first.stack);
     let mut sites = difference.sites();
     assert!(sites[0].site.contains("leaks"), "{}", sites[0].site);
     sites.sort_by(|a, b| b.alloc_bytes.total_cmp(&a.alloc_bytes));

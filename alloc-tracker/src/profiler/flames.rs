@@ -163,3 +163,26 @@ pub(super) fn write(
     inferno::flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), to)
         .map_err(|error| ProfileError::new("flame graph", io::Error::other(error.to_string())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_widest_comes_first_however_many_stacks_it_is_of() {
+        let mut flame = Flame::default();
+        for (path, value) in [
+            (["a", "c"], 5.0),
+            (["b", "d"], 3.0),
+            (["b", "e"], 4.0),
+            (["b", "f"], 0.4),
+        ] {
+            let frame = |name: &str| Line::Frame(name.to_owned(), Whose::Users);
+            flame.add(path.into_iter().map(frame), Some("unit"), value);
+        }
+        let mut lines = Vec::new();
+        flame.lines(&mut Vec::new(), &mut PaletteMap::default(), &mut lines);
+        // Of less than a half there is nothing to be seen.
+        assert_eq!(lines, ["unit;b;e 4", "unit;b;d 3", "unit;a;c 5"]);
+    }
+}

@@ -12,7 +12,9 @@ mod measure;
 mod of_unit;
 
 pub(crate) use boundary_id::BoundaryId;
-pub(crate) use finished::{BOUNDARIES_PER_UNIT, Finished, FinishedBoundary, KindId, Outcome};
+pub(crate) use finished::{
+    BOUNDARIES_PER_UNIT, Boundaries, Finished, FinishedBoundary, KindId, Outcome,
+};
 pub(crate) use inside::InsideCosts;
 pub use measure::Measure;
 pub(crate) use of_unit::UnitCosts;

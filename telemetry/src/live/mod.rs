@@ -1,12 +1,15 @@
 //! Units and spans in progress.
 //!
-//! * [`unit`]: what a unit has cost so far; [`units`]: where they lie; [`nested`]: units in units.
+//! * [`unit`]: what a unit has cost so far, by [sums](shared_sum) and the boundaries that it has [`crossed`]; [`units`]:
+//!   where they lie; [`nested`]: units in units.
 //! * [`spans`]: from a span's id to the unit it belongs to, by a [`span_table`]; [`in_unit`]: which that is, as
 //!   one word.
 
+mod crossed;
 mod in_unit;
 mod nested;
 pub(crate) mod refs;
+mod shared_sum;
 mod span_table;
 mod spans;
 mod unit;

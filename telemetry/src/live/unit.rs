@@ -1,11 +1,10 @@
 //! What one unit in progress has cost so far.
 
+use super::crossed::Crossed;
 use super::in_unit::UnitRef;
 use super::nested::{Nested, Outer};
-use crate::cost::{
-    BOUNDARIES_PER_UNIT, BoundaryId, Finished, FinishedBoundary, KindId, Metric, Outcome, Source,
-    UnitCosts,
-};
+use super::shared_sum::SharedSum;
+use crate::cost::{BoundaryId, Finished, KindId, Metric, Outcome, Source, UnitCosts};
 use crate::os::{Sampled, SystemCosts};
 use crate::record::TraceIds;
 use alloc_tracker::Usage;
@@ -54,7 +53,7 @@ pub(crate) struct LiveUnit {
     /// The answers.
     asked: [AtomicU64; Source::ASKED.len()],
     asked_for_io: [AtomicU64; Source::ASKED_FOR_IO.len()],
-    boundaries: [BoundaryCell; BOUNDARIES_PER_UNIT],
+    crossed: Crossed,
     nested: Nested,
     /// Where it is in a trace: [`TraceIds`] as words; 0s: nowhere, or not known yet.
     trace: [AtomicU64; 3],
@@ -66,60 +65,6 @@ pub(crate) struct LiveUnit {
 
 /// For what may be called on any thread: no thread has this number.
 const ANY_THREAD: u64 = u64::MAX;
-
-#[derive(Debug, Default)]
-struct BoundaryCell {
-    /// The boundary's number plus one; 0 while unused.
-    id: AtomicU32,
-    calls: AtomicU64,
-    sent: AtomicU64,
-    received: AtomicU64,
-}
-
-/// A figure to which any thread may add.
-///
-/// PERF: most units are worked for by the thread that began them. What that one adds takes no locked
-/// instruction, as it has a word of its own.
-#[derive(Debug, Default)]
-struct SharedSum {
-    own: AtomicU64,
-    others: AtomicU64,
-}
-
-impl SharedSum {
-    #[inline]
-    fn add(&self, n: u64, by_owner: bool) {
-        if by_owner {
-            self.own.store(self.own.load(Relaxed) + n, Relaxed);
-        } else {
-            self.others.fetch_add(n, Relaxed);
-        }
-    }
-
-    fn sum(&self) -> u64 {
-        self.own.load(Relaxed) + self.others.load(Relaxed)
-    }
-
-    /// For a figure that is a moment: it only moves forward.
-    #[inline]
-    fn reach(&self, moment: u64, by_owner: bool) {
-        if by_owner {
-            self.own.store(moment, Relaxed);
-        } else {
-            self.others.fetch_max(moment, Relaxed);
-        }
-    }
-
-    fn latest(&self) -> u64 {
-        self.own.load(Relaxed).max(self.others.load(Relaxed))
-    }
-
-    #[inline(always)]
-    fn clear(&self) {
-        self.own.store(0, Relaxed);
-        self.others.store(0, Relaxed);
-    }
-}
 
 impl LiveUnit {
     pub(super) fn new() -> Self {
@@ -240,43 +185,9 @@ impl LiveUnit {
 
     /// Adds to the figures of one boundary.
     pub(crate) fn cross(&self, boundary: BoundaryId, calls: u64, sent: u64, received: u64) {
-        let cell = self.boundary(boundary);
-        for (sum, n) in [
-            (&cell.calls, calls),
-            (&cell.sent, sent),
-            (&cell.received, received),
-        ] {
-            if n > 0 {
-                sum.fetch_add(n, Relaxed);
-            }
-        }
+        self.crossed.add(boundary, calls, sent, received);
         // Afterwards, and Release: who comes too late for the unit leaves sums that the next reset clears.
         self.has_more.store(true, Release);
-    }
-
-    fn boundary(&self, boundary: BoundaryId) -> &BoundaryCell {
-        let (last, cells) = (&self.boundaries[BOUNDARIES_PER_UNIT - 1], &self.boundaries);
-        // What has no name of its own goes to the last cell, where the ninth boundary goes too.
-        let named = if boundary == BoundaryId::OTHER {
-            0
-        } else {
-            BOUNDARIES_PER_UNIT - 1
-        };
-        for cell in &cells[..named] {
-            let id = boundary.0 + 1;
-            let found = match cell.id.load(Relaxed) {
-                0 => match cell.id.compare_exchange(0, id, Relaxed, Relaxed) {
-                    Ok(_) => id,
-                    Err(winner) => winner,
-                },
-                found => found,
-            };
-            if found == id {
-                return cell;
-            }
-        }
-        last.id.store(BoundaryId::OTHER.0 + 1, Relaxed);
-        last
     }
 
     /// Whether it was drawn for the sample of exemplars.
@@ -418,20 +329,7 @@ impl LiveUnit {
         unit.boundaries.clear();
         if self.has_more.load(Relaxed) {
             unit.inside = self.nested.costs();
-            self.fill_boundaries(unit);
-        }
-    }
-
-    fn fill_boundaries(&self, unit: &mut Finished) {
-        for cell in &self.boundaries {
-            if let Some(id) = cell.id.load(Relaxed).checked_sub(1) {
-                unit.boundaries.push(FinishedBoundary {
-                    id: BoundaryId(id),
-                    calls: cell.calls.load(Relaxed),
-                    sent: cell.sent.load(Relaxed),
-                    received: cell.received.load(Relaxed),
-                });
-            }
+            self.crossed.fill(&mut unit.boundaries);
         }
     }
 
@@ -474,19 +372,7 @@ impl LiveUnit {
             self.nested.reset();
             self.trace.iter().for_each(|word| word.store(0, Relaxed));
             self.trace_was_asked.store(false, Relaxed);
-            self.reset_boundaries();
-        }
-    }
-
-    fn reset_boundaries(&self) {
-        for cell in &self.boundaries {
-            if cell.id.load(Relaxed) == 0 {
-                continue;
-            }
-            cell.id.store(0, Relaxed);
-            cell.calls.store(0, Relaxed);
-            cell.sent.store(0, Relaxed);
-            cell.received.store(0, Relaxed);
+            self.crossed.reset();
         }
     }
 }

@@ -1,9 +1,10 @@
-//! What each thread is working on, in thread-locals: for each instance a [`state`], with a [`stack`] of the
+//! What each thread is working on, in thread-locals: for each instance a [`state`], with a [`stack`] of [entries](entry) for the
 //! spans that the thread has entered. They are [`entered`] and left, by which its [`work`] for units begins and ends; with
 //! those of an [`inner`] unit, so is the one around it. Those that only telemetry has are made in
 //! [`lean`](crate::subscriber::lean).
 
 mod entered;
+mod entry;
 mod inner;
 mod stack;
 mod state;

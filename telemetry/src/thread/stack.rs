@@ -20,124 +20,9 @@
 //! entered and that are not over, but for those that came since the stack last had to grow, which buries all
 //! that are.
 
+use super::entry::Entry;
 use super::work::Work;
 use crate::live::{KnownSpan, Outer, Spans, UnitOfSpan, UnitRef};
-
-/// An entered span.
-///
-/// PERF: plain words, and few: they are written at every entry and read at every exit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
-    /// 0: a grave.
-    pub(super) span: u64,
-    /// Of a unit, unless that is none.
-    pub(super) known: KnownSpan,
-    times: Times,
-    pub(super) work: Work,
-}
-
-/// How often a span is entered, and how it was the first time; the others say nothing about what is
-/// innermost.
-#[derive(Clone, Copy, Debug)]
-struct Times(u64);
-
-/// The thread was unwinding: a destructor entered.
-const IN_UNWINDING: u64 = 1;
-const ONCE: u64 = 2;
-/// Beneath it, a span of the unit around its own was entered for it, and is left with it.
-const CARRIES: u64 = 1 << 63;
-/// It was entered for another one, not by the program: to that it is not there.
-const CARRIED: u64 = 1 << 62;
-const FLAGS: u64 = CARRIES | CARRIED;
-
-impl Entry {
-    fn other(span: u64) -> Self {
-        Entry {
-            span,
-            known: KnownSpan::NOTHING,
-            times: Times(ONCE),
-            work: Work::NONE,
-        }
-    }
-
-    fn grave() -> Self {
-        Entry::other(0)
-    }
-
-    #[inline]
-    fn is_of_unit(&self) -> bool {
-        !self.known.in_unit.is_none()
-    }
-
-    fn is_grave(&self) -> bool {
-        self.span == 0
-    }
-
-    fn is_other(&self) -> bool {
-        !self.is_of_unit() && !self.is_grave()
-    }
-
-    #[inline(always)]
-    pub(super) fn lives(&self, spans: &Spans) -> bool {
-        spans.lives(self.span, &self.known)
-    }
-
-    /// What is expected there is entered for the first time.
-    #[inline(always)]
-    pub(super) fn begin(&mut self, work: Work) {
-        self.times = Times(ONCE);
-        self.work = work;
-    }
-
-    /// It is entered once more, if its span is there for the program. False: it is not.
-    #[inline(always)]
-    pub(super) fn begin_again(&mut self) -> bool {
-        let is_there = !self.is_carried();
-        if is_there {
-            self.times.0 += ONCE;
-        }
-        is_there
-    }
-
-    /// It is left once, if it was entered more often. False: it was not.
-    #[inline(always)]
-    pub(super) fn leave_again(&mut self) -> bool {
-        let is_again = !self.is_carried() && !self.is_entered_once();
-        if is_again {
-            self.times.0 -= ONCE;
-        }
-        is_again
-    }
-
-    /// Whether it was entered once, and nothing else is left with it.
-    #[inline]
-    pub(super) fn is_left_plainly(&self) -> bool {
-        self.times.0 < 2 * ONCE
-    }
-
-    #[inline]
-    fn is_entered_once(&self) -> bool {
-        self.times.0 & !FLAGS < 2 * ONCE
-    }
-
-    #[inline]
-    fn is_carried(&self) -> bool {
-        self.times.0 & CARRIED != 0
-    }
-
-    /// Whether a span of the unit around its own is left with it.
-    #[inline]
-    pub(super) fn carries(&self) -> bool {
-        self.times.0 & CARRIES != 0
-    }
-
-    /// Whether this is what a span that has this id leaves, which is `lean` or not.
-    #[inline]
-    fn is_left_by(&self, spans: &Spans, lean: bool) -> bool {
-        // A lean one may be over, and the id now be that of another, which was not entered here.
-        self.known.is_lean() == lean && !self.is_carried() && (!lean || self.lives(spans))
-    }
-}
 
 /// How a span was left.
 #[derive(Clone, Copy, Debug)]
@@ -315,7 +200,7 @@ impl Stack {
         for entry in entries.iter_mut().rev() {
             let is_it = entry.span == next.span && entry.known.detail == next.known.detail;
             if is_it && !entry.is_carried() {
-                entry.times.0 += ONCE;
+                entry.is_entered_again();
                 return Found::Same;
             }
             if entry.known.in_unit.unit() == next.known.in_unit.unit() {
@@ -330,8 +215,7 @@ impl Stack {
     #[inline]
     pub(super) fn push(&mut self, in_unwinding: bool, work: Work) -> bool {
         if let Some(next) = self.places.get_mut(self.len) {
-            next.times = Times(ONCE | u64::from(in_unwinding));
-            next.work = work;
+            next.begin_maybe_in_unwinding(in_unwinding, work);
             self.len += 1;
         }
         self.grow_if_full()
@@ -357,7 +241,7 @@ impl Stack {
     pub(super) fn enter_other(&mut self, span: u64) -> bool {
         let mut entries = self.entries_mut().iter_mut();
         match entries.find(|entry| entry.span == span && !entry.is_of_unit()) {
-            Some(again) => again.times.0 += ONCE,
+            Some(again) => again.is_entered_again(),
             None => self.put(Entry::other(span)),
         }
         self.grow_if_full()
@@ -376,16 +260,16 @@ impl Stack {
         if !last.is_left_by(spans, lean) {
             return None;
         }
-        let entered_in_unwinding = last.times.0 & IN_UNWINDING != 0;
-        let mut entry = *last;
-        let is_still_entered = !entry.is_entered_once();
-        if !is_still_entered {
-            self.len = at;
-        } else {
-            last.times.0 -= ONCE;
-            entry.work = Work::NONE;
-            entry.times.0 &= !CARRIES;
-        }
+        let entered_in_unwinding = last.was_entered_in_unwinding();
+        let is_still_entered = !last.is_entered_once();
+        let entry = match is_still_entered {
+            true => last.leave_once(),
+            false => {
+                let entry = *last;
+                self.len = at;
+                entry
+            }
+        };
         Some(Left {
             entry,
             is_still_entered,
@@ -407,21 +291,23 @@ impl Stack {
         if !entry.is_left_by(spans, lean) {
             return None;
         }
-        let mut left = Left {
-            entry: *entry,
-            is_still_entered: !entry.is_entered_once(),
-            entered_in_unwinding: entry.times.0 & IN_UNWINDING != 0,
-        };
         // A destructor entered after it, and leaves what it found entered: that is no panic of the span's own.
-        left.entered_in_unwinding |= after.iter().any(|e| e.times.0 & IN_UNWINDING != 0);
-        if !left.is_still_entered {
-            self.remove(at);
-        } else {
-            entry.times.0 -= ONCE;
-            left.entry.work = Work::NONE;
-            left.entry.times.0 &= !CARRIES;
-        }
-        Some(left)
+        let entered_in_unwinding =
+            entry.was_entered_in_unwinding() || after.iter().any(Entry::was_entered_in_unwinding);
+        let is_still_entered = !entry.is_entered_once();
+        let entry = match is_still_entered {
+            true => entry.leave_once(),
+            false => {
+                let entry = *entry;
+                self.remove(at);
+                entry
+            }
+        };
+        Some(Left {
+            entry,
+            is_still_entered,
+            entered_in_unwinding,
+        })
     }
 
     fn remove(&mut self, at: usize) {
@@ -472,14 +358,14 @@ impl Stack {
     /// The innermost entry was entered for one that comes next.
     pub(super) fn is_carried_by_next(&mut self) {
         if let Some(last) = self.entries_mut().last_mut() {
-            last.times.0 |= CARRIED;
+            last.set_carried();
         }
     }
 
     /// Something else is left with the innermost entry.
     pub(super) fn carry(&mut self) {
         if let Some(last) = self.entries_mut().last_mut() {
-            last.times.0 |= CARRIES;
+            last.set_carries();
         }
     }
 
@@ -491,20 +377,17 @@ impl Stack {
         known: KnownSpan,
         work: Work,
     ) -> bool {
-        let mut entry = Entry {
-            known,
-            ..Entry::other(span)
-        };
+        let mut entry = Entry::other(span);
+        entry.known = known;
         entry.begin(work);
-        entry.times.0 |= CARRIED;
+        entry.set_carried();
         self.put(entry);
         self.grow_if_full();
         let Some(from_there) = self.entries_mut().get_mut(at..) else {
             return false;
         };
         from_there.rotate_right(1);
-        let carrier = from_there.get_mut(1).map(|carrier| &mut carrier.times.0);
-        carrier.is_some_and(|times| std::mem::replace(times, *times | CARRIES) & CARRIES == 0)
+        (from_there.get_mut(1)).is_some_and(|carrier| !carrier.set_carries())
     }
 
     /// What was entered for another entry is left.

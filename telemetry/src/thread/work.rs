@@ -1,7 +1,7 @@
 //! A thread's work for units: it begins at the first span of a unit that is entered and ends at the last that is left.
 //! Of all that a thread has open at once, all but one is inside of the work for another unit.
 
-use super::stack::Entry;
+use super::entry::Entry;
 use super::state::ThreadState;
 use crate::instance::Instance;
 use crate::ledger::Untold;
