@@ -381,10 +381,19 @@ impl ThreadState {
         }
         if !work.is_none() {
             self.end_work(in_unit.unit(), known.live(), work, now);
-            if !self.stack.is_empty() {
+            if !self.stack.is_empty() && !self.goes_alone(known, work) {
                 self.hand_over(instance, in_unit, work, now);
             }
         }
+    }
+
+    /// Whether nothing else changes when this is left: it was inside of other work, and nothing of its unit is left.
+    ///
+    /// PERF: apart, so that where nothing is around it nothing is kept for it.
+    #[inline(never)]
+    fn goes_alone(&self, known: &KnownSpan, work: Work) -> bool {
+        let unit = known.live().filter(|_| work.is_inside());
+        unit.is_some_and(|unit| !unit.has_inner() && !self.stack.has(known.in_unit.unit()))
     }
 
     /// A unit ends. What the thread still does for it, as far as it can tell, is in its figures.

@@ -85,7 +85,10 @@ fn close_otherwise(segment: UnitSegment) {
 /// What the calling thread's open work has cost so far.
 pub(crate) fn so_far_for_unit(segment: UnitSegment) -> Option<Usage> {
     with_stack(|stack| {
-        let work = stack.all().rev().find(|work| work.id == segment.id)?;
+        // SAFETY: what is looked up pushes nothing.
+        let work = unsafe { stack.refs() }
+            .rev()
+            .find(|work| work.id == segment.id)?;
         work.counts.then(|| segments::so_far(work.segment))
     })
 }
@@ -104,7 +107,7 @@ pub(crate) fn abandon_for_unit(segment: UnitSegment) {
                 segments::go_outside(Counts::ZERO);
             }
             // What the thread does for the unit from here on, it can tell.
-            let heir = stack.all().position(|other| other.unit == work.unit);
+            let heir = stack.position(work.unit);
             if let Some(heir) = heir {
                 let fresh = Work {
                     base: work.unit.live(),
@@ -246,7 +249,7 @@ impl Stack {
         // Guards may be dropped in any order: if the thread still works for the unit, by another
         // guard, that one takes the segment over.
         if self.len() > 0 {
-            if let Some(heir) = self.all().position(|work| work.unit == unit) {
+            if let Some(heir) = self.position(unit) {
                 self.hand_over(heir, *work);
                 return Some(());
             }
