@@ -34,6 +34,9 @@ fn of_blocks_in_use_and_of_their_bytes() {
         number += 1;
     }
     assert!((1000..3000).contains(&number), "{number}");
+    let info = profile.info();
+    assert_eq!(info.live, number);
+    assert!(info.bytes > 0 && info.samples >= number, "{info:?}");
     let estimate = profile.estimate();
     assert!(
         is_near(estimate.inuse_objects, objects.0, objects.1),
