@@ -288,23 +288,3 @@ impl Watchers {
         }
     }
 }
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_raised_stays_until_it_is_cleared() {
-        let (block, placing) = (Published::new(), Placing::new());
-        block.clear(UNPUBLISHED, &placing);
-        assert!(!block.is_alert() && !block.looks_up(0));
-        block.raise(OWN);
-        block.raise(PROCESS);
-        assert_eq!(block.alerts(), OWN | PROCESS);
-        assert!(block.looks_up(0) && block.looks_up(123));
-        block.clear(OWN, &placing);
-        assert_eq!(block.alerts(), PROCESS);
-        block.clear(PROCESS, &placing);
-        assert!(!block.is_alert() && !block.looks_up(0));
-    }
-}
