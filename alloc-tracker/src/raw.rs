@@ -20,7 +20,7 @@ pub fn for_a_tool<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Runs [`excluded`](crate::excluded) work, and says what that cost; [`Usage::peak_live_bytes`] is unknown.
+/// Runs [`excluded`](crate::excluded) work, and says what that cost, without its peak.
 #[inline]
 pub fn excluded_and_measured<T>(work: impl FnOnce() -> T) -> (T, Usage) {
     let excluded = engine::Excluded::start();

@@ -158,7 +158,7 @@ impl Excluded {
         let excluded = self.start.map_or(Counts::ZERO, |start| {
             block::with(|block| block.without_excluded().minus(start.counts))
         });
-        excluded.usage(0, false)
+        excluded.usage(0, is_installed())
     }
 }
 
