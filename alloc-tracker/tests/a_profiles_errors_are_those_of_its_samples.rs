@@ -2,8 +2,8 @@
 //! probability p stands for w = 1 / p, and adds (1 - p) / p² = w² - w to the variance of their number.
 #![cfg(feature = "profile")]
 
-use alloc_tracker::AllocTracker;
 use alloc_tracker::profiler::{self, Config, Estimated};
+use alloc_tracker::{AllocTracker, Unit};
 use std::hint::black_box;
 
 #[global_allocator]
@@ -19,9 +19,22 @@ fn of_blocks_in_use_and_of_their_bytes() {
     let config = Config::default().mean_bytes(4096).seed(7);
     let session = profiler::start(config).unwrap();
     let held: Vec<Vec<u8>> = (0..3000).map(|n| black_box(vec![1; 1 + n * 7])).collect();
+    Unit::named("gone").run(|| (0..400).for_each(|_| drop(black_box(vec![1u8; 100_000]))));
     session.stop();
     let profile = profiler::snapshot();
     drop(held);
+
+    // So large that each is a sample. They stand together.
+    let mut gone = profile
+        .samples()
+        .filter(|sample| sample.unit() == Some("gone"));
+    let sample = gone.next().unwrap();
+    assert!(gone.next().is_none());
+    assert_eq!(
+        (sample.is_live(), sample.thread(), sample.size()),
+        (false, None, 100_000)
+    );
+    assert!((sample.weight() - 400.0).abs() < 0.01, "{sample:?}");
 
     let live = profile.samples().filter(|sample| sample.is_live());
     let (mut objects, mut bytes) = ((0.0, 0.0), (0.0, 0.0));
