@@ -20,12 +20,15 @@ pub fn for_a_tool<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Runs [`excluded`](crate::excluded) work, and says what that cost, without its peak.
-#[inline]
-pub fn excluded_and_measured<T>(work: impl FnOnce() -> T) -> (T, Usage) {
+/// Runs [`excluded`](crate::excluded) work, and says what that cost. `None`: a measurement began inside of it that goes on,
+/// and nothing was excluded.
+pub fn excluded_and_measured<T>(work: impl FnOnce() -> T) -> (T, Option<Usage>) {
     let excluded = engine::Excluded::start();
+    // Inside, and left there.
+    let scope = crate::Scope::enter();
     let done = work();
-    (done, excluded.so_far())
+    let usage = scope.finish();
+    (done, excluded.finish().then_some(usage))
 }
 
 /// Runs the program's own code on a thread, or inside of work, that is [a tool's](for_a_tool): what it

@@ -103,7 +103,7 @@ impl Drop for Scope {
 /// For the machinery that measures (an exporter's buffer, a registry) and that the measured work
 /// should not pay for. [`process_usage`](crate::process_usage) still includes it.
 ///
-/// A scope or a unit that is entered inside must be left inside: its figures are wrong otherwise.
+/// A scope or a unit that is entered inside is to be left inside: otherwise nothing is excluded.
 ///
 /// A block that is allocated inside and freed outside lowers the live bytes of the scope that
 /// frees it, as freeing any foreign block does.

@@ -286,8 +286,8 @@ impl Handle {
         Some(self.running()?.snapshot())
     }
 
-    /// What a runtime's threads are to do when they start: the word for its builder. What telemetry keeps for a thread is
-    /// made then; without it, in the first unit that comes to the thread, which waits for it.
+    /// A function for a runtime's builder, to be called on each thread when it starts. It makes what telemetry keeps for a
+    /// thread. Otherwise that is made in the first unit on the thread, which waits for it.
     ///
     /// ```
     /// # let (_layer, telemetry) = telemetry::Telemetry::builder().build()?;
@@ -298,8 +298,8 @@ impl Handle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// For rayon: `start_handler(move |_| thread_starts())`. What the thread does for a unit, it is told by the words of
-    /// [`follow`](crate::follow). Does nothing when the telemetry is gone.
+    /// For rayon: `let starts = telemetry.thread_starts();` and `start_handler(move |_| starts())`. Which unit the thread
+    /// works for, [`follow`](crate::follow) says. The function does nothing when the telemetry is gone.
     pub fn thread_starts(&self) -> impl Fn() + Clone + Send + Sync + use<> {
         let handle = self.clone();
         move || {

@@ -54,6 +54,15 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Se
     }
 }
 
+/// Allocates more when it is told of an entry than a handler does.
+struct Enters;
+
+impl<S: Subscriber> tracing_subscriber::Layer<S> for Enters {
+    fn on_enter(&self, _: &Id, _: Context<'_, S>) {
+        allocate(100);
+    }
+}
+
 fn sends<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl tracing_subscriber::Layer<S> {
     Sends.with_filter(LevelFilter::INFO)
 }
@@ -138,4 +147,15 @@ fn in_production_and_in_tests_a_handler_costs_the_same() {
     let (allocs, snapshot) = figures(&plain, &telemetry);
     assert!(allocs > 4 * 40, "{snapshot}");
     assert_eq!(snapshot.outside.unwrap().observability.allocs, 0);
+
+    // A second telemetry, which begins its units while it is told: nothing of what it was not there for is taken off.
+    let ((one, first), (other, second)) = (build(), build());
+    let subscriber = tracing_subscriber::registry().with(Enters);
+    let both = Dispatch::new(Lean::new(subscriber.with(one).with(other)));
+    for telemetry in [&first, &second] {
+        let (allocs, snapshot) = figures(&both, telemetry);
+        assert_eq!(allocs, 4 * 40, "{snapshot}");
+        let outside = snapshot.outside.as_ref().unwrap();
+        assert!(outside.allocs <= outside.process_allocs, "{snapshot}");
+    }
 }

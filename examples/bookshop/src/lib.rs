@@ -18,8 +18,12 @@ pub async fn be_another(
 ) -> Option<Result<(), Box<dyn Error + Send + Sync>>> {
     match arguments.next()?.as_str() {
         "customers" => {
-            let (shop, requests) = (arguments.next()?, arguments.next()?.parse().ok()?);
-            Some(customers::visit(&shop, requests).await)
+            let requests = arguments.next().zip(arguments.next());
+            let requests = requests.and_then(|(shop, n)| Some((shop, n.parse().ok()?)));
+            Some(match requests {
+                Some((shop, requests)) => customers::visit(&shop, requests).await,
+                None => Err("usage: customers ADDRESS REQUESTS".into()),
+            })
         }
         "prices" => Some(prices::serve().await),
         _ => None,

@@ -125,6 +125,8 @@ impl Instance {
     pub(crate) fn close_incidents(&self) {
         loop {
             let mut state = self.incidents.state();
+            // The report before may have panicked.
+            state.closing = None;
             let Some((active, by, seconds)) = state.over.pop_front() else {
                 return;
             };

@@ -150,7 +150,7 @@ pub struct ExemplarSpan {
     pub end_ns: Option<u64>,
     /// The time inside it, on all threads.
     pub busy_ns: u64,
-    /// How often it was entered by a thread that was not in it yet.
+    /// Its entries, without those by a thread that was inside it already.
     pub entries: u64,
     /// Its fields; texts are cut at 256 bytes, all of them together at a kibibyte: a field `…` tells
     /// that others are missing, or could not be formatted.

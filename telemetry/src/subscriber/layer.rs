@@ -53,7 +53,7 @@ struct Parts {
     observer: Observer,
     interest: Interest,
     filter: SelfFilter,
-    /// [`Lean`](crate::Lean) around it has spans entered and left, outside of what it has others do.
+    /// [`Lean`](crate::Lean) around it enters and leaves spans for it, outside of what it excludes.
     leaves_entries: AtomicBool,
 }
 
@@ -257,10 +257,16 @@ fn hear(id: &Id) {
 /// Whether the layer is told that this span is entered, while this runs: a filter around the layer may hide it.
 #[inline]
 pub(crate) fn hear_of_entry(id: &Id, enter: impl FnOnce()) -> bool {
-    // Another layer may enter spans of its own meanwhile.
-    let before = HEARD.replace(0);
+    struct Restore(u64);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            HEARD.set(self.0);
+        }
+    }
+    // Another layer may enter spans of its own meanwhile, and one may panic.
+    let _restore = Restore(HEARD.replace(0));
     enter();
-    HEARD.replace(before) == id.into_u64()
+    HEARD.get() == id.into_u64()
 }
 
 thread_local! {

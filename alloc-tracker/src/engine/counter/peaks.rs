@@ -82,7 +82,12 @@ impl Peaks {
 
     pub(crate) fn none_open(&self) -> bool {
         // One whose peak is not kept apart may outlive all whose is.
-        self.depth() == 0 && self.deep.get() == 0
+        self.open_levels() == 0
+    }
+
+    /// How many measurements are open, those included that are closed below open ones.
+    pub(crate) fn open_levels(&self) -> u32 {
+        self.depth() as u32 + self.deep.get()
     }
 
     pub(crate) fn set_tracked(&self) {

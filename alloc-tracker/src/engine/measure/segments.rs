@@ -11,7 +11,7 @@ use crate::engine::counter::peaks::Level;
 use crate::engine::counter::tools;
 use crate::engine::watch::sites;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
+use std::mem::{ManuallyDrop, MaybeUninit};
 
 /// An open segment of the thread that opened it.
 #[derive(Clone, Copy, Debug)]
@@ -152,25 +152,29 @@ impl Excluded {
         excluded
     }
 
-    /// What was excluded so far, without its peak.
+    /// Ends it. False: nothing was excluded, as a measurement began inside that goes on.
     #[inline]
-    pub(crate) fn so_far(&self) -> Usage {
-        let excluded = self.start.map_or(Counts::ZERO, |start| {
-            block::with(|block| block.without_excluded().minus(start.counts))
-        });
-        excluded.usage(0, is_installed())
+    pub(crate) fn finish(self) -> bool {
+        let mut guard = ManuallyDrop::new(self);
+        guard.end()
+    }
+
+    #[inline]
+    fn end(&mut self) -> bool {
+        let start = self.start.take();
+        let is_excluded =
+            start.is_some_and(|start| block::with(|block| block.exclude_since(start)));
+        sites::resume();
+        if self.is_a_tools {
+            tools::end();
+        }
+        is_excluded
     }
 }
 
 impl Drop for Excluded {
     fn drop(&mut self) {
-        if let Some(start) = self.start {
-            block::with(|block| block.exclude_since(start));
-        }
-        sites::resume();
-        if self.is_a_tools {
-            tools::end();
-        }
+        self.end();
     }
 }
 
@@ -270,31 +274,38 @@ impl Block {
 
     fn mark(&self) -> Mark {
         Mark {
+            open_levels: self.peaks.open_levels(),
             counts: self.without_excluded(),
             peak: self.peaks.mark(self.published.counts().live()),
         }
     }
 
     /// Excludes from the open measurements what was counted since `mark`. The published counters go
-    /// on growing; that the process's totals do not have it is seen to by [`Block::set_aside`].
-    fn exclude_since(&self, mark: Mark) {
+    /// on growing; that the process's totals do not have it is seen to by [`Block::set_aside`]. False: a measurement that
+    /// began since then goes on, has only some of it, and would be below zero; so nothing is excluded.
+    fn exclude_since(&self, mark: Mark) -> bool {
+        if self.peaks.open_levels() > mark.open_levels {
+            return false;
+        }
         if self.peaks.none_open() {
             sites::skip_to(self.counts());
-            return;
+            return true;
         }
         let fresh = self.without_excluded().minus(mark.counts);
-        if fresh == Counts::ZERO {
-            return;
+        if fresh != Counts::ZERO {
+            self.peaks.set_excluding();
+            self.excluded.set(self.excluded.get().plus(fresh));
+            self.peaks.rewind(mark.peak, fresh.live());
         }
-        self.peaks.set_excluding();
-        self.excluded.set(self.excluded.get().plus(fresh));
-        self.peaks.rewind(mark.peak, fresh.live());
+        true
     }
 }
 
 /// A moment on a thread, from which on something is to be excluded.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
+    /// How many measurements are open.
+    open_levels: u32,
     counts: Counts,
     peak: i64,
 }

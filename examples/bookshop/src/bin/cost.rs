@@ -38,7 +38,8 @@ async fn main() -> Fallible<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     match &arguments[..] {
         [stack, requests] => serve(stack, requests.parse()?).await,
-        _ => table(),
+        [] => table(),
+        _ => Err("usage: cost [STACK REQUESTS]".into()),
     }
 }
 

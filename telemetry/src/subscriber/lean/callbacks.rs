@@ -48,7 +48,7 @@ where
     #[inline(never)]
     fn tell_apart<T>(&self, ours: &Ours, tell: impl FnOnce(&S) -> T) -> T {
         let (told, usage) = alloc_tracker::raw::excluded_and_measured(|| tell(&self.inner));
-        if usage.allocs > 0 {
+        if let Some(usage) = usage.filter(|usage| usage.allocs > 0) {
             ours.observer
                 .others_allocated(usage.allocs, usage.alloc_bytes);
         }
@@ -326,7 +326,7 @@ where
 
     fn record_follows_from(&self, id: &Id, follows: &Id) {
         if self.lean(id).is_none() && self.lean(follows).is_none() {
-            self.inner.record_follows_from(id, follows);
+            self.tell_others(|inner| inner.record_follows_from(id, follows));
         }
     }
 

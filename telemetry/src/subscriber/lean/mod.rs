@@ -58,8 +58,9 @@ use tracing_subscriber::registry::LookupSpan;
 ///
 /// # What it changes
 ///
-/// Nothing of what telemetry counts, keeps and writes, but for what the `Registry` itself allocates when
-/// it makes room: that may fall into another unit. Other layers are shown the same spans and events, with
+/// Nothing of what telemetry counts, keeps and writes, but for two things. What the `Registry` itself allocates when it
+/// makes room may fall into another unit. What other layers allocate, and how long they take, while they are told of spans
+/// and events is in no unit, if there is one telemetry alone. Other layers are shown the same spans and events, with
 /// the same visible spans around them, as under the `Registry` alone: `fmt`, OpenTelemetry and random
 /// programs are tested for it. What differs:
 ///
@@ -84,8 +85,8 @@ use tracing_subscriber::registry::LookupSpan;
 ///
 /// No allocation per span when warm, and no lock. A span inside a unit costs a third of what the
 /// `Registry` takes for it, a unit with all its figures twice that, without what the `Registry` would
-/// take; `docs/performance.md` and `benches/record/` have the figures. Spans that others want cost what they did, and the time to find
-/// out that they are not lean.
+/// take; `docs/performance.md` and `benches/record/` have the figures. Spans that others want cost what they did, the time to find
+/// out that they are not lean, and that to keep apart what others allocate.
 pub struct Lean<S> {
     inner: S,
     ours: Option<Own<Ours>>,
