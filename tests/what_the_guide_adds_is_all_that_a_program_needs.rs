@@ -60,6 +60,9 @@ fn cargo(project: &Path, command: &str) -> String {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.arg(command).current_dir(project);
     cargo.env("CARGO_TARGET_DIR", root().join("target/guide/target"));
+    // What is built once and asked for no line.
+    cargo.env("CARGO_PROFILE_DEV_DEBUG", "0");
+    cargo.env("CARGO_INCREMENTAL", "0");
     let output = cargo.output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let said = String::from_utf8_lossy(&output.stderr);
