@@ -66,6 +66,14 @@ fn call(times: u64) {
     });
 }
 
+fn call_alone(times: u64) {
+    info_span!("unit").in_scope(|| {
+        for _ in 0..times {
+            drop(telemetry::call!("boundary"));
+        }
+    });
+}
+
 /// What the spans of a small service do for a request: four of them, three as futures, which are entered
 /// once more when they are dropped, and three events, mostly over their limit.
 fn request(times: u64) {
@@ -416,6 +424,9 @@ fn main() {
         }),
         ("call_registry", |n| with_registry(call, n)),
         ("call_counts", |n| with_layer(Setup::Counts, call, n)),
+        ("call_alone_registry", |n| with_registry(call_alone, n)),
+        ("call_alone_counts", |n| with_layer(Setup::Counts, call_alone, n)),
+
         ("event_registry", |n| with_registry(event, n)),
         ("event_all", |n| with_layer(Setup::All, event, n)),
         ("request_registry", |n| with_registry(request, n)),
@@ -427,6 +438,7 @@ fn main() {
         ("child_lean", |n| in_lean(Setup::Counts, child, n)),
         ("reentry_lean", |n| in_lean(Setup::Counts, reentry, n)),
         ("once_more_lean", |n| in_lean(Setup::Counts, once_more, n)),
+        ("call_alone_lean", |n| in_lean(Setup::Counts, call_alone, n)),
         ("event_lean", |n| in_lean(Setup::All, event, n)),
     ];
     if support::ran_as_case(CASES) {
@@ -456,6 +468,7 @@ fn main() {
             "once_more_registry",
             "once_more_counts",
         ),
+        ("call!(..)", "call_alone_registry", "call_alone_counts"),
         ("call!(..).sent(n)", "call_registry", "call_counts"),
         ("an event over its limit", "event_registry", "event_all"),
         ("a request, all", "request_registry", "request_all"),

@@ -60,6 +60,17 @@ impl Untold {
     }
 }
 
+/// How often.
+#[derive(Debug, Default)]
+pub(crate) struct UntoldCounts([AtomicU64; Untold::ALL.len()]);
+
+impl UntoldCounts {
+    /// Something happened of which nobody can tell what it cost, or whom.
+    pub(crate) fn add(&self, what: Untold) {
+        self.0[what as usize].fetch_add(1, Relaxed);
+    }
+}
+
 /// Why an event or an exemplar that was to be written was not.
 #[derive(Clone, Copy, Debug)]
 enum Lost {
@@ -205,7 +216,7 @@ impl Exported {
 pub(crate) struct Counters {
     units_kept: AtomicU64,
     units_dropped: [AtomicU64; UnitDrop::ALL.len()],
-    untold: [AtomicU64; Untold::ALL.len()],
+    untold: &'static UntoldCounts,
     timed_units: AtomicU64,
     timed_ns: AtomicU64,
     /// On the application's threads, but not in a timed callback: nanoseconds by the CPU clock.
@@ -224,11 +235,11 @@ pub(crate) struct Counters {
 
 impl Counters {
     /// For exporters of these names, all of them different.
-    pub(crate) fn new(exporters: Vec<String>) -> Self {
+    pub(crate) fn new(exporters: Vec<String>, untold: &'static UntoldCounts) -> Self {
         Counters {
             units_kept: AtomicU64::new(0),
             units_dropped: Default::default(),
-            untold: Default::default(),
+            untold,
             timed_units: AtomicU64::new(0),
             timed_ns: AtomicU64::new(0),
             apart_ns: AtomicU64::new(0),
@@ -278,7 +289,7 @@ impl Counters {
     }
 
     pub(crate) fn could_not_tell(&self, what: Untold) {
-        self.untold[what as usize].fetch_add(1, Relaxed);
+        self.untold.add(what);
     }
 
     /// The exporter with this place wrote this many records and bytes.
@@ -338,7 +349,7 @@ impl Counters {
         let units_dropped =
             units_dropped.map(|why| (why.name(), self.units_dropped[why as usize].load(Relaxed)));
         let untold = Untold::ALL.into_iter();
-        let untold = untold.map(|what| (what.name(), self.untold[what as usize].load(Relaxed)));
+        let untold = untold.map(|what| (what.name(), self.untold.0[what as usize].load(Relaxed)));
         let exporters = self.exporters.iter();
         let exporters: BTreeMap<String, ExporterLedger> = exporters
             .map(|exporter| (exporter.name.clone(), exporter.ledger()))

@@ -103,10 +103,10 @@ mod telemetry;
 mod thread;
 mod tool;
 
-pub use boundary::{Boundary, Call};
+pub use boundary::{Boundary, Call, CallFuture, InCall};
 pub use budgets::{Budgets, BudgetsError};
 pub use builder::{BuildError, Builder};
-pub use cost::{Measure, Metric};
+pub use cost::{BoundaryMetric, Measure, Metric};
 pub use histogram::{Bucket, Distribution, MergeError};
 pub use incidents::{Incident, IncidentError, IncidentId, Trigger};
 pub use record::{

@@ -143,7 +143,7 @@ fn a_boundary_that_a_unit_cannot_tell_apart_is_unknown_and_not_zero() {
     let (written, _) = written(
         |b| {
             b.budgets(budgets(
-                "[unit.wide]\ncalls.\"eighth\".max = 1\nbytes.\"1\".max = 5",
+                "[unit.wide]\ncalls.\"33rd\".max = 1\nbytes.\"1\".max = 5",
             ))
         },
         |telemetry| {
@@ -151,17 +151,12 @@ fn a_boundary_that_a_unit_cannot_tell_apart_is_unknown_and_not_zero() {
                 let first = telemetry::call!("1");
                 first.sent(u64::MAX);
                 first.received(1);
-                drop(telemetry::call!("2"));
-                drop(telemetry::call!("3"));
-                drop(telemetry::call!("4"));
-                drop(telemetry::call!("5"));
-                drop(telemetry::call!("6"));
-                drop(telemetry::call!("7"));
-                (0..50).for_each(|_| drop(telemetry::call!("eighth")));
+                (2..=32).for_each(|n| drop(telemetry::call!(format!("{n}"))));
+                (0..50).for_each(|_| drop(telemetry::call!("33rd")));
             });
             let snapshot = telemetry.snapshot();
             let wide = snapshot.unit("wide").unwrap();
-            assert_eq!(wide.budgets["calls.\"eighth\".max"].of, 0);
+            assert_eq!(wide.budgets["calls.\"33rd\".max"].of, 0);
             assert_eq!(wide.budgets["bytes.\"1\".max"].worst, u64::MAX);
         },
     );

@@ -191,20 +191,20 @@ fn past_a_bound_units_are_counted_as_dropped_or_as_other() {
     assert_eq!((units.kept, units.seen), (4 + 64 + 1, 105));
 }
 
-/// Of a unit seven boundaries are kept apart, and the rest is `other`, which a boundary may be called, too.
+/// Of a unit 32 boundaries are kept apart, and the rest is `other`, which a boundary may be called, too.
 #[test]
 fn calls_of_a_boundary_that_is_named_other_are_among_the_others() {
     let snapshot = counted(|_| {
         info_span!("unit").in_scope(|| {
             (0..3).for_each(|_| drop(call!("other")));
-            drop((call!("b1"), call!("b2"), call!("b3"), call!("b4")));
-            drop((call!("b5"), call!("b6"), call!("b7"), call!("b8")));
+            (1..=33).for_each(|n| drop(call!(format!("b{n}"))));
         });
     });
     let boundaries = &snapshot.unit("unit").unwrap().boundaries;
     let calls: u64 = boundaries.values().map(|boundary| boundary.calls.sum).sum();
-    assert_eq!(calls, 11, "{boundaries:?}");
-    assert!(boundaries["other"].calls.sum > 3, "{boundaries:?}");
+    assert_eq!(calls, 36, "{boundaries:?}");
+    assert_eq!(boundaries["other"].calls.sum, 4, "{boundaries:?}");
+    assert_eq!(boundaries.len(), 33);
 }
 
 #[test]

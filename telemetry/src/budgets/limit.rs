@@ -1,6 +1,6 @@
 //! One line of a budget, and what becomes of it.
 
-use crate::cost::{BoundaryId, Finished, Measure, Metric};
+use crate::cost::{BoundaryId, BoundaryMetric, Finished, FinishedBoundary, Measure, Metric};
 use crate::os::Sampling;
 use crate::record::BudgetSnapshot;
 
@@ -63,9 +63,11 @@ impl LimitedFigure {
 
     /// `None` where it is unknown.
     fn of(self, unit: &Finished) -> Option<u64> {
-        let crossed = |id| unit.boundaries.iter().find(move |b| b.id == id);
-        // What a unit has no room to tell apart is in `other`, of whatever boundary it is.
-        let has_other = || crossed(BoundaryId::OTHER).is_some();
+        let of_boundary = |id, value: fn(&FinishedBoundary) -> u64| match unit.boundaries.of(id) {
+            Some(crossed) => Some(value(crossed)),
+            // What a unit has no room to tell apart is in `other`, of whatever boundary it is.
+            None => unit.boundaries.of(BoundaryId::OTHER).is_none().then_some(0),
+        };
         match self {
             LimitedFigure::Metric(metric) => unit.costs.get(metric),
             LimitedFigure::ContextSwitches => {
@@ -73,14 +75,11 @@ impl LimitedFigure {
                 let involuntary = unit.costs.get(Metric::InvoluntarySwitches)?;
                 Some(voluntary.saturating_add(involuntary))
             }
-            LimitedFigure::Calls(id) => match crossed(id) {
-                Some(boundary) => Some(boundary.calls),
-                None => (!has_other()).then_some(0),
-            },
-            LimitedFigure::Bytes(id) => match crossed(id) {
-                Some(boundary) => Some(boundary.sent.saturating_add(boundary.received)),
-                None => (!has_other()).then_some(0),
-            },
+            LimitedFigure::Calls(id) => of_boundary(id, |b| b.value(BoundaryMetric::Calls)),
+            LimitedFigure::Bytes(id) => of_boundary(id, |b| {
+                let sent = b.value(BoundaryMetric::Sent);
+                sent.saturating_add(b.value(BoundaryMetric::Received))
+            }),
             LimitedFigure::Errors => Some(unit.error.into()),
         }
     }

@@ -22,10 +22,10 @@ const STATISTICS: [(&str, Statistic); 5] = [
 /// Those of both kinds together.
 const CONTEXT_SWITCHES: &str = "context_switches";
 
-type BoundaryMetric = (&'static str, fn(BoundaryId) -> LimitedFigure);
+type LimitOfBoundary = (&'static str, fn(BoundaryId) -> LimitedFigure);
 
 /// The metrics that there are for each boundary.
-const BOUNDARY_METRICS: [BoundaryMetric; 2] = [
+const BOUNDARY_METRICS: [LimitOfBoundary; 2] = [
     ("calls", LimitedFigure::Calls),
     ("bytes", LimitedFigure::Bytes),
 ];
@@ -144,7 +144,7 @@ impl<'a> Key<'a> {
                 }
                 names::check(boundary.name).map_err(|why| boundary.error(why))?;
                 let Some(id) = BoundaryId::named(boundary.name) else {
-                    return Err(boundary.error("a process tells 64 boundaries apart, and has them"));
+                    return Err(boundary.error("a process tells 512 boundaries apart, and has them"));
                 };
                 let metric = format!("{}.{:?}", self.name, boundary.name);
                 boundary.statistics(&metric, figure(id), value, limits)?;

@@ -1,7 +1,6 @@
 //! A unit that has ended, as data.
 
-use super::{BoundaryId, InsideCosts, UnitCosts};
-use std::ops::Deref;
+use super::{Boundaries, InsideCosts, UnitCosts};
 
 /// A kind's number. 0 is `other`, where the units go whose kind found no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,11 +10,8 @@ impl KindId {
     pub(crate) const OTHER: KindId = KindId(0);
 }
 
-/// Boundary cells of a unit. The last is for what the others have no room for.
-pub(crate) const BOUNDARIES_PER_UNIT: usize = 8;
-
 /// A unit that has ended.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Finished {
     pub(crate) kind: KindId,
     pub(crate) error: bool,
@@ -40,60 +36,6 @@ impl Finished {
             boundaries: Boundaries::default(),
             inside: None,
             exemplar: Outcome::default(),
-        }
-    }
-}
-
-/// The boundaries that a unit crossed.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Boundaries {
-    len: usize,
-    crossed: [FinishedBoundary; BOUNDARIES_PER_UNIT],
-}
-
-impl Boundaries {
-    pub(crate) fn clear(&mut self) {
-        self.len = 0;
-    }
-
-    /// Past the most that a unit tells apart, it is ignored; nobody hands in more.
-    pub(crate) fn push(&mut self, boundary: FinishedBoundary) {
-        if let Some(place) = self.crossed.get_mut(self.len) {
-            *place = boundary;
-            self.len += 1;
-        }
-    }
-}
-
-impl Deref for Boundaries {
-    type Target = [FinishedBoundary];
-
-    fn deref(&self) -> &[FinishedBoundary] {
-        &self.crossed[..self.len]
-    }
-}
-
-impl PartialEq for Boundaries {
-    fn eq(&self, other: &Self) -> bool {
-        **self == **other
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct FinishedBoundary {
-    pub(crate) id: BoundaryId,
-    pub(crate) calls: u64,
-    pub(crate) sent: u64,
-    pub(crate) received: u64,
-}
-
-impl Default for FinishedBoundary {
-    fn default() -> Self {
-        FinishedBoundary {
-            id: BoundaryId::OTHER,
-            calls: 0,
-            sent: 0,
-            received: 0,
         }
     }
 }

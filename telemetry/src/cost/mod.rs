@@ -6,15 +6,16 @@
 //! [`LiveUnit::add`](crate::live) mostly.
 
 mod boundary_id;
+mod crossing;
 mod finished;
 mod inside;
 mod measure;
 mod of_unit;
 
 pub(crate) use boundary_id::BoundaryId;
-pub(crate) use finished::{
-    BOUNDARIES_PER_UNIT, Boundaries, Finished, FinishedBoundary, KindId, Outcome,
-};
+pub use crossing::BoundaryMetric;
+pub(crate) use crossing::{BOUNDARIES_PER_UNIT, Boundaries, FinishedBoundary};
+pub(crate) use finished::{Finished, KindId, Outcome};
 pub(crate) use inside::InsideCosts;
 pub use measure::Measure;
 pub(crate) use of_unit::UnitCosts;
@@ -140,7 +141,7 @@ costs! {
     Retries {
         name: "retries",
         measure: Measure::Count,
-        source: Source::Added,
+        source: Source::Ended,
         is_sum: true,
         column: None,
         prometheus: ("unit_retries", None),

@@ -53,6 +53,6 @@ impl Captured {
             .entries
             .iter()
             .map(|e| size_of::<Entry>() + e.fields().len());
-        size_of::<Self>() + entries.sum::<usize>()
+        size_of::<Self>() + size_of_val(&*self.unit.boundaries) + entries.sum::<usize>()
     }
 }

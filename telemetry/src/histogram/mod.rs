@@ -27,12 +27,17 @@ pub(crate) trait Distributed: Clone {
     fn buckets(&self) -> Buckets;
 }
 
-/// Of an interval: a counter for each [bucket](buckets), up to that of the largest value that it was given: 1 KiB for
-/// values to 1,000, 15 KiB for a minute in nanoseconds.
+/// Of an interval: a counter for each [bucket](buckets), from that of the smallest value that it was given to that of the
+/// largest, in steps of half a KiB: 4 KiB for values from a microsecond to 100, 15 KiB from one nanosecond to a minute.
 #[derive(Clone, Debug)]
 pub(crate) struct Histogram {
     /// They saturate: no interval has four billion units.
     counts: Vec<u32>,
+    /// The bucket of the first of them.
+    first: usize,
+    /// Values of 0 that are in no counter: there are many where others are large.
+    zeros: u64,
+    /// All that are in `counts` and `zeros`.
     count: u64,
     sum: u128,
     max: u64,
@@ -69,33 +74,57 @@ impl Histogram {
     #[inline]
     fn add_to_bucket(&mut self, bucket: u32, times: u64) {
         let bucket = bucket as usize;
-        if bucket >= self.counts.len() {
-            self.grow(bucket);
-        }
-        if let Some(count) = self.counts.get_mut(bucket) {
-            *count = count.saturating_add(u32::try_from(times).unwrap_or(u32::MAX));
+        match self.counts.get_mut(bucket.wrapping_sub(self.first)) {
+            Some(count) => *count = count.saturating_add(u32::try_from(times).unwrap_or(u32::MAX)),
+            None => self.add_elsewhere(bucket, times),
         }
         self.count += times;
     }
 
-    /// By whole powers of two: values of about one size grow it once.
     #[cold]
+    fn add_elsewhere(&mut self, bucket: usize, times: u64) {
+        if bucket == 0 {
+            self.zeros += times;
+            return;
+        }
+        self.grow(bucket);
+        if let Some(count) = self.counts.get_mut(bucket - self.first) {
+            *count = count.saturating_add(u32::try_from(times).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// By whole powers of two: values of about one size grow it once.
     fn grow(&mut self, bucket: usize) {
-        let len = (bucket + 1).next_multiple_of(1 << FINEST);
+        const STEP: usize = 1 << FINEST;
+        let from = bucket / STEP * STEP;
+        if self.counts.is_empty() {
+            self.first = from;
+        }
+        let before = self.first.saturating_sub(from);
+        let len = (bucket + 1).saturating_sub(self.first).next_multiple_of(STEP);
+        let len = before + len.max(self.counts.len());
         self.counts.reserve_exact(len - self.counts.len());
+        if before > 0 {
+            self.counts.splice(..0, std::iter::repeat_n(0, before));
+            self.first = from;
+        }
         self.counts.resize(len, 0);
     }
 
     /// Buckets that hold something, but for the values in a row: their highest value, and how many they have.
     fn recorded(&self) -> impl Iterator<Item = (u64, u64)> {
-        let counts = self.counts.iter().enumerate();
-        let filled = counts.filter(|(_, count)| **count > 0);
-        filled.map(|(bucket, count)| (buckets::highest_in(bucket as u32), u64::from(*count)))
+        let counts = self.counts.iter().zip(self.first..);
+        let filled = counts.filter(|(count, _)| **count > 0);
+        let filled =
+            filled.map(|(count, bucket)| (buckets::highest_in(bucket as u32), u64::from(*count)));
+        let zeros = (self.zeros > 0).then_some((0, self.zeros));
+        zeros.into_iter().chain(filled)
     }
 
     /// Forgets the values and keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.counts.fill(0);
+        self.zeros = 0;
         self.count = 0;
         self.sum = 0;
         self.max = 0;
@@ -107,6 +136,8 @@ impl Distributed for Histogram {
     fn empty() -> Self {
         Histogram {
             counts: Vec::new(),
+            first: 0,
+            zeros: 0,
             count: 0,
             sum: 0,
             max: 0,
@@ -120,7 +151,8 @@ impl Distributed for Histogram {
     }
 
     fn merge(&mut self, interval: &Histogram) {
-        for (bucket, count) in interval.counts.iter().enumerate() {
+        self.add_to_bucket(0, interval.zeros);
+        for (count, bucket) in interval.counts.iter().zip(interval.first..) {
             if *count > 0 {
                 self.add_to_bucket(bucket as u32, u64::from(*count));
             }

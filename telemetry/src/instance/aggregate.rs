@@ -1,7 +1,9 @@
 //! Histograms of every cost, per kind of unit and per boundary.
 
 use crate::budgets::{Limit, Over};
-use crate::cost::{BoundaryId, Finished, FinishedBoundary, InsideCosts, KindId, Metric, Source};
+use crate::cost::{
+    BoundaryId, BoundaryMetric, Finished, FinishedBoundary, InsideCosts, KindId, Metric, Source,
+};
 use crate::histogram::{Distributed, Histogram};
 use crate::os::Sampling;
 
@@ -18,38 +20,48 @@ pub(crate) struct KindCosts<C> {
     pub(crate) over: Vec<Over>,
 }
 
-/// The costs of one boundary over the units of a kind. A unit that did not cross it counts as 0.
+/// Boundaries that are kept apart for a kind of units; further ones are counted together as `other`.
+const BOUNDARIES_PER_KIND: usize = 64;
+
+/// The costs of one boundary over the units of a kind.
 #[derive(Clone, Debug)]
 pub(crate) struct BoundaryCosts<C> {
     pub(crate) id: BoundaryId,
-    pub(crate) calls: C,
-    pub(crate) sent: C,
-    pub(crate) received: C,
+    /// Those that crossed it: the others count as 0, and are in none of the metrics.
+    units: u64,
+    metrics: [C; BoundaryMetric::ALL.len()],
 }
 
 impl<C: Distributed> BoundaryCosts<C> {
-    /// As if `units` units had been recorded that did not cross it.
-    fn new(id: BoundaryId, units: u64) -> Self {
-        let mut costs = BoundaryCosts {
+    fn new(id: BoundaryId) -> Self {
+        BoundaryCosts {
             id,
-            calls: C::empty(),
-            sent: C::empty(),
-            received: C::empty(),
-        };
-        costs.not_crossed_by(units);
-        costs
-    }
-
-    fn not_crossed_by(&mut self, units: u64) {
-        for figure in [&mut self.calls, &mut self.sent, &mut self.received] {
-            figure.add_zeros(units);
+            units: 0,
+            metrics: std::array::from_fn(|_| C::empty()),
         }
     }
 
+    /// A metric over this many units, of which some did not cross it.
+    pub(crate) fn over(&self, units: u64, metric: BoundaryMetric) -> C {
+        let mut costs = self.metrics[metric as usize].clone();
+        costs.add_zeros(units - self.units);
+        costs
+    }
+
     fn merge(&mut self, interval: &BoundaryCosts<Histogram>) {
-        self.calls.merge(&interval.calls);
-        self.sent.merge(&interval.sent);
-        self.received.merge(&interval.received);
+        self.units += interval.units;
+        for (mine, theirs) in self.metrics.iter_mut().zip(&interval.metrics) {
+            mine.merge(theirs);
+        }
+    }
+}
+
+impl BoundaryCosts<Histogram> {
+    fn record(&mut self, crossed: &FinishedBoundary) {
+        self.units += 1;
+        for (metric, value) in self.metrics.iter_mut().zip(crossed.figures) {
+            metric.record(value, 1);
+        }
     }
 }
 
@@ -69,6 +81,15 @@ impl<C: Distributed> KindCosts<C> {
         &self.metrics[metric as usize]
     }
 
+    fn boundary(&mut self, id: BoundaryId) -> &mut BoundaryCosts<C> {
+        let at = self.boundaries.iter().position(|known| known.id == id);
+        let at = at.unwrap_or_else(|| {
+            self.boundaries.push(BoundaryCosts::new(id));
+            self.boundaries.len() - 1
+        });
+        &mut self.boundaries[at]
+    }
+
     /// Adds an interval.
     pub(crate) fn merge(&mut self, interval: &KindCosts<Histogram>) {
         if self.over.len() < interval.over.len() {
@@ -81,17 +102,7 @@ impl<C: Distributed> KindCosts<C> {
             mine.merge(theirs);
         }
         for theirs in &interval.boundaries {
-            if !self.boundaries.iter().any(|mine| mine.id == theirs.id) {
-                self.boundaries
-                    .push(BoundaryCosts::new(theirs.id, self.count));
-            }
-        }
-        for mine in &mut self.boundaries {
-            let mut theirs = interval.boundaries.iter();
-            match theirs.find(|theirs| theirs.id == mine.id) {
-                Some(theirs) => mine.merge(theirs),
-                None => mine.not_crossed_by(interval.count),
-            }
+            self.boundary(theirs.id).merge(theirs);
         }
         self.inside += interval.inside;
         self.count += interval.count;
@@ -100,11 +111,11 @@ impl<C: Distributed> KindCosts<C> {
 }
 
 impl KindCosts<Histogram> {
-    /// Counts a unit, whose kind has these limits.
+    /// Counts a unit, whose kind has these limits, but for its boundaries.
     ///
     /// PERF: inlined where units are drained; elsewhere it is rare.
     #[inline(always)]
-    pub(crate) fn record(&mut self, unit: &Finished, sampling: Sampling, limits: &[Limit]) {
+    fn record(&mut self, unit: &Finished, sampling: Sampling, limits: &[Limit]) {
         if self.over.len() < limits.len() {
             self.over.resize(limits.len(), Over::default());
         }
@@ -130,22 +141,25 @@ impl KindCosts<Histogram> {
         if let Some(inside) = unit.inside {
             self.inside += inside;
         }
-        let crossed = || unit.boundaries.iter();
-        for FinishedBoundary { id, .. } in crossed().copied() {
-            if !self.boundaries.iter().any(|known| known.id == id) {
-                self.boundaries.push(BoundaryCosts::new(id, self.count));
-            }
-        }
-        for known in &mut self.boundaries {
-            let figures = crossed().find(|b| b.id == known.id);
-            let figures = figures.map_or([0; 3], |b| [b.calls, b.sent, b.received]);
-            let [calls, sent, received] = figures;
-            known.calls.record(calls, 1);
-            known.sent.record(sent, 1);
-            known.received.record(received, 1);
-        }
         self.count += 1;
         self.errors += u64::from(unit.error);
+    }
+
+    /// Counts what a unit did across its boundaries, of which these are kept apart, after the unit.
+    fn record_boundaries(&mut self, unit: &Finished, apart: &mut Vec<BoundaryId>) {
+        let mut other: Option<FinishedBoundary> = None;
+        for crossed in unit.boundaries.iter() {
+            let is_apart = crossed.id != BoundaryId::OTHER
+                && (apart.contains(&crossed.id) || keep_apart(apart, crossed.id));
+            match is_apart {
+                true => self.boundary(crossed.id).record(crossed),
+                false => (other.get_or_insert(FinishedBoundary::none(BoundaryId::OTHER)))
+                    .add(crossed),
+            }
+        }
+        if let Some(other) = other {
+            self.boundary(BoundaryId::OTHER).record(&other);
+        }
     }
 
     #[cold]
@@ -168,15 +182,53 @@ impl KindCosts<Histogram> {
     }
 }
 
+/// One more boundary is kept apart, if there is room. False: there is none.
+#[cold]
+fn keep_apart(apart: &mut Vec<BoundaryId>, id: BoundaryId) -> bool {
+    let has_room = apart.len() < BOUNDARIES_PER_KIND;
+    if has_room {
+        apart.push(id);
+    }
+    has_room
+}
+
 /// The costs of all kinds over some time.
 #[derive(Debug)]
 pub(crate) struct Aggregate<C> {
     kinds: Vec<Option<Box<KindCosts<C>>>>,
+    /// Which boundaries of a kind are kept apart, for good: those that its units crossed first.
+    apart: Vec<Vec<BoundaryId>>,
 }
 
 impl<C> Default for Aggregate<C> {
     fn default() -> Self {
-        Aggregate { kinds: Vec::new() }
+        Aggregate {
+            kinds: Vec::new(),
+            apart: Vec::new(),
+        }
+    }
+}
+
+impl Aggregate<Histogram> {
+    /// Counts a unit, whose kind has these limits.
+    #[inline(always)]
+    pub(crate) fn record(&mut self, unit: &Finished, sampling: Sampling, limits: &[Limit]) {
+        self.at(unit.kind).record(unit, sampling, limits);
+        // PERF: few units cross any.
+        if !unit.boundaries.is_empty() {
+            self.record_boundaries(unit);
+        }
+    }
+
+    fn record_boundaries(&mut self, unit: &Finished) {
+        let index = unit.kind.0 as usize;
+        if index >= self.apart.len() {
+            self.apart.resize_with(index + 1, Vec::new);
+        }
+        let kind = self.kinds.get_mut(index).and_then(Option::as_mut);
+        if let (Some(kind), Some(apart)) = (kind, self.apart.get_mut(index)) {
+            kind.record_boundaries(unit, apart);
+        }
     }
 }
 
@@ -224,11 +276,9 @@ mod tests {
         }
         unit.costs.tell(Source::Tracked, true);
         if n % 2 == 0 {
-            unit.boundaries.push(FinishedBoundary {
-                id: BoundaryId(3),
-                calls: n,
-                ..FinishedBoundary::default()
-            });
+            let mut boundary = FinishedBoundary::none(BoundaryId(3));
+            boundary.set(BoundaryMetric::Calls, n);
+            unit.boundaries.push(boundary);
         }
         unit
     }
@@ -238,7 +288,8 @@ mod tests {
 
     fn figures(costs: &KindCosts<TotalHistogram>) -> Figures {
         let wall = costs.metric(Metric::Wall);
-        let boundaries = costs.boundaries.iter().map(|b| &b.calls);
+        let boundaries = costs.boundaries.iter();
+        let boundaries = boundaries.map(|b| b.over(costs.count, BoundaryMetric::Calls));
         (
             [costs.count, costs.errors, wall.sum(), wall.quantile(0.5)],
             boundaries
@@ -249,22 +300,22 @@ mod tests {
 
     #[test]
     fn intervals_merged_are_the_whole() {
-        let mut whole = KindCosts::<Histogram>::new();
+        let (mut wholes, mut intervals) = (Aggregate::default(), Aggregate::default());
         let mut merged = KindCosts::<TotalHistogram>::new();
-        let mut interval = KindCosts::<Histogram>::new();
         for n in 1..=1000 {
             let unit = unit(0, n);
-            whole.record(&unit, all(), &[]);
-            interval.record(&unit, all(), &[]);
+            wholes.record(&unit, all(), &[]);
+            intervals.record(&unit, all(), &[]);
             if n % 70 == 0 {
-                merged.merge(&interval);
+                let interval = intervals.at(unit.kind);
+                merged.merge(interval);
                 interval.clear();
                 assert_eq!(interval.count, 0);
             }
         }
-        merged.merge(&interval);
+        merged.merge(intervals.at(KindId(0)));
         let mut at_once = KindCosts::new();
-        at_once.merge(&whole);
+        at_once.merge(wholes.at(KindId(0)));
         assert_eq!(figures(&merged), figures(&at_once));
     }
 
@@ -273,7 +324,7 @@ mod tests {
         let mut aggregate = Aggregate::<Histogram>::default();
         for n in 1..=10 {
             let unit = unit((n % 3) as u32 * 5, n);
-            aggregate.at(unit.kind).record(&unit, all(), &[]);
+            aggregate.record(&unit, all(), &[]);
         }
         let count = |kind| aggregate.of(KindId(kind)).map(|costs| costs.count);
         assert_eq!([0, 5, 10].map(count), [Some(3), Some(4), Some(3)]);
@@ -282,11 +333,12 @@ mod tests {
 
     #[test]
     fn a_unit_that_did_not_cross_a_boundary_counts_as_zero_there() {
-        let mut costs = KindCosts::<Histogram>::new();
+        let mut aggregate = Aggregate::default();
         for n in [1, 3, 5, 8] {
-            costs.record(&unit(0, n), all(), &[]);
+            aggregate.record(&unit(0, n), all(), &[]);
         }
-        let calls = &costs.boundaries[0].calls;
+        let costs = aggregate.of(KindId(0)).expect("it had units");
+        let calls = costs.boundaries[0].over(costs.count, BoundaryMetric::Calls);
         assert_eq!((calls.count(), calls.sum(), calls.max()), (4, 8, 8));
         assert_eq!(calls.quantile(0.5), 0);
     }

@@ -2,7 +2,7 @@
 
 use super::Instance;
 use super::aggregate::KindCosts;
-use crate::cost::{KindId, Measure, Metric};
+use crate::cost::{KindId, Metric};
 use crate::histogram::{Distributed, Distribution};
 use crate::os::Sampling;
 use crate::passed_by::Passer;
@@ -100,11 +100,11 @@ fn boundaries<C: Distributed>(costs: &KindCosts<C>) -> BTreeMap<String, Boundary
     let boundaries = costs.boundaries.iter();
     boundaries
         .map(|boundary| {
-            let snapshot = BoundarySnapshot {
-                calls: Distribution::of(&boundary.calls, Measure::Count),
-                bytes_sent: Distribution::of(&boundary.sent, Measure::Bytes),
-                bytes_received: Distribution::of(&boundary.received, Measure::Bytes),
-            };
+            let snapshot = BoundarySnapshot::of(|metric| {
+                let costs = boundary.over(costs.count, metric);
+                let is_written = metric.is_always_written() || costs.max() > 0;
+                is_written.then(|| Distribution::of(&costs, metric.measure()))
+            });
             (boundary.id.name().to_owned(), snapshot)
         })
         .collect()

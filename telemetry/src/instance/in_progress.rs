@@ -2,7 +2,7 @@
 //! distribution before they end.
 
 use super::Instance;
-use crate::cost::{Finished, InsideCosts, KindId, Metric, Source, UnitCosts};
+use crate::cost::{Finished, FinishedBoundary, InsideCosts, KindId, Metric, Source, UnitCosts};
 use crate::record::{BoundaryCost, InProgress};
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,17 +17,14 @@ pub(super) struct Told {
 struct CostsSoFar {
     costs: UnitCosts,
     inside: InsideCosts,
-    /// Calls, bytes out and bytes in.
-    boundaries: BTreeMap<&'static str, [u64; 3]>,
+    boundaries: BTreeMap<&'static str, FinishedBoundary>,
 }
 
 impl CostsSoFar {
     fn of(unit: &Finished) -> Self {
         let mut boundaries = BTreeMap::new();
         for crossed in unit.boundaries.iter() {
-            let sum: &mut [u64; 3] = boundaries.entry(crossed.id.name()).or_default();
-            let figures = [crossed.calls, crossed.sent, crossed.received];
-            sum.iter_mut().zip(figures).for_each(|(sum, n)| *sum += n);
+            boundaries.insert(crossed.id.name(), *crossed);
         }
         CostsSoFar {
             costs: unit.costs,
@@ -41,9 +38,9 @@ impl CostsSoFar {
     fn since(&self, before: &CostsSoFar) -> CostsSoFar {
         let mut boundaries = self.boundaries.clone();
         for (name, before) in &before.boundaries {
-            let now = boundaries.get_mut(name).into_iter().flatten();
-            now.zip(before)
-                .for_each(|(now, n)| *now = now.saturating_sub(*n));
+            if let Some(now) = boundaries.get_mut(name) {
+                now.subtract(before);
+            }
         }
         CostsSoFar {
             costs: self.costs.zip(&before.costs, u64::saturating_sub),
@@ -56,14 +53,15 @@ impl CostsSoFar {
         self.costs = self.costs.zip(&other.costs, u64::saturating_add);
         self.inside += other.inside;
         for (name, figures) in &other.boundaries {
-            let sum = self.boundaries.entry(name).or_default();
-            sum.iter_mut().zip(figures).for_each(|(sum, n)| *sum += n);
+            let none = FinishedBoundary::none(figures.id);
+            self.boundaries.entry(name).or_insert(none).add(figures);
         }
     }
 
     /// Whether anything was done.
     fn is_work(&self) -> bool {
-        let crossed = self.boundaries.values().flatten().any(|&n| n > 0);
+        let mut crossed = self.boundaries.values();
+        let crossed = crossed.any(|b| b.figures.iter().any(|&n| n > 0));
         crossed || (Source::ADDED.iter()).any(|&metric| self.costs.value(metric) > 0)
     }
 }
@@ -115,13 +113,8 @@ impl OfKind {
             .into_iter()
             .filter(|metric| metric.is_told_in_progress());
         let costs = told.map(|metric| (metric.name().to_owned(), figures.costs.get(metric)));
-        let boundary = |(name, &[calls, bytes_sent, bytes_received]): (&&str, &[u64; 3])| {
-            let cost = BoundaryCost {
-                calls,
-                bytes_sent,
-                bytes_received,
-            };
-            ((*name).to_owned(), cost)
+        let boundary = |(name, crossed): (&&str, &FinishedBoundary)| {
+            ((*name).to_owned(), BoundaryCost::from(crossed))
         };
         InProgress {
             count: self.count,

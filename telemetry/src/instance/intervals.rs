@@ -95,7 +95,7 @@ impl Instance {
         counts: &mut UnitCounts,
     ) {
         let limits = self.kinds.get(unit.kind).limits();
-        incoming.at(unit.kind).record(unit, self.sampling, limits);
+        incoming.record(unit, self.sampling, limits);
         counts.count(unit);
     }
 

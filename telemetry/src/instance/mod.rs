@@ -5,11 +5,13 @@ mod aggregate;
 mod figures;
 mod in_progress;
 mod intervals;
+mod lasting;
 mod outboxes;
 mod outside;
 
 use intervals::Totals;
 pub(crate) use intervals::{Broken, Interval};
+pub(crate) use lasting::Lasting;
 use outboxes::Outboxes;
 use outside::Before;
 
@@ -48,6 +50,7 @@ pub(crate) struct Instance(Own<State>);
 pub(crate) struct State {
     /// Tells instances apart in the thread-locals.
     pub(crate) id: usize,
+    pub(crate) lasting: &'static Lasting,
     pub(crate) resource: Resource,
     pub(crate) clock: Clock,
     pub(crate) calendar: Calendar,
@@ -159,8 +162,10 @@ impl Instance {
     pub(crate) fn new(setup: Setup) -> Self {
         static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
         let (bounds, has_exporters) = (setup.bounds, !setup.exporters.is_empty());
+        let lasting = Lasting::new(setup.clock.clone());
         Instance(Own::new(State {
             id: NEXT_ID.fetch_add(1, Relaxed),
+            lasting,
             resource: setup.resource,
             clock: setup.clock,
             calendar: setup.calendar,
@@ -183,7 +188,7 @@ impl Instance {
             head_sample: setup.head_sample,
             queue: Queue::new(),
             has_exporters,
-            counters: Counters::new(setup.exporters),
+            counters: Counters::new(setup.exporters, &lasting.untold),
             background: Background::new(),
             incidents: Incidents::new(setup.incidents),
             cpu_reading: (!setup.sampling.is_off()).then(os::calibrate).flatten(),

@@ -55,9 +55,9 @@ impl Instance {
         exemplars::Captured {
             id: self.exemplar_ids.fetch_add(1, Relaxed),
             kept,
-            unit: *unit,
+            unit: unit.clone(),
             reference: ended.reference,
-            outer: self.outer_of(ended.place.thing()),
+            outer: Self::outer_of(ended.place.thing()),
             trace: ended.place.thing().trace(),
             ended: self.calendar.now(),
             started: ended.started,
@@ -67,9 +67,9 @@ impl Instance {
     }
 
     /// The unit around one that has ended, if that lives, and its kind.
-    fn outer_of(&self, unit: &LiveUnit) -> Option<(UnitRef, KindId)> {
-        let outer = unit.outer()?.unit;
-        Some((outer, self.live_units.get(outer)?.kind()))
+    fn outer_of(unit: &LiveUnit) -> Option<(UnitRef, KindId)> {
+        let outer = unit.outer()?;
+        Some((outer.unit, outer.live()?.kind()))
     }
 
     /// An outbox for a thread that is new here.

@@ -15,8 +15,9 @@ mod spans;
 mod unit;
 mod units;
 
+pub(crate) use crossed::Crossing;
 pub(crate) use in_unit::{UnitOfSpan, UnitRef};
 pub(crate) use nested::{Nesting, Outer};
-pub(crate) use spans::{KnownSpan, SpanOwner, Spans};
+pub(crate) use spans::{KnownSpan, SpanOwner, Spans, WhoLives};
 pub(crate) use unit::{LiveUnit, Start};
 pub(crate) use units::{Ended, LiveUnits};

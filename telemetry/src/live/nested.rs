@@ -3,6 +3,7 @@
 use super::in_unit::UnitRef;
 use super::unit::LiveUnit;
 use crate::cost::InsideCosts;
+use crate::tool::static_ref::StaticRef;
 use alloc_tracker::Usage;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
@@ -20,6 +21,8 @@ pub(super) struct Nested {
     depth: AtomicU8,
     /// The one around it, as a number; 0: there is none.
     outer: AtomicU64,
+    /// Where that one lies.
+    outer_place: StaticRef<LiveUnit>,
     /// The span of that one that it began in.
     span: AtomicU64,
     allocs: AtomicU64,
@@ -31,10 +34,20 @@ pub(super) struct Nested {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outer {
     pub(crate) unit: UnitRef,
+    /// Where it lies, or lay.
+    place: &'static LiveUnit,
     /// The span of it that the inner one began in.
     pub(crate) span: u64,
     /// How many units are around the inner one.
     depth: u8,
+}
+
+impl Outer {
+    /// Its figures, unless it has ended.
+    #[inline]
+    pub(crate) fn live(&self) -> Option<&'static LiveUnit> {
+        Some(self.place).filter(|place| place.is(self.unit))
+    }
 }
 
 /// Where a span would be a unit that begins inside this one of a unit.
@@ -49,15 +62,18 @@ pub(crate) enum Nesting {
 
 impl Nesting {
     /// Inside of this span of a unit, which may be, or have been, at that place.
-    pub(crate) fn of(span: u64, unit: UnitRef, place: Option<&LiveUnit>) -> Self {
+    pub(crate) fn of(span: u64, unit: UnitRef, place: Option<&'static LiveUnit>) -> Self {
         let live = place.filter(|place| place.is(unit));
-        match live.map(|live| live.depth()) {
-            None => Nesting::Nothing,
-            Some(depth) if depth >= MOST_DEPTH => Nesting::TooDeep,
-            Some(depth) => {
-                live.into_iter().for_each(LiveUnit::set_has_inner);
+        let Some(live) = live else {
+            return Nesting::Nothing;
+        };
+        match live.depth() {
+            MOST_DEPTH.. => Nesting::TooDeep,
+            depth => {
+                live.set_has_inner();
                 Nesting::Unit(Outer {
                     unit,
+                    place: live,
                     span,
                     depth: depth + 1,
                 })
@@ -69,6 +85,7 @@ impl Nesting {
 impl Nested {
     pub(super) fn begin(&self, outer: Outer) {
         self.outer.store(outer.unit.0, Relaxed);
+        self.outer_place.set(Some(outer.place));
         self.span.store(outer.span, Relaxed);
         self.depth.store(outer.depth, Relaxed);
         self.is_any.store(true, Relaxed);
@@ -98,6 +115,7 @@ impl Nested {
     fn known_outer(&self) -> Option<Outer> {
         let outer = Outer {
             unit: UnitRef(self.outer.load(Relaxed)),
+            place: self.outer_place.get()?,
             span: self.span.load(Relaxed),
             depth: self.depth(),
         };
@@ -126,6 +144,7 @@ impl Nested {
         self.is_any.store(false, Relaxed);
         self.has_inner.store(false, Relaxed);
         self.depth.store(0, Relaxed);
+        self.outer_place.set(None);
         for word in [
             &self.outer,
             &self.span,

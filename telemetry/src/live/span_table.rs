@@ -4,6 +4,7 @@
 //! of the next buckets, and its home bucket counts it as displaced; a look-up goes on past its
 //! home bucket only if that count is above zero, so a miss usually reads one cache line.
 
+use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -26,9 +27,10 @@ impl TableIndex {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct SpanTable {
-    buckets: Box<[Bucket]>,
+    /// All clones are of the same.
+    buckets: Arc<[Bucket]>,
     shift: u32,
 }
 

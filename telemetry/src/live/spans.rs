@@ -104,10 +104,28 @@ impl SpanOwner {
     }
 }
 
+/// Says which spans are over; also where nobody knows whether the telemetry whose they are is still there.
+#[derive(Clone, Debug)]
+pub(crate) struct WhoLives {
+    table: SpanTable,
+}
+
+impl WhoLives {
+    /// Whether the span is not over. `span`: its id.
+    #[inline]
+    pub(crate) fn lives(&self, span: u64, known: &KnownSpan) -> bool {
+        match known.record {
+            Some(record) => record.detail() == known.detail,
+            // What is in no unit is nowhere.
+            None => (self.table).is_at(TableIndex(known.at as u32), span, known.in_unit.0),
+        }
+    }
+}
+
 /// The spans that belong to units.
 #[derive(Debug)]
 pub(crate) struct Spans {
-    table: SpanTable,
+    who_lives: WhoLives,
     lean: Pool<LeanSpan>,
     /// The index plus one of a record for which there was no room in the table; 0: there is none.
     spare: AtomicU32,
@@ -118,7 +136,9 @@ impl Spans {
     /// table, which is never more than three quarters full.
     pub(crate) fn new(spans: usize) -> Self {
         Spans {
-            table: SpanTable::new(spans),
+            who_lives: WhoLives {
+                table: SpanTable::new(spans),
+            },
             lean: Pool::new(spans / 2),
             spare: AtomicU32::new(0),
         }
@@ -129,7 +149,7 @@ impl Spans {
     /// PERF: always inlined, as in the table.
     #[inline(always)]
     pub(crate) fn get(&self, span: u64) -> Option<KnownSpan> {
-        let (word, place) = self.table.get(span)?;
+        let (word, place) = self.table().get(span)?;
         if word & LEAN == 0 {
             return Some(KnownSpan {
                 in_unit: UnitOfSpan(word),
@@ -150,20 +170,20 @@ impl Spans {
         })
     }
 
-    /// Whether the span is not over. `span`: its id.
-    #[inline]
-    pub(crate) fn lives(&self, span: u64, known: &KnownSpan) -> bool {
-        match known.record {
-            Some(record) => record.detail() == known.detail,
-            // What is in no unit is nowhere.
-            None => (self.table).is_at(TableIndex(known.at as u32), span, known.in_unit.0),
-        }
+    #[inline(always)]
+    pub(crate) fn who_lives(&self) -> &WhoLives {
+        &self.who_lives
+    }
+
+    #[inline(always)]
+    fn table(&self) -> &SpanTable {
+        &self.who_lives.table
     }
 
     /// Adds a span that others see, too. `None` if there is no room.
     #[inline]
     pub(crate) fn insert(&self, span: u64, in_unit: UnitOfSpan) -> Option<KnownSpan> {
-        let at = self.table.insert(span, in_unit.0)?;
+        let at = self.table().insert(span, in_unit.0)?;
         Some(KnownSpan {
             in_unit,
             detail: span,
@@ -175,13 +195,13 @@ impl Spans {
 
     #[inline]
     pub(crate) fn remove(&self, span: u64) -> Option<UnitOfSpan> {
-        self.table.remove(span).map(UnitOfSpan)
+        self.table().remove(span).map(UnitOfSpan)
     }
 
     /// The lean span with this id. Of an id that was kept for too long, any that has the stand-in.
     #[inline]
     pub(crate) fn lean(&self, span: u64) -> Option<LeanRef> {
-        let (word, _) = self.table.get(span)?;
+        let (word, _) = self.table().get(span)?;
         // PERF: whether somebody has it is not asked: who lets a handle of it go finds out.
         (word & LEAN != 0).then_some(LeanRef(word as u32))
     }
@@ -215,7 +235,7 @@ impl Spans {
         };
         let word = LEAN | u64::from(taken.index());
         taken.thing().lend(LeanRef(taken.index()), id);
-        if self.table.insert(id, word).is_none() {
+        if self.table().insert(id, word).is_none() {
             self.spare.store(taken.index() + 1, Relaxed);
             return None;
         }
@@ -318,7 +338,7 @@ mod tests {
             (id, found.in_unit, found.detail),
             (500, known.in_unit, known.detail)
         );
-        assert!(spans.lives(500, &found));
+        assert!(spans.who_lives().lives(500, &found));
         let lean = spans.lean(500).unwrap();
         assert_eq!(spans.outer(lean), Some(9));
         spans.hold(lean);
@@ -335,7 +355,7 @@ mod tests {
         let (id, next) = Spans::begin(end.record, start(Some(lean), Some(9)));
         assert_eq!(id, 500);
         assert_ne!(next.detail, known.detail);
-        assert!(spans.lives(500, &next) && !spans.lives(500, &known));
+        assert!(spans.who_lives().lives(500, &next) && !spans.who_lives().lives(500, &known));
         let end = spans.release(lean).unwrap();
         assert_eq!(end.holds, HeldParent::Lean(lean));
         spans.give_back(end.record);
@@ -354,10 +374,10 @@ mod tests {
             (shared, 1, None)
         );
         assert_eq!((spans.lean(1), spans.get(3)), (None, None));
-        assert!(spans.lives(1, &known));
+        assert!(spans.who_lives().lives(1, &known));
         assert_eq!(spans.remove(1), Some(shared));
         assert_eq!(spans.get(1), None);
-        assert!(!spans.lives(1, &known));
+        assert!(!spans.who_lives().lives(1, &known));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! What one unit in progress has cost so far.
 
-use super::crossed::Crossed;
+use super::crossed::{Crossed, Crossing};
 use super::in_unit::UnitRef;
 use super::nested::{Nested, Outer};
 use super::shared_sum::SharedSum;
-use crate::cost::{BoundaryId, Finished, KindId, Metric, Outcome, Source, UnitCosts};
+use crate::cost::{BoundaryId, BoundaryMetric, Finished, KindId, Metric, Outcome, Source, UnitCosts};
 use crate::os::{Sampled, SystemCosts};
 use crate::record::TraceIds;
 use alloc_tracker::Usage;
@@ -63,9 +63,6 @@ pub(crate) struct LiveUnit {
     has_more: AtomicBool,
 }
 
-/// For what may be called on any thread: no thread has this number.
-const ANY_THREAD: u64 = u64::MAX;
-
 impl LiveUnit {
     pub(super) fn new() -> Self {
         LiveUnit::default()
@@ -83,7 +80,7 @@ impl LiveUnit {
         self.account.exchange();
     }
 
-    /// Adds to a figure, on the thread with this number; on any, if it is [`ANY_THREAD`].
+    /// Adds to a figure, on the thread with this number.
     #[inline(always)]
     pub(crate) fn add(&self, metric: Metric, n: u64, thread: u64) {
         self.added[metric.place()].add(n, self.is_owner(thread));
@@ -164,8 +161,9 @@ impl LiveUnit {
         }
     }
 
+    /// Whether the thread with this number began it.
     #[inline]
-    fn is_owner(&self, thread: u64) -> bool {
+    pub(crate) fn is_owner(&self, thread: u64) -> bool {
         self.thread.load(Relaxed) == thread
     }
 
@@ -179,15 +177,19 @@ impl LiveUnit {
         self.telemetry_ns.fetch_add(ns, Relaxed);
     }
 
-    pub(crate) fn retried(&self) {
-        self.add(Metric::Retries, 1, ANY_THREAD);
-    }
-
-    /// Adds to the figures of one boundary.
-    pub(crate) fn cross(&self, boundary: BoundaryId, calls: u64, sent: u64, received: u64) {
-        self.crossed.add(boundary, calls, sent, received);
+    /// A call across a boundary begins, on the thread with this number.
+    #[inline(always)]
+    pub(crate) fn begin_call(&'static self, boundary: BoundaryId, thread: u64) -> &'static Crossing {
+        let crossed = self.crossed.of(boundary);
+        crossed.begin(self.is_owner(thread));
         // Afterwards, and Release: who comes too late for the unit leaves sums that the next reset clears.
         self.has_more.store(true, Release);
+        crossed
+    }
+
+    /// What it does across a boundary, across which a call has begun.
+    pub(crate) fn crossing(&self, boundary: BoundaryId) -> &Crossing {
+        self.crossed.of(boundary)
     }
 
     /// Whether it was drawn for the sample of exemplars.
@@ -288,7 +290,7 @@ impl LiveUnit {
 
     /// Fills in what the unit has cost, now that it has ended. `now` is asked if it was never entered.
     ///
-    /// PERF: in place: with its boundaries it is 400 bytes, and every move of it is a copy.
+    /// PERF: in place: it is 200 bytes, and every move of it is a copy.
     #[inline]
     pub(super) fn take(&self, now: impl FnOnce() -> u64, unit: &mut Finished) {
         let last_exit = self.last_exit.latest();
@@ -314,6 +316,7 @@ impl LiveUnit {
         unit.error = self.error.load(Relaxed);
         let costs = &mut unit.costs;
         costs.set(Metric::Wall, end.saturating_sub(self.started()));
+        costs.set(Metric::Retries, 0);
         for metric in Source::ADDED {
             costs.set(metric, self.added[metric.place()].sum());
         }
@@ -330,6 +333,9 @@ impl LiveUnit {
         if self.has_more.load(Relaxed) {
             unit.inside = self.nested.costs();
             self.crossed.fill(&mut unit.boundaries);
+            let retries = unit.boundaries.iter();
+            let retries = retries.map(|crossed| crossed.value(BoundaryMetric::Retries));
+            unit.costs.set(Metric::Retries, retries.sum());
         }
     }
 

@@ -168,7 +168,7 @@ impl LiveUnits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cost::{BoundaryId, KindId, Metric};
+    use crate::cost::{BoundaryId, BoundaryMetric, KindId, Metric};
     use crate::os::Sampled;
 
     fn start(kind: u32, timed: bool, now: u64) -> Start {
@@ -208,17 +208,22 @@ mod tests {
     fn a_place_starts_clean_however_many_boundaries_were_crossed_before() {
         let live_units = LiveUnits::new(1);
         let (unit, _) = live_units.begin(start(1, true, 1), None, || true).unwrap();
-        for n in 0..20 {
-            live_units
-                .get(unit)
-                .unwrap()
-                .cross(BoundaryId(n + 1), 1, 2, 3);
+        let live = live_units.get(unit).unwrap();
+        for n in 0..40 {
+            // By its own thread, and by another.
+            let crossed = live.begin_call(BoundaryId(n + 1), u64::from(n % 2 + 1));
+            crossed.add(BoundaryMetric::Sent, 2, n % 3 == 0);
         }
         let mut finished = Finished::empty();
         let ended = live_units.finish(unit, || 2, &mut finished).unwrap();
-        let calls: u64 = finished.boundaries.iter().map(|b| b.calls).sum();
-        assert_eq!(calls, 20);
-        assert_eq!(finished.boundaries[7].id, BoundaryId::OTHER);
+        let sum = |metric| -> u64 { finished.boundaries.iter().map(|b| b.value(metric)).sum() };
+        assert_eq!(
+            (sum(BoundaryMetric::Calls), sum(BoundaryMetric::Sent)),
+            (40, 80)
+        );
+        let other = finished.boundaries.of(BoundaryId::OTHER).unwrap();
+        assert_eq!(other.value(BoundaryMetric::Calls), 8);
+        assert_eq!(finished.boundaries.len(), 33);
         live_units.give_back(ended.place);
         let (unit, _) = live_units.begin(start(1, false, 3), None, || true).unwrap();
         live_units.finish(unit, || 4, &mut finished).unwrap();

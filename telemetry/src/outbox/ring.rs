@@ -2,11 +2,12 @@
 //!
 //! One producer, the thread; one consumer at a time, whoever holds the aggregate's lock. A record
 //! takes as many words as it needs: two, one for each metric that is known of every unit, more if the
-//! system was asked about it or others have its costs as well, and four for each boundary that it crossed.
+//! system was asked about it or others have its costs as well, and for each boundary that it crossed one and those of its
+//! figures that are not 0.
 
 use crate::cost::{
-    BOUNDARIES_PER_UNIT, BoundaryId, Finished, FinishedBoundary, InsideCosts, KindId, Metric,
-    Outcome, Source,
+    BoundaryId, BoundaryMetric, Finished, FinishedBoundary, InsideCosts, KindId, Metric, Outcome,
+    Source,
 };
 use crate::tool::word_ring::WordRing;
 
@@ -26,11 +27,13 @@ const EXEMPLAR_SHIFT: u32 = 39;
 const MORE_SHIFT: u32 = 41;
 const INSIDE: u64 = 1 << MORE_SHIFT;
 const BOUNDARIES_SHIFT: u32 = MORE_SHIFT + 1;
-const BOUNDARY_WORDS: usize = 4;
+/// Of a boundary: its number in the lower half, above it a bit for each figure that follows.
+const FIGURES_SHIFT: u32 = 32;
+const BOUNDARY_WORDS: usize = 1 + BoundaryMetric::ALL.len();
 /// The first one, and what telemetry itself took.
 const OTHER_WORDS: usize = 2;
-const MOST_WORDS: usize =
-    OTHER_WORDS + Metric::ALL.len() + InsideCosts::WORDS + BOUNDARY_WORDS * BOUNDARIES_PER_UNIT;
+/// Of a unit that crossed no boundary.
+const MOST_WORDS: usize = OTHER_WORDS + Metric::ALL.len() + InsideCosts::WORDS;
 
 impl Ring {
     pub(crate) fn new() -> Self {
@@ -42,7 +45,8 @@ impl Ring {
     /// Called by the producer. False if the ring is full; the record is then not in it.
     #[inline]
     pub(crate) fn push(&self, unit: &Finished) -> bool {
-        self.words.push(MOST_WORDS, |words| {
+        let most = MOST_WORDS + BOUNDARY_WORDS * unit.boundaries.len();
+        self.words.push(most, |words| {
             let flag = |set: bool, flag: u64| if set { flag } else { 0 };
             let costs = &unit.costs;
             let first = u64::from(unit.kind.0)
@@ -66,13 +70,11 @@ impl Ring {
                 words.put(inside.as_words());
             }
             for boundary in unit.boundaries.iter() {
-                let FinishedBoundary {
-                    id,
-                    calls,
-                    sent,
-                    received,
-                } = *boundary;
-                words.put([u64::from(id.0), calls, sent, received]);
+                let FinishedBoundary { id, figures } = boundary;
+                let is_there = |(at, &n): (usize, &u64)| u64::from(n > 0) << at;
+                let there: u64 = figures.iter().enumerate().map(is_there).sum();
+                words.put([u64::from(id.0) | there << FIGURES_SHIFT]);
+                figures.iter().filter(|&&n| n > 0).for_each(|&n| words.put([n]));
             }
         })
     }
@@ -84,7 +86,7 @@ impl Ring {
 
     /// Called by the one consumer.
     pub(crate) fn drain(&self, mut each: impl FnMut(&Finished)) {
-        // PERF: filled in again and again: one is 400 bytes.
+        // PERF: filled in again and again: one is 400 bytes and more.
         let mut unit = Finished::empty();
         self.words.drain(|words| {
             let [first, telemetry_ns] = words.next();
@@ -106,13 +108,15 @@ impl Ring {
                 unit.inside = Some(InsideCosts::from_words(words.next()));
             }
             for _ in 0..first >> BOUNDARIES_SHIFT {
-                let [id, calls, sent, received] = words.next();
-                unit.boundaries.push(FinishedBoundary {
-                    id: BoundaryId(id as u32),
-                    calls,
-                    sent,
-                    received,
-                });
+                let [word] = words.next();
+                let mut boundary = FinishedBoundary::none(BoundaryId(word as u32));
+                for metric in BoundaryMetric::ALL {
+                    if word >> FIGURES_SHIFT >> metric as u32 & 1 != 0 {
+                        let [value] = words.next();
+                        boundary.set(metric, value);
+                    }
+                }
+                unit.boundaries.push(boundary);
             }
             each(&unit);
         });
@@ -122,7 +126,7 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cost::Finished;
+    use crate::cost::BOUNDARIES_PER_UNIT;
 
     fn unit(n: u64) -> Finished {
         let mut unit = Finished {
@@ -144,13 +148,12 @@ mod tests {
             alloc_bytes: n * 5,
             busy: n * 7,
         });
-        for i in 0..n % (BOUNDARIES_PER_UNIT as u64 + 1) {
-            unit.boundaries.push(FinishedBoundary {
-                id: BoundaryId(i as u32),
-                calls: n + i,
-                sent: n * 2,
-                received: n * 3,
-            });
+        for i in 0..n % (BOUNDARIES_PER_UNIT as u64 + 2) {
+            let mut boundary = FinishedBoundary::none(BoundaryId(i as u32));
+            for metric in BoundaryMetric::ALL {
+                boundary.set(metric, (n + i) * (metric as u64 + 2) % 3 * n);
+            }
+            unit.boundaries.push(boundary);
         }
         unit
     }

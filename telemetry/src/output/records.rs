@@ -59,8 +59,8 @@ impl Batch<'_> {
         let (spans, events, complete) = exemplars::tree(exemplar, &self.instance.callsites);
         let costs = Metric::ALL.map(|metric| (metric.name().to_owned(), unit.costs.get(metric)));
         let boundaries = unit.boundaries.iter().map(|boundary| {
-            let cost = BoundaryCost::new(boundary.calls, boundary.sent, boundary.received);
-            (boundary.id.name().to_owned(), cost)
+            let name = boundary.id.name().to_owned();
+            (name, BoundaryCost::from(boundary))
         });
         Record::Exemplar(ExemplarRecord {
             envelope: self.envelope_at(exemplar.ended),

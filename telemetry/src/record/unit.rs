@@ -1,7 +1,7 @@
 //! What the units of one kind cost.
 
 use super::Envelope;
-use crate::cost::{InsideCosts, Measure, Metric};
+use crate::cost::{BoundaryMetric, FinishedBoundary, InsideCosts, Measure, Metric};
 use crate::histogram::Distribution;
 use crate::tool::human;
 use serde::{Deserialize, Serialize};
@@ -204,8 +204,7 @@ impl UnitSnapshot {
     pub(crate) fn set_bits(&mut self, bits: Option<u8>) {
         let metrics = self.metrics.values_mut().flatten();
         let boundaries = self.boundaries.values_mut();
-        let boundaries =
-            boundaries.flat_map(|b| [&mut b.calls, &mut b.bytes_sent, &mut b.bytes_received]);
+        let boundaries = boundaries.flat_map(BoundarySnapshot::distributions);
         metrics
             .chain(boundaries)
             .for_each(|distribution| distribution.set_bits(bits));
@@ -304,6 +303,18 @@ pub struct BoundarySnapshot {
     pub bytes_sent: Distribution,
     /// Bytes in per unit.
     pub bytes_received: Distribution,
+    /// How long the calls of a unit took together, in nanoseconds. `None`: an older version wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Distribution>,
+    /// What of it they waited for their turn, as far as they are known to, in nanoseconds. `None`: no unit's did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited: Option<Distribution>,
+    /// Calls per unit that were tried again. `None`: none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<Distribution>,
+    /// Calls per unit that failed. `None`: none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures: Option<Distribution>,
 }
 
 impl BoundarySnapshot {
@@ -317,7 +328,68 @@ impl BoundarySnapshot {
             calls,
             bytes_sent,
             bytes_received,
+            time: None,
+            waited: None,
+            retries: None,
+            failures: None,
         }
+    }
+
+    /// Of what is known of each metric, or was always 0 if it is not known.
+    pub(crate) fn of(mut told: impl FnMut(BoundaryMetric) -> Option<Distribution>) -> Self {
+        let mut always = |metric: BoundaryMetric| {
+            let none = || Distribution::of_values(metric.measure(), []);
+            told(metric).unwrap_or_else(none)
+        };
+        let mut boundary = BoundarySnapshot::new(
+            always(BoundaryMetric::Calls),
+            always(BoundaryMetric::Sent),
+            always(BoundaryMetric::Received),
+        );
+        boundary.time = told(BoundaryMetric::Time);
+        boundary.waited = told(BoundaryMetric::Waited);
+        boundary.retries = told(BoundaryMetric::Retries);
+        boundary.failures = told(BoundaryMetric::Failures);
+        boundary
+    }
+
+    /// The distribution of a metric; `None` if no unit had any of it, or nobody knows.
+    ///
+    /// ```
+    /// use telemetry::record::BoundarySnapshot;
+    /// use telemetry::{BoundaryMetric, Distribution, Measure};
+    ///
+    /// let of = |measure, value| Distribution::of_values(measure, [value]);
+    /// let (calls, bytes) = (of(Measure::Count, 3), of(Measure::Bytes, 90));
+    /// let database = BoundarySnapshot::new(calls, bytes.clone(), bytes);
+    /// assert_eq!(database.metric(BoundaryMetric::Calls).unwrap().max, 3);
+    /// assert_eq!(database.metric(BoundaryMetric::Retries), None);
+    /// ```
+    pub fn metric(&self, metric: BoundaryMetric) -> Option<&Distribution> {
+        match metric {
+            BoundaryMetric::Calls => Some(&self.calls),
+            BoundaryMetric::Sent => Some(&self.bytes_sent),
+            BoundaryMetric::Received => Some(&self.bytes_received),
+            BoundaryMetric::Time => self.time.as_ref(),
+            BoundaryMetric::Waited => self.waited.as_ref(),
+            BoundaryMetric::Retries => self.retries.as_ref(),
+            BoundaryMetric::Failures => self.failures.as_ref(),
+        }
+    }
+
+    /// All distributions in it.
+    fn distributions(&mut self) -> impl Iterator<Item = &mut Distribution> {
+        let BoundarySnapshot {
+            calls,
+            bytes_sent,
+            bytes_received,
+            time,
+            waited,
+            retries,
+            failures,
+        } = self;
+        let others = [time, waited, retries, failures].into_iter().flatten();
+        [calls, bytes_sent, bytes_received].into_iter().chain(others)
     }
 }
 
@@ -331,6 +403,23 @@ pub struct BoundaryCost {
     pub bytes_sent: u64,
     /// Bytes in.
     pub bytes_received: u64,
+    /// How long the calls that have ended took together, in nanoseconds.
+    #[serde(default)]
+    pub time: u64,
+    /// What of it they waited for their turn, as far as they are known to, in nanoseconds.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub waited: u64,
+    /// Calls that were tried again.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub retries: u64,
+    /// Calls that failed.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub failures: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_none(n: &u64) -> bool {
+    *n == 0
 }
 
 impl BoundaryCost {
@@ -340,6 +429,21 @@ impl BoundaryCost {
             calls,
             bytes_sent,
             bytes_received,
+            ..BoundaryCost::default()
+        }
+    }
+}
+
+impl From<&FinishedBoundary> for BoundaryCost {
+    fn from(crossed: &FinishedBoundary) -> Self {
+        BoundaryCost {
+            calls: crossed.value(BoundaryMetric::Calls),
+            bytes_sent: crossed.value(BoundaryMetric::Sent),
+            bytes_received: crossed.value(BoundaryMetric::Received),
+            time: crossed.value(BoundaryMetric::Time),
+            waited: crossed.value(BoundaryMetric::Waited),
+            retries: crossed.value(BoundaryMetric::Retries),
+            failures: crossed.value(BoundaryMetric::Failures),
         }
     }
 }

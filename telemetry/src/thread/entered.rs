@@ -122,7 +122,7 @@ pub(crate) fn tidy(instance: &Arc<Instance>, is_there: impl Fn(u64) -> bool) {
         };
         alloc_tracker::raw::for_a_tool(|| {
             let mut over = Vec::new();
-            (state.stack).tidy(&instance.spans, is_there, |entry| over.push(entry));
+            (state.stack).tidy(instance.spans.who_lives(), is_there, |entry| over.push(entry));
             for entry in over {
                 state.abandon(instance, &entry);
             }
@@ -150,10 +150,10 @@ fn exit_otherwise(instance: &Arc<Instance>, span: u64, who: SpanOwner) -> Passed
         let is_lean = who == SpanOwner::Telemetry;
         let left = all.known_state(instance).and_then(|state| {
             let left = match state.stack.is_innermost(span) {
-                true => state.stack.leave(&instance.spans, is_lean),
+                true => state.stack.leave(instance.spans.who_lives(), is_lean),
                 false => state
                     .stack
-                    .leave_further_out(&instance.spans, span, is_lean),
+                    .leave_further_out(instance.spans.who_lives(), span, is_lean),
             };
             Some(state.exit(instance, left?))
         });
@@ -182,7 +182,7 @@ impl ThreadState {
         let Some((entries, next)) = self.stack.next_and_room() else {
             return false;
         };
-        if next.span != span || !who.has(&next.known) || !next.lives(&instance.spans) {
+        if next.span != span || !who.has(&next.known) || !next.lives(instance.spans.who_lives()) {
             return false;
         }
         let known = next.known;
@@ -242,7 +242,7 @@ impl ThreadState {
             return false;
         };
         who.has(&last.known)
-            && last.lives(&instance.spans)
+            && last.lives(instance.spans.who_lives())
             && !last.known.in_unit.timed()
             && last.begin_again()
     }
@@ -321,7 +321,7 @@ impl ThreadState {
         if !who.has(known) || known.in_unit.timed() {
             return false;
         }
-        if !entry.lives(&instance.spans) || thread::panicking() {
+        if !entry.lives(instance.spans.who_lives()) || thread::panicking() {
             return false;
         }
         if !entry.is_left_plainly() {

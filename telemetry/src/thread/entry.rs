@@ -1,7 +1,7 @@
 //! One entry of a thread's stack.
 
 use super::work::Work;
-use crate::live::{KnownSpan, Spans};
+use crate::live::{KnownSpan, WhoLives};
 
 /// An entered span.
 ///
@@ -58,8 +58,8 @@ impl Entry {
     }
 
     #[inline(always)]
-    pub(super) fn lives(&self, spans: &Spans) -> bool {
-        spans.lives(self.span, &self.known)
+    pub(super) fn lives(&self, who_lives: &WhoLives) -> bool {
+        who_lives.lives(self.span, &self.known)
     }
 
     /// What is expected there is entered for the first time.
@@ -153,8 +153,8 @@ impl Entry {
 
     /// Whether this is what a span that has this id leaves, which is `lean` or not.
     #[inline]
-    pub(super) fn is_left_by(&self, spans: &Spans, lean: bool) -> bool {
+    pub(super) fn is_left_by(&self, who_lives: &WhoLives, lean: bool) -> bool {
         // A lean one may be over, and the id now be that of another, which was not entered here.
-        self.known.is_lean() == lean && !self.is_carried() && (!lean || self.lives(spans))
+        self.known.is_lean() == lean && !self.is_carried() && (!lean || self.lives(who_lives))
     }
 }

@@ -15,11 +15,11 @@ pub(crate) use state::{
     ThreadState, add, add_inside, becomes, begin, detail, ended, hand_on, outbox, suppress,
 };
 
-use crate::instance::Instance;
-use crate::live::{KnownSpan, UnitOfSpan, UnitRef};
+use crate::instance::{Instance, Lasting};
+use crate::live::{KnownSpan, LiveUnit, UnitOfSpan, UnitRef};
 use crate::os::RANDOM_BITS;
 pub(crate) use stack::Innermost;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -27,8 +27,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 #[derive(Default)]
 pub(crate) struct ThisThread {
     states: Vec<ThreadState>,
-    /// The thread's number, which no other has or had; 0 until it is asked for.
-    thread: u64,
     /// The state of [`ThisThread::random`]; 0 until it is asked for.
     random: u64,
 }
@@ -39,10 +37,14 @@ thread_local! {
     static THIS_THREAD: ManuallyDrop<RefCell<ThisThread>> = const {
         ManuallyDrop::new(RefCell::new(ThisThread {
             states: Vec::new(),
-            thread: 0,
             random: 0,
         }))
     };
+
+    /// The thread's number, which no other has or had; 0 until it is asked for.
+    ///
+    /// PERF: by itself, as it is asked for alone.
+    static NUMBER: Cell<u64> = const { Cell::new(0) };
 
     static AT_THE_END: AtTheEnd = const { AtTheEnd };
 }
@@ -131,27 +133,61 @@ pub(crate) fn is_in_nothing(instance: &Instance) -> bool {
     is_over.flatten().unwrap_or(false)
 }
 
-/// The unit that this thread works for in each instance: the innermost that is not over.
-#[inline]
-pub(crate) fn current_units(mut each: impl FnMut(Arc<Instance>, UnitRef)) {
-    with(|all| {
-        for state in &mut all.states {
-            if state.stack.is_empty() {
-                continue;
-            }
-            let Some(instance) = state.instance.upgrade() else {
-                continue;
-            };
-            let unit = match state.innermost(&instance) {
-                Innermost::OfUnit(known) => Some(known),
-                // Inside of what is over, or of what others know, there may be one.
-                _ => state.stack.living(&instance.spans),
-            };
-            if let Some(known) = unit {
-                each(instance, known.in_unit.unit());
-            }
+/// The unit that a thread works for, in the eyes of one telemetry.
+#[derive(Debug)]
+pub(crate) struct AtWork {
+    pub(crate) unit: UnitRef,
+    /// Where it lies.
+    pub(crate) place: &'static LiveUnit,
+    /// The telemetry's.
+    pub(crate) lasting: &'static Lasting,
+    /// The thread's number.
+    pub(crate) thread: u64,
+}
+
+/// For how many telemetries the calling thread works.
+#[derive(Debug)]
+pub(crate) enum WorksFor<One, Several> {
+    Nothing,
+    One(One),
+    /// Two or more, as far as is known.
+    Several(Several),
+}
+
+/// The unit that this thread works for, the innermost that is not over, if there is one telemetry, as there mostly is.
+///
+/// PERF: no telemetry is asked for, which would count who uses it, where all threads count.
+#[inline(always)]
+pub(crate) fn at_work() -> WorksFor<AtWork, ()> {
+    let of = |this: &ManuallyDrop<RefCell<ThisThread>>| {
+        let Ok(mut all) = this.try_borrow_mut() else {
+            return WorksFor::Nothing;
+        };
+        match &mut all.states[..] {
+            [] => WorksFor::Nothing,
+            [state] => match state.at_work() {
+                Some(at_work) => WorksFor::One(at_work),
+                None => WorksFor::Nothing,
+            },
+            _ => WorksFor::Several(()),
         }
+    };
+    THIS_THREAD.try_with(of).unwrap_or(WorksFor::Nothing)
+}
+
+/// The unit that this thread works for in each telemetry.
+pub(crate) fn at_work_for_all(each: impl FnMut(AtWork)) {
+    with(|all| {
+        let states = all.states.iter_mut();
+        states.filter_map(ThreadState::at_work).for_each(each);
     });
+}
+
+/// The number of the calling thread, which no other has or had; 0 if it has none, as it is ending or was never told of
+/// any span.
+#[inline]
+pub(crate) fn number() -> u64 {
+    NUMBER.try_with(Cell::get).unwrap_or(0)
 }
 
 /// [`RANDOM_BITS`] of a random number.
@@ -164,7 +200,7 @@ impl ThisThread {
     #[inline]
     fn random(&mut self) -> u64 {
         if self.random == 0 {
-            self.random = self.thread().wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+            self.random = known_number().wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         }
         let mut random = self.random;
         random ^= random << 13;
@@ -174,18 +210,22 @@ impl ThisThread {
         // Its low bits are the weaker ones.
         random >> (u64::BITS - RANDOM_BITS)
     }
+}
 
-    #[inline]
-    fn thread(&mut self) -> u64 {
-        if self.thread == 0 {
-            self.thread = next_thread();
-        }
-        self.thread
+/// The number of the calling thread, which has one from here on.
+#[inline]
+fn known_number() -> u64 {
+    match number() {
+        0 => next_thread(),
+        known => known,
     }
 }
 
 #[cold]
 fn next_thread() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
-    LAST.fetch_add(1, Relaxed) + 1
+    let number = LAST.fetch_add(1, Relaxed) + 1;
+    // It has no destructor, and is there for as long as the thread.
+    let _ = NUMBER.try_with(|own| own.set(number));
+    number
 }

@@ -22,7 +22,7 @@
 
 use super::entry::Entry;
 use super::work::Work;
-use crate::live::{KnownSpan, Outer, Spans, UnitOfSpan, UnitRef};
+use crate::live::{KnownSpan, Outer, WhoLives, UnitOfSpan, UnitRef};
 
 /// How a span was left.
 #[derive(Clone, Copy, Debug)]
@@ -136,17 +136,17 @@ impl Stack {
 
     /// What is known of a span, if it is expected and not over.
     #[inline(always)]
-    pub(crate) fn expected(&self, spans: &Spans, span: u64) -> Option<&KnownSpan> {
+    pub(crate) fn expected(&self, who_lives: &WhoLives, span: u64) -> Option<&KnownSpan> {
         let next = self.places.get(self.len)?;
-        (next.span == span && next.lives(spans)).then_some(&next.known)
+        (next.span == span && next.lives(who_lives)).then_some(&next.known)
     }
 
     /// The innermost span. One that is over is to be buried.
     #[inline(always)]
-    pub(super) fn innermost(&self, spans: &Spans) -> Innermost {
+    pub(super) fn innermost(&self, who_lives: &WhoLives) -> Innermost {
         match self.last() {
             None => Innermost::Nothing,
-            Some(last) if last.lives(spans) => Innermost::OfUnit(last.known),
+            Some(last) if last.lives(who_lives) => Innermost::OfUnit(last.known),
             Some(last) if last.is_other() => Innermost::Other,
             Some(_) => Innermost::Over,
         }
@@ -155,11 +155,11 @@ impl Stack {
     /// Takes the innermost entry of a span of a unit that is over and leaves a grave there; `None`: there is
     /// none, but for entries that lie beneath others.
     #[cold]
-    pub(super) fn bury(&mut self, spans: &Spans) -> Option<Entry> {
+    pub(super) fn bury(&mut self, who_lives: &WhoLives) -> Option<Entry> {
         let is_grave = self.last().is_some_and(Entry::is_grave);
         let at = (self.len - usize::from(is_grave)).checked_sub(1)?;
         let entry = *self.places.get(at)?;
-        if entry.is_other() || entry.lives(spans) {
+        if entry.is_other() || entry.lives(who_lives) {
             return None;
         }
         self.len = at;
@@ -183,9 +183,9 @@ impl Stack {
     }
 
     /// The innermost span of a unit that is not over, whatever was entered after it.
-    pub(super) fn living(&self, spans: &Spans) -> Option<KnownSpan> {
+    pub(super) fn living(&self, who_lives: &WhoLives) -> Option<KnownSpan> {
         let mut entries = self.entries().iter().rev();
-        let entry = entries.find(|entry| entry.lives(spans))?;
+        let entry = entries.find(|entry| entry.lives(who_lives))?;
         Some(entry.known)
     }
 
@@ -254,10 +254,10 @@ impl Stack {
     }
 
     /// The innermost span is left. `None`: it is not `lean`, or is.
-    pub(super) fn leave(&mut self, spans: &Spans, lean: bool) -> Option<Left> {
+    pub(super) fn leave(&mut self, who_lives: &WhoLives, lean: bool) -> Option<Left> {
         let at = self.len.checked_sub(1)?;
         let last = self.places.get_mut(at)?;
-        if !last.is_left_by(spans, lean) {
+        if !last.is_left_by(who_lives, lean) {
             return None;
         }
         let entered_in_unwinding = last.was_entered_in_unwinding();
@@ -280,7 +280,7 @@ impl Stack {
     /// Any span is left. `None`: the thread has not entered it, or it is not `lean`, or is.
     pub(super) fn leave_further_out(
         &mut self,
-        spans: &Spans,
+        who_lives: &WhoLives,
         span: u64,
         lean: bool,
     ) -> Option<Left> {
@@ -288,7 +288,7 @@ impl Stack {
         let is_it = |entry: &Entry| entry.span == span && !entry.is_carried();
         let at = entries.iter().rposition(is_it)?;
         let (entry, after) = entries.get_mut(at..)?.split_first_mut()?;
-        if !entry.is_left_by(spans, lean) {
+        if !entry.is_left_by(who_lives, lean) {
             return None;
         }
         // A destructor entered after it, and leaves what it found entered: that is no panic of the span's own.
@@ -327,10 +327,10 @@ impl Stack {
 
     /// Another entry of the unit, whose span lives: what the thread does for the unit goes on there.
     #[inline]
-    pub(super) fn heir(&mut self, spans: &Spans, in_unit: UnitOfSpan) -> Option<&mut Entry> {
+    pub(super) fn heir(&mut self, who_lives: &WhoLives, in_unit: UnitOfSpan) -> Option<&mut Entry> {
         // PERF: few are left when the last of a unit goes.
         let mut entries = self.entries_mut().iter_mut();
-        entries.find(|entry| entry.known.in_unit.unit() == in_unit.unit() && entry.lives(spans))
+        entries.find(|entry| entry.known.in_unit.unit() == in_unit.unit() && entry.lives(who_lives))
     }
 
     /// Whether the thread has entered a span of this unit.
@@ -412,7 +412,7 @@ impl Stack {
     #[cold]
     pub(super) fn tidy(
         &mut self,
-        spans: &Spans,
+        who_lives: &WhoLives,
         is_there: impl Fn(u64) -> bool,
         mut abandon: impl FnMut(Entry),
     ) {
@@ -420,7 +420,7 @@ impl Stack {
         self.len = 0;
         for entry in entries {
             let is_over = match entry.is_of_unit() {
-                true => !entry.lives(spans),
+                true => !entry.lives(who_lives),
                 false => entry.is_grave() || !is_there(entry.span),
             };
             match is_over {

@@ -3,13 +3,13 @@
 
 use super::inner::Carried;
 use super::stack::{Innermost, Stack};
-use super::{AtTheEnd, ThisThread, with};
+use super::{AtTheEnd, AtWork, ThisThread, with};
 use crate::callsites::SiteId;
 use crate::cost::{Finished, KindId};
 use crate::details::{DetailRing, FieldBytes};
-use crate::instance::Instance;
+use crate::instance::{Instance, Lasting};
 use crate::ledger::UnitDrop;
-use crate::live::{LiveUnit, Outer, SpanOwner, Start, UnitOfSpan, UnitRef};
+use crate::live::{KnownSpan, LiveUnit, Outer, SpanOwner, Start, UnitOfSpan, UnitRef, WhoLives};
 use crate::os::{Sampled, Started};
 use crate::outbox::Outbox;
 use crate::subscriber::lean::LeanSpan;
@@ -22,6 +22,9 @@ pub(crate) struct ThreadState {
     /// The thread's number.
     pub(super) thread: u64,
     pub(super) instance: Weak<Instance>,
+    /// What of it is asked where nobody knows whether it is still there.
+    pub(super) who_lives: WhoLives,
+    pub(super) lasting: &'static Lasting,
     pub(crate) outbox: Arc<Outbox>,
     /// When the thread last looked at the instance's clock.
     pub(super) looked_at: u64,
@@ -35,7 +38,7 @@ pub(crate) struct ThreadState {
     pub(crate) lean_allowed: Allowed,
     /// The spans that the thread has entered.
     pub(crate) stack: Stack,
-    /// PERF: filled in again and again: it is 400 bytes.
+    /// PERF: filled in again and again: it is 400 bytes and more.
     pub(crate) scratch: Option<Box<Finished>>,
     /// What the system knew of the thread when it began to work for a unit that it is asked about.
     pub(super) samples: Vec<(UnitRef, Started)>,
@@ -209,17 +212,44 @@ impl ThreadState {
     /// The innermost span that the thread has entered.
     #[inline(always)]
     pub(crate) fn innermost(&mut self, instance: &Instance) -> Innermost {
-        let innermost = self.stack.innermost(&instance.spans);
+        let innermost = self.stack.innermost(instance.spans.who_lives());
         if let Innermost::Over = innermost {
             self.bury(instance);
         }
         innermost
     }
 
+    /// The unit that the thread works for: that of the innermost span that is not over.
+    #[inline(always)]
+    pub(super) fn at_work(&mut self) -> Option<AtWork> {
+        let last = self.stack.last()?;
+        let known = match last.lives(&self.who_lives) {
+            true => last.known,
+            false => self.living()?,
+        };
+        Some(AtWork {
+            unit: known.in_unit.unit(),
+            place: known.place()?,
+            lasting: self.lasting,
+            thread: self.thread,
+        })
+    }
+
+    /// The innermost span of a unit that is not over, where the innermost of all is none.
+    #[cold]
+    #[inline(never)]
+    fn living(&mut self) -> Option<KnownSpan> {
+        if let Innermost::Over = self.stack.innermost(&self.who_lives) {
+            let instance = self.instance.upgrade()?;
+            self.bury(&instance);
+        }
+        self.stack.living(&self.who_lives)
+    }
+
     /// What is innermost and over, if anything is, goes.
     #[cold]
     pub(super) fn bury(&mut self, instance: &Instance) {
-        while let Some(entry) = self.stack.bury(&instance.spans) {
+        while let Some(entry) = self.stack.bury(instance.spans.who_lives()) {
             self.abandon(instance, &entry);
         }
     }
@@ -416,7 +446,7 @@ impl ThisThread {
         if self.bring_forward(instance) {
             return;
         }
-        let thread = self.thread();
+        let thread = super::known_number();
         // Not for a tool: where the standard library notes it, it frees the note.
         alloc_tracker::excluded(AtTheEnd::is_to_come);
         alloc_tracker::raw::for_a_tool(|| {
@@ -428,6 +458,8 @@ impl ThisThread {
                 id: instance.id,
                 thread,
                 instance: Arc::downgrade(instance),
+                who_lives: instance.spans.who_lives().clone(),
+                lasting: instance.lasting,
                 outbox: instance.new_outbox(),
                 looked_at: 0,
                 begun: 0,

@@ -146,7 +146,7 @@ impl ThreadState {
         now: u64,
     ) {
         let unit = in_unit.unit();
-        let has_heir = self.stack.heir(&instance.spans, in_unit).is_some();
+        let has_heir = self.stack.heir(instance.spans.who_lives(), in_unit).is_some();
         let live = instance.live_units.get(unit).filter(|_| has_heir);
         let Some(live) = live else {
             let has_inner = instance
@@ -159,7 +159,7 @@ impl ThreadState {
             return;
         };
         let work = self.begin_work(live, unit, now).in_place_of(&over);
-        if let Some(heir) = self.stack.heir(&instance.spans, in_unit) {
+        if let Some(heir) = self.stack.heir(instance.spans.who_lives(), in_unit) {
             heir.work = work;
         }
     }

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 #[cfg(any(debug_assertions, feature = "settable-clock"))]
 pub use settable::SettableClock;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Clock {
     source: Source,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Source {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     Counter(Counter),
@@ -32,7 +32,7 @@ enum Source {
 
 /// The processor's counter.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Counter {
     start: u64,
     /// A tick is this many nanoseconds, times 2^32.

@@ -11,6 +11,7 @@ pub(crate) mod panics;
 pub(crate) mod pool;
 pub(crate) mod rate;
 pub(crate) mod silence;
+pub(crate) mod static_ref;
 pub(crate) mod sync;
 pub(crate) mod word_ring;
 pub(crate) mod words;

@@ -1,4 +1,5 @@
 //! What the tests of counting share: a tracked allocator, and a telemetry around a piece of work.
+#![allow(dead_code)] // not every test asks for all of it
 
 use alloc_tracker::AllocTracker;
 use std::hint::black_box;
@@ -18,7 +19,6 @@ pub(crate) fn counted(work: impl FnOnce(&Telemetry)) -> Snapshot {
 }
 
 /// The same, where time passes as the clock says.
-#[allow(dead_code)] // not all that are counted take a time
 pub(crate) fn counted_by(clock: &SettableClock, work: impl FnOnce(&Telemetry)) -> Snapshot {
     let (layer, telemetry) = Telemetry::builder().clock(clock).build().unwrap();
     tracing::dispatcher::with_default(&stack::dispatch(layer), || work(&telemetry));

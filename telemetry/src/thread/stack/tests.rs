@@ -1,7 +1,7 @@
 //! The stack says what the registry's says, and stays small.
 
 use super::*;
-use crate::live::UnitRef;
+use crate::live::{Spans, UnitRef};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -73,7 +73,7 @@ proptest! {
                     let id = ids[n as usize];
                     match spans.get(id) {
                         Some(known) => {
-                            if stack.expected(&spans, id).is_none() {
+                            if stack.expected(spans.who_lives(), id).is_none() {
                                 stack.expect(id, known);
                             }
                             if stack.enter() != Found::Same {
@@ -93,8 +93,8 @@ proptest! {
                 Step::Leave(n) => {
                     let id = ids[n as usize];
                     let _ = match stack.is_innermost(id) {
-                        true => stack.leave(&spans, false),
-                        false => stack.leave_further_out(&spans, id, false),
+                        true => stack.leave(spans.who_lives(), false),
+                        false => stack.leave_further_out(spans.who_lives(), id, false),
                     };
                     naive.leave(ids[n as usize]);
                 }
@@ -111,7 +111,7 @@ proptest! {
                 }
                 Step::Ask => {
                     let innermost = naive.innermost().filter(|id| live.contains(id));
-                    match stack.innermost(&spans) {
+                    match stack.innermost(spans.who_lives()) {
                         Innermost::OfUnit(known) => prop_assert_eq!(Some(known.detail), innermost),
                         // Who hears this asks the registry.
                         Innermost::Other => {}
@@ -121,12 +121,12 @@ proptest! {
                         }
                         Innermost::Over => {
                             prop_assert_eq!(innermost, None);
-                            while stack.bury(&spans).is_some() {}
+                            while stack.bury(spans.who_lives()).is_some() {}
                         }
                     }
                 }
                 Step::Tidy => {
-                    stack.tidy(&spans, |id| live.contains(&id), |_| {});
+                    stack.tidy(spans.who_lives(), |id| live.contains(&id), |_| {});
                     prop_assert!(stack.len <= 2 * live.len() + 1);
                 }
             }
@@ -143,7 +143,7 @@ fn what_is_never_left_does_not_pile_up() {
         stack.expect(span, known.unwrap());
         assert_eq!(stack.enter(), Found::Nothing);
         if stack.push(false, Work::NONE) {
-            stack.tidy(&spans, |_| false, |_| {});
+            stack.tidy(spans.who_lives(), |_| false, |_| {});
         }
         spans.remove(span);
     }

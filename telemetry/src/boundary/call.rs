@@ -1,0 +1,205 @@
+//! One call across a boundary.
+
+use crate::cost::{BoundaryId, BoundaryMetric};
+use crate::ledger::Untold;
+use crate::live::{Crossing, LiveUnit, UnitRef};
+use crate::thread::{self, AtWork, WorksFor};
+use crate::instance::Lasting;
+use std::time::Duration;
+
+/// The unit that a call is of, in the eyes of one telemetry.
+///
+/// PERF: where the unit lies and what it does there, and what lasts of the telemetry, so that the telemetry need not be asked for, which all
+/// threads would count the use of in one place. The place says whether it still is the unit's.
+#[derive(Debug)]
+struct Target {
+    unit: UnitRef,
+    place: &'static LiveUnit,
+    crossed: &'static Crossing,
+    lasting: &'static Lasting,
+    began: u64,
+}
+
+impl Target {
+    #[inline(always)]
+    fn begin(at_work: AtWork, boundary: BoundaryId) -> Self {
+        let AtWork {
+            unit,
+            place,
+            lasting,
+            thread,
+        } = at_work;
+        let crossed = place.begin_call(boundary, thread);
+        if let Some(outer) = place.outer() {
+            for_outer(outer.live(), |unit| _ = unit.begin_call(boundary, thread));
+        }
+        Target {
+            unit,
+            place,
+            crossed,
+            lasting,
+            began: lasting.clock.now(),
+        }
+    }
+
+    /// Adds to what the unit and those around it do across the boundary: what is done in a unit is done in them.
+    #[inline(always)]
+    fn tell(&self, boundary: BoundaryId, each: impl Fn(&Crossing, bool)) {
+        if !self.place.is(self.unit) {
+            return self.is_over();
+        }
+        let thread = thread::number();
+        each(self.crossed, self.place.is_owner(thread));
+        if let Some(outer) = self.place.outer() {
+            let each = |unit: &'static LiveUnit| {
+                each(unit.crossing(boundary), unit.is_owner(thread));
+            };
+            for_outer(outer.live(), each);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_over(&self) {
+        self.lasting.untold.add(Untold::CallAfterEnd);
+    }
+
+    #[inline(always)]
+    fn add(&self, boundary: BoundaryId, metric: BoundaryMetric, n: u64) {
+        self.tell(boundary, |crossed, by_owner| crossed.add(metric, n, by_owner));
+    }
+
+    #[inline(always)]
+    fn end(&self, boundary: BoundaryId) {
+        let time = self.lasting.clock.now().saturating_sub(self.began);
+        self.tell(boundary, |crossed, by_owner| crossed.end(time, by_owner));
+    }
+}
+
+/// A unit that is around another one, and all around that.
+#[inline(never)]
+fn for_outer(mut outer: Option<&'static LiveUnit>, mut each: impl FnMut(&'static LiveUnit)) {
+    while let Some(unit) = outer {
+        each(unit);
+        outer = unit.outer().and_then(|outer| outer.live());
+    }
+}
+
+/// One call across a [`Boundary`](crate::Boundary), made by [`call!`](crate::call!).
+///
+/// It is counted when it is made, and lasts until it is dropped. It may be moved to other threads, and what is added after
+/// its unit has ended is not counted. Outside of any unit it does nothing. If a panic drops it, it has failed.
+///
+/// ```
+/// # use std::time::Duration;
+/// let call = telemetry::call!("payments");
+/// call.sent(512);
+/// for attempt in 0..3 {
+///     if attempt > 0 {
+///         call.retried(); // one more call, and one retry
+///     }
+///     # break;
+/// }
+/// call.waited(Duration::from_micros(40)); // of the time that it took: for a connection, say
+/// call.received(64);
+/// ```
+#[derive(Debug)]
+#[must_use = "bind the call to a variable, and add to it what is sent and received: it lasts until it is dropped"]
+pub struct Call {
+    boundary: BoundaryId,
+    /// It began while a panic unwound: that does not tell whether it has failed.
+    in_unwinding: bool,
+    works_for: WorksFor<Target, Box<[Target]>>,
+}
+
+impl Call {
+    // PERF: one call of a function where the program makes a call, and one where that ends.
+    pub(super) fn begin(boundary: BoundaryId) -> Self {
+        let works_for = match thread::at_work() {
+            WorksFor::Nothing => WorksFor::Nothing,
+            WorksFor::One(at_work) => WorksFor::One(Target::begin(at_work, boundary)),
+            WorksFor::Several(()) => begin_in_all(boundary),
+        };
+        Call {
+            boundary,
+            in_unwinding: std::thread::panicking(),
+            works_for,
+        }
+    }
+
+    /// Adds bytes that went out.
+    pub fn sent(&self, bytes: u64) {
+        self.add(BoundaryMetric::Sent, bytes);
+    }
+
+    /// Adds bytes that came in.
+    pub fn received(&self, bytes: u64) {
+        self.add(BoundaryMetric::Received, bytes);
+    }
+
+    /// The call is tried again: one more call, and one retry.
+    pub fn retried(&self) {
+        self.add(BoundaryMetric::Retries, 1);
+    }
+
+    /// The call has failed. Once more, and it has failed once more: as often as its retries.
+    pub fn failed(&self) {
+        self.add(BoundaryMetric::Failures, 1);
+    }
+
+    /// So much of the time that the call takes, it waits for its turn: for a connection of a pool, say.
+    pub fn waited(&self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.add(BoundaryMetric::Waited, nanoseconds);
+    }
+
+    #[inline(always)]
+    fn add(&self, metric: BoundaryMetric, n: u64) {
+        match &self.works_for {
+            WorksFor::Nothing => {}
+            WorksFor::One(target) => target.add(self.boundary, metric, n),
+            WorksFor::Several(targets) => add_in_all(targets, self.boundary, metric, n),
+        }
+    }
+}
+
+// PERF: apart, as there is one telemetry mostly.
+
+#[cold]
+#[inline(never)]
+fn begin_in_all(boundary: BoundaryId) -> WorksFor<Target, Box<[Target]>> {
+    alloc_tracker::raw::for_a_tool(|| {
+        let mut targets = Vec::new();
+        thread::at_work_for_all(|at_work| targets.push(Target::begin(at_work, boundary)));
+        match targets.len() {
+            0 => WorksFor::Nothing,
+            _ => WorksFor::Several(targets.into()),
+        }
+    })
+}
+
+#[cold]
+#[inline(never)]
+fn add_in_all(targets: &[Target], boundary: BoundaryId, metric: BoundaryMetric, n: u64) {
+    (targets.iter()).for_each(|target| target.add(boundary, metric, n));
+}
+
+#[cold]
+#[inline(never)]
+fn end_in_all(targets: &mut Box<[Target]>, boundary: BoundaryId) {
+    targets.iter().for_each(|target| target.end(boundary));
+    alloc_tracker::raw::for_a_tool(|| *targets = Box::default());
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.in_unwinding {
+            self.failed();
+        }
+        match &mut self.works_for {
+            WorksFor::Nothing => {}
+            WorksFor::One(target) => target.end(self.boundary),
+            WorksFor::Several(targets) => end_in_all(targets, self.boundary),
+        }
+    }
+}
