@@ -108,7 +108,7 @@ impl Sampling {
     /// Of how many units one that has the figure is an example.
     pub(crate) fn weight_of(self, metric: Metric) -> u64 {
         match metric.source() {
-            Source::Ended | Source::Added | Source::Tracked => 1,
+            Source::Ended | Source::Added | Source::Tracked | Source::Woken => 1,
             Source::Asked => self.weight(),
             Source::AskedForIo => self.io_weight(),
         }

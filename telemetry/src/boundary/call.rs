@@ -2,7 +2,7 @@
 
 use crate::cost::{BoundaryId, BoundaryMetric};
 use crate::ledger::Untold;
-use crate::live::{Crossing, LiveUnit, UnitRef};
+use crate::live::{Crossing, LiveUnit, UnitRef, for_outer};
 use crate::thread::{self, AtWork, WorksFor};
 use crate::instance::Lasting;
 use std::time::Duration;
@@ -29,33 +29,29 @@ impl Target {
             lasting,
             thread,
         } = at_work;
-        let crossed = place.begin_call(boundary, thread);
-        if let Some(outer) = place.outer() {
-            for_outer(outer.live(), |unit| _ = unit.begin_call(boundary, thread));
-        }
+        let began = lasting.clock.now();
+        let crossed = place.begin_call(boundary, began, thread);
+        for_outer(place, |unit| _ = unit.begin_call(boundary, began, thread));
         Target {
             unit,
             place,
             crossed,
             lasting,
-            began: lasting.clock.now(),
+            began,
         }
     }
 
     /// Adds to what the unit and those around it do across the boundary: what is done in a unit is done in them.
     #[inline(always)]
-    fn tell(&self, boundary: BoundaryId, each: impl Fn(&Crossing, bool)) {
+    fn tell(&self, boundary: BoundaryId, each: impl Fn(&LiveUnit, &Crossing, bool)) {
         if !self.place.is(self.unit) {
             return self.is_over();
         }
         let thread = thread::number();
-        each(self.crossed, self.place.is_owner(thread));
-        if let Some(outer) = self.place.outer() {
-            let each = |unit: &'static LiveUnit| {
-                each(unit.crossing(boundary), unit.is_owner(thread));
-            };
-            for_outer(outer.live(), each);
-        }
+        each(self.place, self.crossed, self.place.is_owner(thread));
+        for_outer(self.place, |unit| {
+            each(unit, unit.crossing(boundary), unit.is_owner(thread));
+        });
     }
 
     #[cold]
@@ -66,22 +62,17 @@ impl Target {
 
     #[inline(always)]
     fn add(&self, boundary: BoundaryId, metric: BoundaryMetric, n: u64) {
-        self.tell(boundary, |crossed, by_owner| crossed.add(metric, n, by_owner));
+        self.tell(boundary, |_, crossed, by_owner| crossed.add(metric, n, by_owner));
     }
 
     #[inline(always)]
     fn end(&self, boundary: BoundaryId) {
-        let time = self.lasting.clock.now().saturating_sub(self.began);
-        self.tell(boundary, |crossed, by_owner| crossed.end(time, by_owner));
-    }
-}
-
-/// A unit that is around another one, and all around that.
-#[inline(never)]
-fn for_outer(mut outer: Option<&'static LiveUnit>, mut each: impl FnMut(&'static LiveUnit)) {
-    while let Some(unit) = outer {
-        each(unit);
-        outer = unit.outer().and_then(|outer| outer.live());
+        let now = self.lasting.clock.now();
+        let time = now.saturating_sub(self.began);
+        self.tell(boundary, |unit, crossed, by_owner| {
+            unit.waits_otherwise(now);
+            crossed.end(time, by_owner);
+        });
     }
 }
 

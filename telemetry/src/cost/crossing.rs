@@ -4,7 +4,7 @@
 //! name in budgets. Where it arises is said by [`Call`](crate::Call).
 
 use super::{BoundaryId, Measure};
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 macro_rules! metrics {
     ($($metric:ident: $measure:ident, $name:literal, $is_always:literal, $text:literal;)*) => {
@@ -72,6 +72,7 @@ metrics! {
     Waited: Nanoseconds, "waited", false, "Of that, what calls are known to have waited for their turn";
     Retries: Count, "retries", false, "Calls that were tried again";
     Failures: Count, "failures", false, "Calls that failed, or ended in a panic";
+    Wait: Nanoseconds, "wait", false, "The part of the unit's wall time in which it waited for this, and no thread worked for it";
 }
 
 /// What a unit did across one boundary.
@@ -139,6 +140,12 @@ impl Boundaries {
     /// What was done across this one, if anything.
     pub(crate) fn of(&self, id: BoundaryId) -> Option<&FinishedBoundary> {
         self.iter().find(|crossed| crossed.id == id)
+    }
+}
+
+impl DerefMut for Boundaries {
+    fn deref_mut(&mut self) -> &mut [FinishedBoundary] {
+        &mut self.0
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) enum Source {
     Asked,
     /// So it is about a sample of the sample.
     AskedForIo,
+    /// Of units whose wake-ups are seen.
+    Woken,
 }
 
 /// What the table says of a metric.
@@ -43,7 +45,7 @@ struct Row {
     name: &'static str,
     measure: Measure,
     source: Source,
-    /// Whether the costs of several units can be added up: not those that are a maximum.
+    /// Whether it is known while the unit is in progress, and can be added up over several units: a maximum cannot.
     is_sum: bool,
     /// The title of its column for people; `None`: it has none.
     column: Option<&'static str>,
@@ -92,6 +94,42 @@ costs! {
         column: Some("busy"),
         prometheus: ("unit_busy_seconds", None),
         text: "Time inside of the unit's spans, summed over threads",
+    }
+    Active {
+        name: "active",
+        measure: Measure::Nanoseconds,
+        source: Source::Ended,
+        is_sum: true,
+        column: None,
+        prometheus: ("unit_active_seconds", None),
+        text: "The part of `wall` in which at least one thread worked for the unit",
+    }
+    Queued {
+        name: "queued",
+        measure: Measure::Nanoseconds,
+        source: Source::Woken,
+        is_sum: true,
+        column: None,
+        prometheus: ("unit_queued_seconds", None),
+        text: "The part of `wall` in which it had been woken and no thread had polled it yet",
+    }
+    Wait {
+        name: "wait",
+        measure: Measure::Nanoseconds,
+        source: Source::Ended,
+        is_sum: true,
+        column: None,
+        prometheus: ("unit_wait_seconds", None),
+        text: "The part of `wall` in which it waited for a call across a boundary, and no thread worked for it",
+    }
+    Unexplained {
+        name: "unexplained",
+        measure: Measure::Nanoseconds,
+        source: Source::Ended,
+        is_sum: false,
+        column: None,
+        prometheus: ("unit_unexplained_seconds", None),
+        text: "What is left of `wall`: nobody said what the unit waited for",
     }
     Cpu {
         name: "cpu",
@@ -235,6 +273,7 @@ impl Metric {
             Source::Tracked => "every unit, with the tracker",
             Source::Asked => "a sample",
             Source::AskedForIo => "a sample of the sample",
+            Source::Woken => "units whose wake-ups are seen",
         }
     }
 
@@ -292,8 +331,12 @@ impl Source {
     pub(crate) const ASKED: [Metric; Source::Asked.len()] = Source::Asked.metrics();
     pub(crate) const ASKED_FOR_IO: [Metric; Source::AskedForIo.len()] =
         Source::AskedForIo.metrics();
+    pub(crate) const WOKEN: [Metric; Source::Woken.len()] = Source::Woken.metrics();
 
-    const TOLD_LEN: usize = Source::Ended.len() + Source::Added.len() + Source::Tracked.len();
+    const TOLD_LEN: usize = Source::Ended.len()
+        + Source::Added.len()
+        + Source::Tracked.len()
+        + Source::Woken.len();
 
     /// What a unit has a value for without being asked, whether it means anything or not.
     pub(crate) const TOLD: [Metric; Source::TOLD_LEN] = {
@@ -302,7 +345,7 @@ impl Source {
         while at < ROWS.len() {
             if matches!(
                 ROWS[at].source,
-                Source::Ended | Source::Added | Source::Tracked
+                Source::Ended | Source::Added | Source::Tracked | Source::Woken
             ) {
                 told[len] = Metric::ALL[at];
                 len += 1;
@@ -369,6 +412,7 @@ mod tests {
             &Source::TRACKED,
             &Source::ASKED,
             &Source::ASKED_FOR_IO,
+            &Source::WOKEN,
         ] {
             for (place, metric) in of_source.iter().enumerate() {
                 assert_eq!(metric.place(), place);

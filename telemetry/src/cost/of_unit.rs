@@ -32,7 +32,7 @@ impl UnitCosts {
         self.known = bits | ALWAYS;
     }
 
-    /// As bits: five of them.
+    /// As bits: six of them.
     #[inline]
     pub(crate) fn known(&self) -> u8 {
         self.known

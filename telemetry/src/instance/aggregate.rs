@@ -135,6 +135,9 @@ impl KindCosts<Histogram> {
         if costs.knows(Source::Tracked) {
             record(&Source::TRACKED);
         }
+        if costs.knows(Source::Woken) {
+            record(&Source::WOKEN);
+        }
         if costs.knows(Source::Asked) {
             self.record_sample(unit, sampling);
         }

@@ -38,12 +38,17 @@ pub(crate) struct Crossing {
     waited: AtomicU64,
     retries: AtomicU64,
     failures: AtomicU64,
+    /// How long the unit waited for it.
+    wait: AtomicU64,
+    /// When the last call began.
+    last_begun: AtomicU64,
 }
 
 impl Crossing {
     /// A call begins, on the unit's own thread or on another.
     #[inline]
-    pub(super) fn begin(&self, by_owner: bool) {
+    pub(super) fn begin(&self, now: u64, by_owner: bool) {
+        self.last_begun.store(now, Relaxed);
         self.begun.add(1, by_owner);
     }
 
@@ -52,6 +57,16 @@ impl Crossing {
     pub(crate) fn end(&self, time: u64, by_owner: bool) {
         self.time.add(time, by_owner);
         self.ended.add(1, by_owner);
+    }
+
+    /// The unit waited for it so long, in which no thread worked for the unit.
+    pub(super) fn was_waited_for(&self, lasted: u64) {
+        self.wait.fetch_add(lasted, Relaxed);
+    }
+
+    /// When the last call began, if any goes on.
+    fn goes_on_since(&self) -> Option<u64> {
+        (self.begun.sum() > self.ended.sum()).then(|| self.last_begun.load(Relaxed))
     }
 
     #[inline]
@@ -64,6 +79,7 @@ impl Crossing {
             BoundaryMetric::Waited => _ = self.waited.fetch_add(n, Relaxed),
             BoundaryMetric::Retries => _ = self.retries.fetch_add(n, Relaxed),
             BoundaryMetric::Failures => _ = self.failures.fetch_add(n, Relaxed),
+            BoundaryMetric::Wait => _ = self.wait.fetch_add(n, Relaxed),
         }
     }
 
@@ -76,6 +92,7 @@ impl Crossing {
             BoundaryMetric::Waited => self.waited.load(Relaxed),
             BoundaryMetric::Retries => self.retries.load(Relaxed),
             BoundaryMetric::Failures => self.failures.load(Relaxed),
+            BoundaryMetric::Wait => self.wait.load(Relaxed),
         }
     }
 
@@ -102,7 +119,7 @@ impl Crossing {
         ] {
             sum.clear();
         }
-        for sum in [&self.waited, &self.retries, &self.failures] {
+        for sum in [&self.waited, &self.retries, &self.failures, &self.wait] {
             sum.store(0, Relaxed);
         }
     }
@@ -149,6 +166,15 @@ impl Crossed {
             .flat_map(|more| more.cells.iter().chain([&more.other]));
         let all = self.few.iter().chain(more);
         all.filter_map(|cell| Some((BoundaryId(cell.id.load(Relaxed).checked_sub(1)?), cell)))
+    }
+
+    /// Of the boundaries across which a call goes on, the one whose last call began last: what is called inside of another
+    /// call is what is waited for.
+    pub(super) fn last_begun(&self) -> Option<&Crossing> {
+        let going_on = (self.used())
+            .filter_map(|(_, crossed)| Some((crossed.goes_on_since()?, crossed)));
+        let last = going_on.max_by_key(|(since, _)| *since);
+        last.map(|(_, crossed)| crossed)
     }
 
     pub(super) fn fill(&self, boundaries: &mut Boundaries) {

@@ -50,6 +50,23 @@ impl Outer {
     }
 }
 
+/// All units that are around one: what is done in it is done in them.
+#[inline(always)]
+pub(crate) fn for_outer(unit: &LiveUnit, each: impl Fn(&'static LiveUnit)) {
+    if let Some(outer) = unit.outer() {
+        all_from(outer, each);
+    }
+}
+
+#[inline(never)]
+fn all_from(outer: Outer, each: impl Fn(&'static LiveUnit)) {
+    let mut outer = outer.live();
+    while let Some(unit) = outer {
+        each(unit);
+        outer = unit.outer().and_then(|outer| outer.live());
+    }
+}
+
 /// Where a span would be a unit that begins inside this one of a unit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Nesting {

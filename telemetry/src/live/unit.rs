@@ -2,6 +2,7 @@
 
 use super::crossed::{Crossed, Crossing};
 use super::in_unit::UnitRef;
+use super::moments::{Moments, Stretch};
 use super::nested::{Nested, Outer};
 use super::shared_sum::SharedSum;
 use crate::cost::{BoundaryId, BoundaryMetric, Finished, KindId, Metric, Outcome, Source, UnitCosts};
@@ -45,6 +46,14 @@ pub(crate) struct LiveUnit {
     account: Account,
     started: AtomicU64,
     last_exit: SharedSum,
+    moments: Moments,
+    /// How long some thread was at work for it.
+    active: SharedSum,
+    /// How often it was woken and not polled since, and how long it was so while no thread was at work.
+    woken: AtomicU32,
+    queued: AtomicU64,
+    /// Its wake-ups are seen.
+    is_seen_woken: AtomicBool,
     /// What threads add to: see [`Source::Added`].
     added: [SharedSum; Source::ADDED.len()],
     telemetry_ns: AtomicU64,
@@ -86,25 +95,84 @@ impl LiveUnit {
         self.added[metric.place()].add(n, self.is_owner(thread));
     }
 
-    /// The thread with this number starts to work for the unit.
+    /// The thread with this number enters the unit.
     #[inline]
     pub(crate) fn enter(&self, thread: u64) {
         self.add(Metric::Wakeups, 1, thread);
     }
 
-    /// What the calling thread allocates from here on is the unit's.
+    /// It starts to work for it: what it allocates from here on is the unit's.
     #[inline]
-    pub(crate) fn open(&self) -> Segment {
+    pub(crate) fn open(&self, now: u64, thread: u64) -> Segment {
+        let stretch = self.moments.enter(now);
+        self.put(stretch, self.is_owner(thread));
         self.account.open()
     }
 
     /// It stops, at `now`, after having started at `entered`.
     #[inline]
     pub(crate) fn exit(&self, entered: u64, now: u64, thread: u64) {
-        // PERF: asked once for both.
+        // PERF: asked once for all.
         let by_owner = self.is_owner(thread);
         self.added[Metric::Busy.place()].add(now.saturating_sub(entered), by_owner);
         self.last_exit.reach(now, by_owner);
+        let stretch = self.moments.exit(now);
+        self.put(stretch, by_owner);
+    }
+
+    /// It stopped some time ago, and nobody can tell when.
+    #[cold]
+    pub(crate) fn abandon(&self, now: u64) {
+        // What it was from then to now is nobody's.
+        let _ = self.moments.exit(now);
+    }
+
+    /// Puts a stretch of time where it belongs.
+    #[inline(always)]
+    fn put(&self, stretch: Stretch, by_owner: bool) {
+        if stretch.was_active {
+            self.active.add(stretch.lasted, by_owner);
+        } else if self.has_more.load(Relaxed) {
+            self.put_idle(stretch.lasted);
+        }
+    }
+
+    /// The same of one in which no thread worked for it: it waited for a thread, or for what it called last.
+    #[inline(never)]
+    fn put_idle(&self, lasted: u64) {
+        if self.woken.load(Relaxed) > 0 {
+            self.queued.fetch_add(lasted, Relaxed);
+        } else if let Some(crossed) = self.crossed.last_begun() {
+            crossed.was_waited_for(lasted);
+        }
+    }
+
+    /// What it waits for is about to change.
+    #[inline]
+    pub(crate) fn waits_otherwise(&self, now: u64) {
+        if !self.moments.is_active() {
+            self.put(self.moments.mark(now), false);
+        }
+    }
+
+    /// It is woken: a thread is to poll it.
+    pub(crate) fn is_woken(&self, now: u64) {
+        self.has_more.store(true, Relaxed);
+        self.waits_otherwise(now);
+        self.woken.fetch_add(1, Relaxed);
+    }
+
+    /// It is polled for which it was woken.
+    pub(crate) fn is_polled(&self) {
+        self.woken.fetch_sub(1, Relaxed);
+    }
+
+    /// Its wake-ups are seen.
+    pub(crate) fn has_waker(&self) {
+        if !self.is_seen_woken.load(Relaxed) {
+            self.is_seen_woken.store(true, Relaxed);
+            self.has_more.store(true, Release);
+        }
     }
 
     /// Whether the system is to be asked at each entry and exit.
@@ -179,9 +247,15 @@ impl LiveUnit {
 
     /// A call across a boundary begins, on the thread with this number.
     #[inline(always)]
-    pub(crate) fn begin_call(&'static self, boundary: BoundaryId, thread: u64) -> &'static Crossing {
+    pub(crate) fn begin_call(
+        &'static self,
+        boundary: BoundaryId,
+        now: u64,
+        thread: u64,
+    ) -> &'static Crossing {
+        self.waits_otherwise(now);
         let crossed = self.crossed.of(boundary);
-        crossed.begin(self.is_owner(thread));
+        crossed.begin(now, self.is_owner(thread));
         // Afterwards, and Release: who comes too late for the unit leaves sums that the next reset clears.
         self.has_more.store(true, Release);
         crossed
@@ -315,8 +389,11 @@ impl LiveUnit {
         unit.kind = self.kind();
         unit.error = self.error.load(Relaxed);
         let costs = &mut unit.costs;
-        costs.set(Metric::Wall, end.saturating_sub(self.started()));
+        let wall = end.saturating_sub(self.started());
+        costs.set(Metric::Wall, wall);
         costs.set(Metric::Retries, 0);
+        costs.set(Metric::Wait, 0);
+        costs.set(Metric::Queued, 0);
         for metric in Source::ADDED {
             costs.set(metric, self.added[metric.place()].sum());
         }
@@ -336,7 +413,36 @@ impl LiveUnit {
             let retries = unit.boundaries.iter();
             let retries = retries.map(|crossed| crossed.value(BoundaryMetric::Retries));
             unit.costs.set(Metric::Retries, retries.sum());
+            self.fill_idle(unit);
         }
+        // Clocks of different cores differ by a little.
+        let costs = &mut unit.costs;
+        let idle = costs.value(Metric::Queued) + costs.value(Metric::Wait);
+        let active = self.active.sum().min(wall - idle);
+        costs.set(Metric::Active, active);
+        costs.set(Metric::Unexplained, wall - idle - active);
+    }
+
+    /// Where the time went in which no thread worked for the unit.
+    #[inline(never)]
+    fn fill_idle(&self, unit: &mut Finished) {
+        // Not what came after its last exit, which is in no wall time: of that, nothing waits any more.
+        let mut left = unit.costs.value(Metric::Wall);
+        let mut take = |idle: u64| {
+            let taken = idle.min(left);
+            left -= taken;
+            taken
+        };
+        unit.costs.set(Metric::Queued, take(self.queued.load(Relaxed)));
+        unit.costs
+            .tell(Source::Woken, self.is_seen_woken.load(Relaxed));
+        let waits = unit.boundaries.iter_mut().map(|crossed| {
+            let wait = take(crossed.value(BoundaryMetric::Wait));
+            crossed.set(BoundaryMetric::Wait, wait);
+            wait
+        });
+        let wait = waits.sum();
+        unit.costs.set(Metric::Wait, wait);
     }
 
     #[inline]
@@ -370,6 +476,8 @@ impl LiveUnit {
         self.thread.store(thread, Relaxed);
         self.started.store(now, Relaxed);
         self.last_exit.clear();
+        self.moments.begin(now);
+        self.active.clear();
         self.added.iter().for_each(SharedSum::clear);
         self.telemetry_ns.store(0, Relaxed);
         // PERF: few units have any.
@@ -379,6 +487,9 @@ impl LiveUnit {
             self.trace.iter().for_each(|word| word.store(0, Relaxed));
             self.trace_was_asked.store(false, Relaxed);
             self.crossed.reset();
+            self.woken.store(0, Relaxed);
+            self.queued.store(0, Relaxed);
+            self.is_seen_woken.store(false, Relaxed);
         }
     }
 }
@@ -399,3 +510,6 @@ pub(crate) struct Start {
     /// What heap profiles call it.
     pub(crate) name: UnitName,
 }
+
+#[cfg(test)]
+mod tests;

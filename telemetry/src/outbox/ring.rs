@@ -18,13 +18,13 @@ pub(crate) struct Ring {
 
 const ERROR: u64 = 1 << 32;
 const TIMED: u64 = 1 << 33;
-/// What is known of its costs, in five bits.
+/// What is known of its costs, in six bits.
 const KNOWN_SHIFT: u32 = 34;
-const KNOWN_BITS: u8 = 31;
+const KNOWN_BITS: u8 = 63;
 /// An [`Outcome`] as a number, in two bits.
-const EXEMPLAR_SHIFT: u32 = 39;
+const EXEMPLAR_SHIFT: u32 = 40;
 /// What few units have: costs that other units have as well, and boundaries.
-const MORE_SHIFT: u32 = 41;
+const MORE_SHIFT: u32 = 42;
 const INSIDE: u64 = 1 << MORE_SHIFT;
 const BOUNDARIES_SHIFT: u32 = MORE_SHIFT + 1;
 /// Of a boundary: its number in the lower half, above it a bit for each figure that follows.
@@ -139,6 +139,7 @@ mod tests {
         unit.costs.tell(Source::Tracked, n % 2 == 0);
         unit.costs.tell(Source::Asked, n % 7 == 0);
         (unit.costs).tell(Source::AskedForIo, n % 14 == 0);
+        (unit.costs).tell(Source::Woken, n % 11 == 0);
         for (at, metric) in Metric::ALL.into_iter().enumerate() {
             unit.costs.set(metric, n * (at as u64 + 1));
         }

@@ -315,6 +315,9 @@ pub struct BoundarySnapshot {
     /// Calls per unit that failed. `None`: none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failures: Option<Distribution>,
+    /// The part of a unit's wall time in which it waited for this boundary, in nanoseconds. `None`: none waited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Distribution>,
 }
 
 impl BoundarySnapshot {
@@ -332,6 +335,7 @@ impl BoundarySnapshot {
             waited: None,
             retries: None,
             failures: None,
+            wait: None,
         }
     }
 
@@ -350,6 +354,7 @@ impl BoundarySnapshot {
         boundary.waited = told(BoundaryMetric::Waited);
         boundary.retries = told(BoundaryMetric::Retries);
         boundary.failures = told(BoundaryMetric::Failures);
+        boundary.wait = told(BoundaryMetric::Wait);
         boundary
     }
 
@@ -374,6 +379,7 @@ impl BoundarySnapshot {
             BoundaryMetric::Waited => self.waited.as_ref(),
             BoundaryMetric::Retries => self.retries.as_ref(),
             BoundaryMetric::Failures => self.failures.as_ref(),
+            BoundaryMetric::Wait => self.wait.as_ref(),
         }
     }
 
@@ -387,8 +393,9 @@ impl BoundarySnapshot {
             waited,
             retries,
             failures,
+            wait,
         } = self;
-        let others = [time, waited, retries, failures].into_iter().flatten();
+        let others = [time, waited, retries, failures, wait].into_iter().flatten();
         [calls, bytes_sent, bytes_received].into_iter().chain(others)
     }
 }
@@ -415,6 +422,9 @@ pub struct BoundaryCost {
     /// Calls that failed.
     #[serde(default, skip_serializing_if = "is_none")]
     pub failures: u64,
+    /// The part of the unit's wall time in which it waited for this boundary, in nanoseconds.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub wait: u64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
@@ -444,6 +454,7 @@ impl From<&FinishedBoundary> for BoundaryCost {
             waited: crossed.value(BoundaryMetric::Waited),
             retries: crossed.value(BoundaryMetric::Retries),
             failures: crossed.value(BoundaryMetric::Failures),
+            wait: crossed.value(BoundaryMetric::Wait),
         }
     }
 }

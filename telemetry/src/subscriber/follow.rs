@@ -23,12 +23,15 @@
 //! ```
 //!
 //! The work enters the span that is current where it is started, at every poll. So the unit lasts until it is done, or is
-//! dropped. Without a current span it is started as it is.
+//! dropped. Without a current span it is started as it is. From the moment that a task is started or woken, to the poll for
+//! that, its unit is [`queued`](wakes).
 //!
 //! # Cost
 //!
-//! A handle of the span for each piece of work, and what entering a span takes for each poll.
+//! A handle of the span for each piece of work, and what entering a span takes for each poll; for a task what [`wakes`]
+//! takes.
 
+pub use super::wakes::{Wakes, wakes};
 use tracing::Span;
 
 /// A closure that runs in the span that is current now, wherever it is called: for pools that have no twin here.
@@ -76,6 +79,7 @@ mod of_tokio {
     use std::future::Future;
     use std::ops::{Deref, DerefMut};
     use tokio::task::{AbortHandle, JoinHandle};
+    use super::super::wakes::woken;
     use tracing::Instrument;
 
     /// [`tokio::spawn`], in the current span.
@@ -99,7 +103,7 @@ mod of_tokio {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        tokio::spawn(work.in_current_span())
+        tokio::spawn(woken(work).in_current_span())
     }
 
     /// [`tokio::task::spawn_blocking`], in the current span.
@@ -163,7 +167,7 @@ mod of_tokio {
             F: Future<Output = T> + Send + 'static,
             T: Send,
         {
-            self.0.spawn(work.in_current_span())
+            self.0.spawn(woken(work).in_current_span())
         }
 
         /// [`spawn_local`](tokio::task::JoinSet::spawn_local), in the current span.
@@ -176,7 +180,7 @@ mod of_tokio {
         where
             F: Future<Output = T> + 'static,
         {
-            self.0.spawn_local(work.in_current_span())
+            self.0.spawn_local(woken(work).in_current_span())
         }
 
         /// [`spawn_blocking`](tokio::task::JoinSet::spawn_blocking), in the current span.

@@ -31,6 +31,7 @@ mod layer;
 pub(crate) mod lean;
 mod observer;
 mod parent;
+mod wakes;
 
 pub(crate) use attached::Attached;
 pub(crate) use call_site::CallSite;

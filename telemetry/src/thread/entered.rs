@@ -224,7 +224,7 @@ impl ThreadState {
                 work = Work {
                     entered: now,
                     more,
-                    segment: unit.open(),
+                    segment: unit.open(now, self.thread),
                 };
             }
         }

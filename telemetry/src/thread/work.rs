@@ -66,7 +66,7 @@ impl ThreadState {
         Work {
             entered: now,
             more,
-            segment: unit.open(),
+            segment: unit.open(now, self.thread),
         }
     }
 
@@ -175,6 +175,9 @@ impl ThreadState {
     pub(super) fn abandon_work(&mut self, instance: &Instance, unit_ref: UnitRef, work: Work) {
         work.segment.abandon();
         self.take_sample(unit_ref);
+        if let Some(unit) = instance.live_units.get(unit_ref) {
+            unit.abandon(instance.clock.now());
+        }
         instance.counters.could_not_tell(Untold::NeverLeft);
     }
 

@@ -15,14 +15,18 @@ static GLOBAL: AllocTracker = AllocTracker::system();
 pub(crate) fn counted(work: impl FnOnce(&Telemetry)) -> Snapshot {
     let (layer, telemetry) = Telemetry::builder().build().unwrap();
     tracing::dispatcher::with_default(&stack::dispatch(layer), || work(&telemetry));
-    telemetry.snapshot()
+    let snapshot = telemetry.snapshot();
+    assert_parts_of_wall(&snapshot);
+    snapshot
 }
 
 /// The same, where time passes as the clock says.
 pub(crate) fn counted_by(clock: &SettableClock, work: impl FnOnce(&Telemetry)) -> Snapshot {
     let (layer, telemetry) = Telemetry::builder().clock(clock).build().unwrap();
     tracing::dispatcher::with_default(&stack::dispatch(layer), || work(&telemetry));
-    telemetry.snapshot()
+    let snapshot = telemetry.snapshot();
+    assert_parts_of_wall(&snapshot);
+    snapshot
 }
 
 /// `None` where allocations are not tracked.
@@ -43,4 +47,16 @@ pub(crate) fn tracked(n: u64) -> Option<u64> {
 
 pub(crate) fn allocate(bytes: usize) {
     drop(black_box(vec![1u8; bytes]));
+}
+
+/// Whatever was done: each nanosecond of a unit's wall time is in one part of it.
+pub(crate) fn assert_parts_of_wall(snapshot: &Snapshot) {
+    for unit in &snapshot.units {
+        let sum = |metric| unit.metric(metric).map_or(0, |distribution| distribution.sum);
+        let parts = ["active", "queued", "wait", "unexplained"].map(sum);
+        assert_eq!(parts.iter().sum::<u64>(), sum("wall"), "{parts:?} {unit:?}");
+        let waits = unit.boundaries.values().filter_map(|b| b.wait.as_ref());
+        let waits: u64 = waits.map(|wait| wait.sum).sum();
+        assert_eq!(waits, sum("wait"), "{unit:?}");
+    }
 }
