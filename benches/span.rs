@@ -425,8 +425,9 @@ fn main() {
         ("call_registry", |n| with_registry(call, n)),
         ("call_counts", |n| with_layer(Setup::Counts, call, n)),
         ("call_alone_registry", |n| with_registry(call_alone, n)),
-        ("call_alone_counts", |n| with_layer(Setup::Counts, call_alone, n)),
-
+        ("call_alone_counts", |n| {
+            with_layer(Setup::Counts, call_alone, n)
+        }),
         ("event_registry", |n| with_registry(event, n)),
         ("event_all", |n| with_layer(Setup::All, event, n)),
         ("request_registry", |n| with_registry(request, n)),

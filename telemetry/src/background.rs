@@ -26,13 +26,50 @@ use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
-/// How others talk to the thread.
-pub(crate) struct Background {
+/// Tells the thread that something came in. It lasts as long as the program, for those who come when the thread is gone.
+#[derive(Debug)]
+pub(crate) struct Bell {
     pub(crate) thread: OnceLock<Thread>,
-    /// The process that the thread is in, of a line of forks.
-    pub(crate) process: u32,
     /// Something came in since the last flush.
     pub(crate) dirty: AtomicBool,
+}
+
+impl Bell {
+    pub(crate) const fn new() -> Self {
+        Bell {
+            thread: OnceLock::new(),
+            dirty: AtomicBool::new(false),
+        }
+    }
+
+    /// Called for every unit, and for work for one: a relaxed load, and a wake-up for the first since a
+    /// flush.
+    #[inline]
+    pub(crate) fn something_happened(&self) {
+        if !self.dirty.load(Relaxed) {
+            self.ring();
+        }
+    }
+
+    #[cold]
+    fn ring(&self) {
+        if !self.dirty.swap(true, AcqRel) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+}
+
+/// How others talk to the thread.
+pub(crate) struct Background {
+    pub(crate) bell: &'static Bell,
+    /// The process that the thread is in, of a line of forks.
+    pub(crate) process: u32,
     /// Flushes asked for, in all.
     pub(crate) asked: AtomicU64,
     pub(crate) stop: AtomicBool,
@@ -78,11 +115,10 @@ impl Progress {
 }
 
 impl Background {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(bell: &'static Bell) -> Self {
         Background {
-            thread: OnceLock::new(),
+            bell,
             process: alloc_tracker::raw::generation(),
-            dirty: AtomicBool::new(false),
             asked: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -93,26 +129,16 @@ impl Background {
         }
     }
 
-    /// Called for every unit, and for work for one: a relaxed load, and a wake-up for the first since a
-    /// flush.
+    /// See [`Bell::something_happened`].
     #[inline]
     pub(crate) fn something_happened(&self) {
-        if !self.dirty.load(Relaxed) {
-            self.ring();
-        }
-    }
-
-    #[cold]
-    fn ring(&self) {
-        if !self.dirty.swap(true, AcqRel) {
-            self.wake();
-        }
+        self.bell.something_happened();
     }
 
     /// The thread, to be woken.
     #[cfg(all(feature = "signal", target_os = "linux"))]
     pub(crate) fn thread(&self) -> Option<Thread> {
-        self.thread.get().cloned()
+        self.bell.thread.get().cloned()
     }
 
     /// Whether this process was forked from the one that started the thread: it has none then.
@@ -123,7 +149,7 @@ impl Background {
     /// Has everything written out; false if that took longer than `within`.
     pub(crate) fn flush(&self, within: Duration) -> bool {
         let mine = self.asked.fetch_add(1, AcqRel) + 1;
-        self.wake();
+        self.bell.wake();
         let mut delivered = None;
         self.wait(within, |progress| {
             if progress.stopped || progress.flushed < mine {
@@ -138,7 +164,7 @@ impl Background {
     /// Has everything written out, and does not wait for it.
     pub(crate) fn flush_soon(&self) {
         self.asked.fetch_add(1, AcqRel);
-        self.wake();
+        self.bell.wake();
     }
 
     /// Has everything written out and ends the thread; false if that took longer than `within`.
@@ -150,7 +176,7 @@ impl Background {
     /// Has everything written out and ends the thread, and does not wait for it.
     pub(crate) fn stop_soon(&self) {
         self.stop.store(true, Release);
-        self.wake();
+        self.bell.wake();
     }
 
     #[inline]
@@ -174,12 +200,6 @@ impl Background {
     pub(crate) fn has_stopped(&self) -> bool {
         // Acquire what the thread did before.
         self.stopped.load(Acquire)
-    }
-
-    fn wake(&self) {
-        if let Some(thread) = self.thread.get() {
-            thread.unpark();
-        }
     }
 
     fn wait(&self, within: Duration, mut done: impl FnMut(&Progress) -> bool) -> bool {

@@ -88,6 +88,7 @@ pub mod export;
 mod histogram;
 mod incidents;
 mod instance;
+pub mod io;
 mod kinds;
 mod ledger;
 mod live;

@@ -194,7 +194,10 @@ fn of_all_threads_nothing_is_lost() {
     let both = |metric| sum(of("even"), metric) + sum(of("odd"), metric);
     assert_eq!(both(BoundaryMetric::Calls), THREADS * CALLS);
     assert_eq!(both(BoundaryMetric::Received), THREADS * CALLS);
-    assert_eq!(both(BoundaryMetric::Sent), THREADS * CALLS * (CALLS - 1) / 2);
+    assert_eq!(
+        both(BoundaryMetric::Sent),
+        THREADS * CALLS * (CALLS - 1) / 2
+    );
 }
 
 #[test]
@@ -272,7 +275,10 @@ fn a_clock_that_goes_nowhere_gives_no_time() {
     });
     let db = boundary(&snapshot, "unit", "db");
     assert_eq!(
-        (sum(db, BoundaryMetric::Calls), sum(db, BoundaryMetric::Time)),
+        (
+            sum(db, BoundaryMetric::Calls),
+            sum(db, BoundaryMetric::Time)
+        ),
         (100, 0)
     );
 }

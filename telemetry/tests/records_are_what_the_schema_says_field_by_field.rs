@@ -37,7 +37,10 @@ fn unit() -> UnitSnapshot {
     let mut sampled = Distribution::of_values(Measure::Nanoseconds, [64; 640]);
     (sampled.sampled, sampled.standard_error) = (Some(10), Some(2000));
     unit.metrics.insert("cpu".to_owned(), Some(sampled));
-    let boundary = BoundarySnapshot::new(count(), bytes(), bytes());
+    let mut boundary = BoundarySnapshot::new(count(), bytes(), bytes());
+    (boundary.retries, boundary.failures) = (Some(count()), Some(count()));
+    let time = || Some(Distribution::of_values(Measure::Nanoseconds, [3, 900]));
+    (boundary.time, boundary.waited, boundary.wait) = (time(), time(), time());
     unit.boundaries.insert("db.query".to_owned(), boundary);
     let mut budget = BudgetSnapshot::new(Measure::Count, 5.0);
     (budget.worst, budget.over, budget.of, budget.holds) = (9, 1, 3, false);
@@ -53,8 +56,15 @@ fn unit() -> UnitSnapshot {
         .collect();
     unit.in_progress
         .boundaries
-        .insert("db.query".to_owned(), BoundaryCost::new(1, 2, 3));
+        .insert("db.query".to_owned(), crossed());
     unit
+}
+
+fn crossed() -> BoundaryCost {
+    let mut crossed = BoundaryCost::new(1, 2, 3);
+    (crossed.time, crossed.waited, crossed.wait) = (900, 50, 40);
+    (crossed.retries, crossed.failures) = (1, 1);
+    crossed
 }
 
 fn exemplar() -> ExemplarRecord {
@@ -67,9 +77,7 @@ fn exemplar() -> ExemplarRecord {
     exemplar.costs = Metric::ALL
         .map(|metric| (metric.name().to_owned(), Some(1)))
         .into();
-    exemplar
-        .boundaries
-        .insert("db.query".to_owned(), BoundaryCost::new(1, 2, 3));
+    exemplar.boundaries.insert("db.query".to_owned(), crossed());
     let mut span = ExemplarSpan::new(0, Some(0), "checkout", "shop::http");
     (span.start_ns, span.end_ns) = (Some(0), Some(9));
     span.fields.insert("id".to_owned(), json!(7));

@@ -26,7 +26,10 @@ fn parts(snapshot: &Snapshot, unit: &str) -> [Option<u64>; 4] {
 
 fn wait(snapshot: &Snapshot, unit: &str, on: &str) -> u64 {
     let unit = snapshot.unit(unit).expect("the unit was seen");
-    unit.boundaries[on].wait.as_ref().map_or(0, |wait| wait.sum / MS)
+    unit.boundaries[on]
+        .wait
+        .as_ref()
+        .map_or(0, |wait| wait.sum / MS)
 }
 
 /// Something that is waited for, until somebody says that it is there.
@@ -58,7 +61,9 @@ impl Gate {
 }
 
 fn poll<F: Future>(future: &mut Pin<&mut F>) -> Poll<F::Output> {
-    future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
 }
 
 #[test]
@@ -164,7 +169,8 @@ fn from_a_wake_up_to_the_poll_it_waits_for_a_thread() {
             let unit = unit.as_mut();
             let polled = threads.spawn(move || {
                 tracing::dispatcher::with_default(&dispatch, || {
-                    unit.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+                    unit.poll(&mut Context::from_waker(Waker::noop()))
+                        .is_ready()
                 })
             });
             polled.join().unwrap()
@@ -282,9 +288,15 @@ fn an_inner_unit_waits_and_with_it_the_one_around_it() {
         gate.open();
         assert!(poll(&mut outer).is_ready());
     });
-    assert_eq!(parts(&snapshot, "outer"), [Some(3), None, Some(10), Some(0)]);
+    assert_eq!(
+        parts(&snapshot, "outer"),
+        [Some(3), None, Some(10), Some(0)]
+    );
     // A call that was made before the inner unit began is the outer one's.
-    assert_eq!(parts(&snapshot, "request"), [Some(0), None, Some(10), Some(0)]);
+    assert_eq!(
+        parts(&snapshot, "request"),
+        [Some(0), None, Some(10), Some(0)]
+    );
     assert_eq!(wait(&snapshot, "request", "cache"), 10);
     assert_eq!(wait(&snapshot, "outer", "cache"), 10);
 }
@@ -298,4 +310,48 @@ fn a_unit_that_no_thread_enters_has_nothing_to_explain_it() {
         drop(span);
     });
     assert_eq!(parts(&snapshot, "unit"), [Some(0), None, Some(0), Some(5)]);
+}
+
+#[test]
+fn each_part_can_have_a_budget() {
+    let clock = SettableClock::new();
+    let budgets = r#"
+        [unit.unit]
+        wait.max = "1 ms"
+        wait."db".p99 = "2 ms"
+        wait."cache".max = "0 ms"
+        time."db".max = "10 ms"
+        queued.max = "1 ms"
+        unexplained.max = "0 ns"
+    "#;
+    let budgets = budgets.parse().unwrap();
+    let builder = telemetry::Telemetry::builder()
+        .clock(&clock)
+        .budgets(budgets);
+    let (layer, telemetry) = builder.build().unwrap();
+    let gate = Gate::default();
+    tracing::dispatcher::with_default(&counted::stack::dispatch(layer), || {
+        let unit = gate.passed().in_call(call!("db"));
+        let unit = async { unit.await };
+        let mut unit = pin!(unit.instrument(info_span!("unit")));
+        drop(call!("cache"));
+        assert!(poll(&mut unit).is_pending());
+        clock.advance(Duration::from_millis(5));
+        gate.open();
+        assert!(poll(&mut unit).is_ready());
+    });
+    let snapshot = telemetry.snapshot();
+    let budgets = &snapshot.unit("unit").unwrap().budgets;
+    let told = |key: &str| (budgets[key].over, budgets[key].of);
+    // The call was made before the unit began.
+    assert_eq!(told("unexplained.max"), (1, 1), "{snapshot}");
+    assert_eq!(told("wait.max"), (0, 1));
+    assert_eq!(told("wait.\"cache\".max"), (0, 1));
+    assert_eq!(told("queued.max"), (0, 0), "nobody sees its wake-ups");
+    assert!(
+        snapshot
+            .to_string()
+            .contains("queued.max: no unit had this figure"),
+        "{snapshot}"
+    );
 }

@@ -1,10 +1,10 @@
 //! One call across a boundary.
 
 use crate::cost::{BoundaryId, BoundaryMetric};
+use crate::instance::Lasting;
 use crate::ledger::Untold;
 use crate::live::{Crossing, LiveUnit, UnitRef, for_outer};
 use crate::thread::{self, AtWork, WorksFor};
-use crate::instance::Lasting;
 use std::time::Duration;
 
 /// The unit that a call is of, in the eyes of one telemetry.
@@ -52,6 +52,8 @@ impl Target {
         for_outer(self.place, |unit| {
             each(unit, unit.crossing(boundary), unit.is_owner(thread));
         });
+        // The unit may be in progress for long, and no thread leave it: what it does is to be written.
+        self.lasting.bell.something_happened();
     }
 
     #[cold]
@@ -62,15 +64,21 @@ impl Target {
 
     #[inline(always)]
     fn add(&self, boundary: BoundaryId, metric: BoundaryMetric, n: u64) {
-        self.tell(boundary, |_, crossed, by_owner| crossed.add(metric, n, by_owner));
+        self.tell(boundary, |_, crossed, by_owner| {
+            crossed.add(metric, n, by_owner)
+        });
     }
 
+    /// `waits`: it did nothing else.
     #[inline(always)]
-    fn end(&self, boundary: BoundaryId) {
+    fn end(&self, boundary: BoundaryId, waits: bool) {
         let now = self.lasting.clock.now();
         let time = now.saturating_sub(self.began);
         self.tell(boundary, |unit, crossed, by_owner| {
             unit.waits_otherwise(now);
+            if waits {
+                crossed.add(BoundaryMetric::Waited, time, by_owner);
+            }
             crossed.end(time, by_owner);
         });
     }
@@ -100,6 +108,8 @@ pub struct Call {
     boundary: BoundaryId,
     /// It began while a panic unwound: that does not tell whether it has failed.
     in_unwinding: bool,
+    /// It does nothing but wait for its turn.
+    waits: bool,
     works_for: WorksFor<Target, Box<[Target]>>,
 }
 
@@ -114,8 +124,30 @@ impl Call {
         Call {
             boundary,
             in_unwinding: std::thread::panicking(),
+            waits: false,
             works_for,
         }
+    }
+
+    /// One that does nothing but wait, for a stream to be ready.
+    pub(super) fn waiting(boundary: BoundaryId) -> Self {
+        let mut call = Call::begin(boundary);
+        call.waits = true;
+        call
+    }
+
+    /// Nothing came of it: it does not count.
+    pub(super) fn was_none(mut self) {
+        self.waits = false;
+        self.add(BoundaryMetric::Calls, 1u64.wrapping_neg());
+        // Its end is the begin of none.
+        self.works_for = match std::mem::replace(&mut self.works_for, WorksFor::Nothing) {
+            WorksFor::Several(targets) => {
+                alloc_tracker::raw::for_a_tool(|| drop(targets));
+                WorksFor::Nothing
+            }
+            _ => WorksFor::Nothing,
+        };
     }
 
     /// Adds bytes that went out.
@@ -177,8 +209,8 @@ fn add_in_all(targets: &[Target], boundary: BoundaryId, metric: BoundaryMetric, 
 
 #[cold]
 #[inline(never)]
-fn end_in_all(targets: &mut Box<[Target]>, boundary: BoundaryId) {
-    targets.iter().for_each(|target| target.end(boundary));
+fn end_in_all(targets: &mut Box<[Target]>, boundary: BoundaryId, waits: bool) {
+    (targets.iter()).for_each(|target| target.end(boundary, waits));
     alloc_tracker::raw::for_a_tool(|| *targets = Box::default());
 }
 
@@ -189,8 +221,8 @@ impl Drop for Call {
         }
         match &mut self.works_for {
             WorksFor::Nothing => {}
-            WorksFor::One(target) => target.end(self.boundary),
-            WorksFor::Several(targets) => end_in_all(targets, self.boundary),
+            WorksFor::One(target) => target.end(self.boundary, self.waits),
+            WorksFor::Several(targets) => end_in_all(targets, self.boundary, self.waits),
         }
     }
 }

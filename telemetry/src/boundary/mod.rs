@@ -1,12 +1,17 @@
 //! Boundaries: what a unit does outside itself.
 //!
-//! A [`Boundary`] has a name; a [`Call`] is one use of it, which [`InCall`] ties to a future.
+//! A [`Boundary`] has a name; a [`Call`] is one use of it, which [`InCall`] ties to a future. What a stream does is
+//! [`passing`], and a call if it is timed, or waits.
 
 mod call;
 mod in_call;
+mod passing;
 
 pub use call::Call;
 pub use in_call::{CallFuture, InCall};
+#[cfg(feature = "tokio")]
+pub(crate) use passing::tell;
+pub(crate) use passing::{Direction, Passing};
 
 use crate::cost::BoundaryId;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};

@@ -10,10 +10,52 @@ pub(crate) enum LimitedFigure {
     Metric(Metric),
     /// Voluntary and involuntary.
     ContextSwitches,
-    Calls(BoundaryId),
-    /// Sent and received.
-    Bytes(BoundaryId),
+    Boundary(BoundaryFigure, BoundaryId),
     Errors,
+}
+
+/// A figure of what a unit does across one boundary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BoundaryFigure {
+    One(BoundaryMetric),
+    /// Sent and received.
+    Bytes,
+}
+
+impl BoundaryFigure {
+    const BYTES: &str = "bytes";
+
+    /// Their names.
+    pub(super) fn names() -> impl Iterator<Item = &'static str> {
+        let metrics = BoundaryMetric::ALL.into_iter().map(BoundaryMetric::name);
+        metrics.chain([Self::BYTES])
+    }
+
+    pub(super) fn by_name(name: &str) -> Option<Self> {
+        if name == Self::BYTES {
+            return Some(BoundaryFigure::Bytes);
+        }
+        let mut metrics = BoundaryMetric::ALL.into_iter();
+        let metric = metrics.find(|metric| metric.name() == name)?;
+        Some(BoundaryFigure::One(metric))
+    }
+
+    fn measure(self) -> Measure {
+        match self {
+            BoundaryFigure::One(metric) => metric.measure(),
+            BoundaryFigure::Bytes => Measure::Bytes,
+        }
+    }
+
+    fn of(self, crossed: &FinishedBoundary) -> u64 {
+        match self {
+            BoundaryFigure::One(metric) => crossed.value(metric),
+            BoundaryFigure::Bytes => {
+                let sent = crossed.value(BoundaryMetric::Sent);
+                sent.saturating_add(crossed.value(BoundaryMetric::Received))
+            }
+        }
+    }
 }
 
 /// What about the figure is limited.
@@ -55,19 +97,20 @@ impl LimitedFigure {
     pub(super) fn measure(self) -> Measure {
         match self {
             LimitedFigure::Metric(metric) => metric.measure(),
-            LimitedFigure::Bytes(_) => Measure::Bytes,
-            LimitedFigure::ContextSwitches | LimitedFigure::Calls(_) => Measure::Count,
+            LimitedFigure::Boundary(figure, _) => figure.measure(),
+            LimitedFigure::ContextSwitches => Measure::Count,
             LimitedFigure::Errors => Measure::Share,
         }
     }
 
+    /// Whether every unit has some of it.
+    pub(super) fn is_never_none(self) -> bool {
+        use Metric::{Active, Busy, Cpu, Wall};
+        matches!(self, LimitedFigure::Metric(Wall | Busy | Active | Cpu))
+    }
+
     /// `None` where it is unknown.
     fn of(self, unit: &Finished) -> Option<u64> {
-        let of_boundary = |id, value: fn(&FinishedBoundary) -> u64| match unit.boundaries.of(id) {
-            Some(crossed) => Some(value(crossed)),
-            // What a unit has no room to tell apart is in `other`, of whatever boundary it is.
-            None => unit.boundaries.of(BoundaryId::OTHER).is_none().then_some(0),
-        };
         match self {
             LimitedFigure::Metric(metric) => unit.costs.get(metric),
             LimitedFigure::ContextSwitches => {
@@ -75,11 +118,11 @@ impl LimitedFigure {
                 let involuntary = unit.costs.get(Metric::InvoluntarySwitches)?;
                 Some(voluntary.saturating_add(involuntary))
             }
-            LimitedFigure::Calls(id) => of_boundary(id, |b| b.value(BoundaryMetric::Calls)),
-            LimitedFigure::Bytes(id) => of_boundary(id, |b| {
-                let sent = b.value(BoundaryMetric::Sent);
-                sent.saturating_add(b.value(BoundaryMetric::Received))
-            }),
+            LimitedFigure::Boundary(figure, id) => match unit.boundaries.of(id) {
+                Some(crossed) => Some(figure.of(crossed)),
+                // What a unit has no room to tell apart is in `other`, of whatever boundary it is.
+                None => (unit.boundaries.of(BoundaryId::OTHER).is_none()).then_some(0),
+            },
             LimitedFigure::Errors => Some(unit.error.into()),
         }
     }
@@ -88,7 +131,7 @@ impl LimitedFigure {
         match self {
             LimitedFigure::Metric(metric) => sampling.weight_of(metric),
             LimitedFigure::ContextSwitches => sampling.weight(),
-            LimitedFigure::Calls(_) | LimitedFigure::Bytes(_) | LimitedFigure::Errors => 1,
+            LimitedFigure::Boundary(..) | LimitedFigure::Errors => 1,
         }
     }
 }
@@ -107,7 +150,7 @@ impl Limit {
     /// The boundary that units may cross, but not too often.
     pub(super) fn boundary(&self) -> Option<BoundaryId> {
         match self.figure {
-            LimitedFigure::Calls(id) | LimitedFigure::Bytes(id) if self.most > 0 => Some(id),
+            LimitedFigure::Boundary(_, id) if self.most > 0 => Some(id),
             _ => None,
         }
     }
@@ -117,7 +160,7 @@ impl Limit {
         match self.figure {
             LimitedFigure::Metric(metric) => metric.is_of_sample(),
             LimitedFigure::ContextSwitches => true,
-            LimitedFigure::Calls(_) | LimitedFigure::Bytes(_) | LimitedFigure::Errors => false,
+            LimitedFigure::Boundary(..) | LimitedFigure::Errors => false,
         }
     }
 

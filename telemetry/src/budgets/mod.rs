@@ -36,9 +36,10 @@ use std::str::FromStr;
 /// # Ok::<(), telemetry::BudgetsError>(())
 /// ```
 ///
-/// The metrics are `wall`, `busy`, `cpu` (durations), `alloc_bytes`, `peak_bytes`, `io_bytes` (bytes),
-/// `allocs`, `wakeups`, `retries`, `io_calls`, `context_switches` (counts), and for each boundary
-/// `calls."name"` and `bytes."name"`, sent and received. Each has `p50`, `p90`, `p99`, `p999` and
+/// The metrics are `wall` and its parts `active`, `queued`, `wait` and `unexplained`, `busy`, `cpu` (durations),
+/// `alloc_bytes`, `peak_bytes`, `io_bytes` (bytes), `allocs`, `wakeups`, `retries`, `io_calls`, `context_switches`
+/// (counts), and for each boundary `calls."name"`, `bytes."name"`, sent and received, `time."name"`, `wait."name"`,
+/// `retries."name"` and the others that it has ([`BoundaryMetric`](crate::BoundaryMetric)). Each has `p50`, `p90`, `p99`, `p999` and
 /// `max`; `errors` has `rate`. A limit is kept by what is exactly at it.
 #[derive(Clone, Debug, Default)]
 pub struct Budgets {

@@ -1,7 +1,7 @@
 //! From the text of `budgets.toml` to limits.
 
 use super::BudgetsError;
-use super::limit::{Limit, LimitedFigure, Over, Statistic};
+use super::limit::{BoundaryFigure, Limit, LimitedFigure, Over, Statistic};
 use super::quantity::BEYOND_ALL;
 use crate::cost::Measure;
 use crate::cost::{BoundaryId, Metric};
@@ -21,14 +21,6 @@ const STATISTICS: [(&str, Statistic); 5] = [
 
 /// Those of both kinds together.
 const CONTEXT_SWITCHES: &str = "context_switches";
-
-type LimitOfBoundary = (&'static str, fn(BoundaryId) -> LimitedFigure);
-
-/// The metrics that there are for each boundary.
-const BOUNDARY_METRICS: [LimitOfBoundary; 2] = [
-    ("calls", LimitedFigure::Calls),
-    ("bytes", LimitedFigure::Bytes),
-];
 
 type Table<'i> = Spanned<DeTable<'i>>;
 type Value<'i> = Spanned<DeValue<'i>>;
@@ -133,35 +125,46 @@ impl<'a> Key<'a> {
             CONTEXT_SWITCHES => Some(LimitedFigure::ContextSwitches),
             name => Metric::by_name(name).map(LimitedFigure::Metric),
         };
-        if let Some(figure) = figure {
-            return self.statistics(self.name, figure, value, limits);
-        }
-        if let Some((_, figure)) = BOUNDARY_METRICS.iter().find(|(name, _)| *name == self.name) {
-            for (boundary, value) in self.inside(self.table(value)?) {
-                if !matches!(value.get_ref(), DeValue::Table(_)) {
-                    let why = format!("a limit of a boundary is {}.\"NAME\".max", self.name);
-                    return Err(boundary.error(why));
-                }
-                names::check(boundary.name).map_err(|why| boundary.error(why))?;
-                let Some(id) = BoundaryId::named(boundary.name) else {
-                    return Err(boundary.error("a process tells 512 boundaries apart, and has them"));
-                };
-                let metric = format!("{}.{:?}", self.name, boundary.name);
-                boundary.statistics(&metric, figure(id), value, limits)?;
-            }
-            return Ok(());
-        }
-        let metrics = Metric::ALL.iter().map(|metric| metric.name());
-        let boundary_metrics = BOUNDARY_METRICS.iter().map(|(name, _)| *name);
-        let others = [CONTEXT_SWITCHES].into_iter().chain(boundary_metrics);
-        let known: Vec<_> = metrics.chain(others).chain(["errors"]).collect();
-        let has_tables = |value: &Value<'_>| match value.get_ref() {
+        let has_tables = match value.get_ref() {
             DeValue::Table(table) => {
                 (table.values()).any(|v| matches!(v.get_ref(), DeValue::Table(_)))
             }
             _ => false,
         };
-        let quote = match has_tables(value) {
+        // Some names are of both: of the unit, and of what it does across a boundary.
+        let boundary_figure = BoundaryFigure::by_name(self.name);
+        if let Some(figure) = figure.filter(|_| !has_tables || boundary_figure.is_none()) {
+            return self.statistics(self.name, figure, value, limits);
+        }
+        if let Some(of_boundary) = boundary_figure {
+            for (boundary, value) in self.inside(self.table(value)?) {
+                if !matches!(value.get_ref(), DeValue::Table(_)) {
+                    // Limits of both kinds.
+                    if let Some(figure) = figure {
+                        self.statistic(self.name, figure, &boundary, value, limits)?;
+                        continue;
+                    }
+                    let why = format!("a limit of a boundary is {}.\"NAME\".max", self.name);
+                    return Err(boundary.error(why));
+                }
+                names::check(boundary.name).map_err(|why| boundary.error(why))?;
+                let Some(id) = BoundaryId::named(boundary.name) else {
+                    return Err(
+                        boundary.error("a process tells 512 boundaries apart, and has them")
+                    );
+                };
+                let metric = format!("{}.{:?}", self.name, boundary.name);
+                let figure = LimitedFigure::Boundary(of_boundary, id);
+                boundary.statistics(&metric, figure, value, limits)?;
+            }
+            return Ok(());
+        }
+        let metrics = Metric::ALL.iter().map(|metric| metric.name());
+        let is_new = |name: &&str| Metric::by_name(name).is_none();
+        let boundary_metrics = BoundaryFigure::names().filter(is_new);
+        let others = [CONTEXT_SWITCHES].into_iter().chain(boundary_metrics);
+        let known: Vec<_> = metrics.chain(others).chain(["errors"]).collect();
+        let quote = match has_tables {
             true => "; a unit's name with dots in it is quoted: [unit.\"shop.checkout\"]",
             false => "",
         };
@@ -180,27 +183,39 @@ impl<'a> Key<'a> {
         limits: &mut Vec<Limit>,
     ) -> Result<(), BudgetsError> {
         for (key, value) in self.inside(self.table(value)?) {
-            let Some((name, statistic)) = STATISTICS.iter().find(|(name, _)| *name == key.name)
-            else {
-                let quote = match value.get_ref() {
-                    DeValue::Table(_) => "; a name with dots in it is quoted",
-                    _ => "",
-                };
-                let why = "there is no such statistic; use p50, p90, p99, p999 or max";
-                return Err(key.error(format!("{why}{quote}")));
-            };
-            limits.push(Limit {
-                metric: metric.to_owned(),
-                name,
-                figure,
-                statistic: *statistic,
-                most: key.amount(figure.measure(), value)?,
-            });
+            self.statistic(metric, figure, &key, value, limits)?;
         }
         Ok(())
     }
 
-    fn amount(&self, measure: Measure, value: &Value<'_>) -> Result<u64, BudgetsError> {
+    fn statistic(
+        &self,
+        metric: &str,
+        figure: LimitedFigure,
+        key: &Key<'_>,
+        value: &Value<'_>,
+        limits: &mut Vec<Limit>,
+    ) -> Result<(), BudgetsError> {
+        let Some((name, statistic)) = STATISTICS.iter().find(|(name, _)| *name == key.name) else {
+            let quote = match value.get_ref() {
+                DeValue::Table(_) => "; a name with dots in it is quoted",
+                _ => "",
+            };
+            let why = "there is no such statistic; use p50, p90, p99, p999 or max";
+            return Err(key.error(format!("{why}{quote}")));
+        };
+        limits.push(Limit {
+            metric: metric.to_owned(),
+            name,
+            figure,
+            statistic: *statistic,
+            most: key.amount(figure, value)?,
+        });
+        Ok(())
+    }
+
+    fn amount(&self, figure: LimitedFigure, value: &Value<'_>) -> Result<u64, BudgetsError> {
+        let measure = figure.measure();
         let amount = match value.get_ref() {
             DeValue::String(text) => measure.parse(text),
             // A duration needs its unit.
@@ -211,7 +226,7 @@ impl<'a> Key<'a> {
         };
         match amount {
             None => Err(self.error(format!("it must be {}", measure.form()))),
-            Some(0) if measure == Measure::Nanoseconds => {
+            Some(0) if figure.is_never_none() => {
                 Err(self.error("every unit takes some time: it can never hold"))
             }
             Some(BEYOND_ALL..) => {

@@ -333,10 +333,8 @@ impl Source {
         Source::AskedForIo.metrics();
     pub(crate) const WOKEN: [Metric; Source::Woken.len()] = Source::Woken.metrics();
 
-    const TOLD_LEN: usize = Source::Ended.len()
-        + Source::Added.len()
-        + Source::Tracked.len()
-        + Source::Woken.len();
+    const TOLD_LEN: usize =
+        Source::Ended.len() + Source::Added.len() + Source::Tracked.len() + Source::Woken.len();
 
     /// What a unit has a value for without being asked, whether it means anything or not.
     pub(crate) const TOLD: [Metric; Source::TOLD_LEN] = {

@@ -101,7 +101,9 @@ impl Histogram {
             self.first = from;
         }
         let before = self.first.saturating_sub(from);
-        let len = (bucket + 1).saturating_sub(self.first).next_multiple_of(STEP);
+        let len = (bucket + 1)
+            .saturating_sub(self.first)
+            .next_multiple_of(STEP);
         let len = before + len.max(self.counts.len());
         self.counts.reserve_exact(len - self.counts.len());
         if before > 0 {

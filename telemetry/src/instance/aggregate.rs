@@ -156,8 +156,9 @@ impl KindCosts<Histogram> {
                 && (apart.contains(&crossed.id) || keep_apart(apart, crossed.id));
             match is_apart {
                 true => self.boundary(crossed.id).record(crossed),
-                false => (other.get_or_insert(FinishedBoundary::none(BoundaryId::OTHER)))
-                    .add(crossed),
+                false => {
+                    (other.get_or_insert(FinishedBoundary::none(BoundaryId::OTHER))).add(crossed)
+                }
             }
         }
         if let Some(other) = other {

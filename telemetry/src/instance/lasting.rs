@@ -1,17 +1,19 @@
 //! What of a telemetry lasts as long as the program.
 
+use crate::background::Bell;
 use crate::ledger::UntoldCounts;
 use crate::tool::clock::Clock;
 use alloc_tracker::raw::{Lock, for_a_tool};
 
 /// What may be asked for when the telemetry is gone: by calls that outlive it.
 ///
-/// PERF: a call need not keep the telemetry, which would be counted where all threads count. It is 80 bytes for each
+/// PERF: a call need not keep the telemetry, which would be counted where all threads count. It is some 100 bytes for each
 /// telemetry that a program ever builds.
 #[derive(Debug)]
 pub(crate) struct Lasting {
     pub(crate) clock: Clock,
     pub(crate) untold: UntoldCounts,
+    pub(crate) bell: Bell,
 }
 
 impl Lasting {
@@ -22,6 +24,7 @@ impl Lasting {
             let lasting: &'static Lasting = Box::leak(Box::new(Lasting {
                 clock,
                 untold: UntoldCounts::default(),
+                bell: Bell::new(),
             }));
             ALL.lock().push(lasting);
             lasting

@@ -189,7 +189,7 @@ impl Instance {
             queue: Queue::new(),
             has_exporters,
             counters: Counters::new(setup.exporters, &lasting.untold),
-            background: Background::new(),
+            background: Background::new(&lasting.bell),
             incidents: Incidents::new(setup.incidents),
             cpu_reading: (!setup.sampling.is_off()).then(os::calibrate).flatten(),
             // Nobody would read it.

@@ -1,9 +1,7 @@
 //! The boundaries that a unit in progress has crossed.
 
 use super::shared_sum::SharedSum;
-use crate::cost::{
-    BOUNDARIES_PER_UNIT, Boundaries, BoundaryId, BoundaryMetric, FinishedBoundary,
-};
+use crate::cost::{BOUNDARIES_PER_UNIT, Boundaries, BoundaryId, BoundaryMetric, FinishedBoundary};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -56,6 +54,13 @@ impl Crossing {
     #[inline]
     pub(crate) fn end(&self, time: u64, by_owner: bool) {
         self.time.add(time, by_owner);
+        self.ended.add(1, by_owner);
+    }
+
+    /// A call has begun and ended.
+    #[inline]
+    pub(super) fn pass(&self, by_owner: bool) {
+        self.begun.add(1, by_owner);
         self.ended.add(1, by_owner);
     }
 
@@ -171,8 +176,8 @@ impl Crossed {
     /// Of the boundaries across which a call goes on, the one whose last call began last: what is called inside of another
     /// call is what is waited for.
     pub(super) fn last_begun(&self) -> Option<&Crossing> {
-        let going_on = (self.used())
-            .filter_map(|(_, crossed)| Some((crossed.goes_on_since()?, crossed)));
+        let going_on =
+            (self.used()).filter_map(|(_, crossed)| Some((crossed.goes_on_since()?, crossed)));
         let last = going_on.max_by_key(|(since, _)| *since);
         last.map(|(_, crossed)| crossed)
     }

@@ -125,7 +125,10 @@ mod tests {
         let moments = Moments::default();
         moments.begin(MOMENT - 1);
         assert_eq!(moments.enter(MOMENT + 4), stretch(5, false));
-        assert_eq!(moments.exit(MOMENT + MOMENT / 2), stretch(MOMENT / 2 - 4, true));
+        assert_eq!(
+            moments.exit(MOMENT + MOMENT / 2),
+            stretch(MOMENT / 2 - 4, true)
+        );
     }
 
     #[test]

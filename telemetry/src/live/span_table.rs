@@ -4,7 +4,7 @@
 //! of the next buckets, and its home bucket counts it as displaced; a look-up goes on past its
 //! home bucket only if that count is above zero, so a miss usually reads one cache line.
 
-use std::sync::Arc;
+use alloc_tracker::raw::{Lock, for_a_tool};
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -27,11 +27,54 @@ impl TableIndex {
     }
 }
 
-#[derive(Clone, Debug)]
+/// Its memory lasts as long as the program: when a table is gone, it is there for the next one. So whoever looked up a
+/// place may look again, whatever became of the table.
+#[derive(Debug)]
 pub(super) struct SpanTable {
-    /// All clones are of the same.
-    buckets: Arc<[Bucket]>,
+    buckets: &'static [Bucket],
     shift: u32,
+}
+
+/// Where spans are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Places {
+    buckets: &'static [Bucket],
+}
+
+impl Places {
+    /// Whether a span is still in its place, with this word about it.
+    #[inline]
+    pub(super) fn is_at(&self, place: TableIndex, span: u64, word: u64) -> bool {
+        let way = place.0 as usize % WAYS;
+        let bucket = self.buckets.get(place.0 as usize / WAYS);
+        bucket.is_some_and(|bucket| {
+            bucket.keys[way].load(Acquire) == span && bucket.values[way].load(Relaxed) == word
+        })
+    }
+}
+
+/// What tables had that are gone.
+static SPARE: Lock<Vec<&'static [Bucket]>> = Lock::new();
+
+fn memory(buckets: usize) -> &'static [Bucket] {
+    let mut spare = SPARE.lock();
+    match spare.iter().position(|spare| spare.len() == buckets) {
+        Some(at) => spare.swap_remove(at),
+        None => {
+            let buckets = (0..buckets).map(|_| Bucket::default());
+            Box::leak(buckets.collect::<Box<[Bucket]>>())
+        }
+    }
+}
+
+impl Drop for SpanTable {
+    fn drop(&mut self) {
+        for bucket in self.buckets {
+            bucket.keys.iter().for_each(|key| key.store(0, Relaxed));
+            bucket.displaced.store(0, Relaxed);
+        }
+        for_a_tool(|| SPARE.lock().push(self.buckets));
+    }
 }
 
 #[derive(Debug, Default)]
@@ -48,8 +91,15 @@ impl SpanTable {
         // At most half full, so that buckets rarely overflow.
         let buckets = (spans * 2 / WAYS).next_power_of_two().max(REACH);
         SpanTable {
-            buckets: (0..buckets).map(|_| Bucket::default()).collect(),
+            buckets: for_a_tool(|| memory(buckets)),
             shift: u64::BITS - buckets.trailing_zeros(),
+        }
+    }
+
+    /// What says where spans are, after the table too.
+    pub(super) fn places(&self) -> Places {
+        Places {
+            buckets: self.buckets,
         }
     }
 
@@ -122,16 +172,6 @@ impl SpanTable {
         let found = self.find(span)?;
         let word = found.bucket.values[found.way].load(Relaxed);
         Some((word, TableIndex::of(found.at, found.way)))
-    }
-
-    /// Whether a span is still in its place, with this word about it.
-    #[inline]
-    pub(super) fn is_at(&self, place: TableIndex, span: u64, word: u64) -> bool {
-        let way = place.0 as usize % WAYS;
-        let bucket = self.buckets.get(place.0 as usize / WAYS);
-        bucket.is_some_and(|bucket| {
-            bucket.keys[way].load(Acquire) == span && bucket.values[way].load(Relaxed) == word
-        })
     }
 
     #[inline]
@@ -229,8 +269,11 @@ mod tests {
             let found = table.get(probe);
             assert_eq!(found.map(|(word, _)| word), naive.get(&probe).copied());
             if let Some((word, place)) = found {
-                assert!(table.is_at(place, probe, word) && !table.is_at(place, probe + 1, word));
-                assert!(!table.is_at(place, probe, word + 1));
+                assert!(
+                    table.places().is_at(place, probe, word)
+                        && !table.places().is_at(place, probe + 1, word)
+                );
+                assert!(!table.places().is_at(place, probe, word + 1));
             }
         }
     }

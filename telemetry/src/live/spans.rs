@@ -7,7 +7,7 @@
 //! lean span finds one that is hidden from him.
 
 use super::in_unit::{UNIT_SHIFT, UnitOfSpan, UnitRef};
-use super::span_table::{SpanTable, TableIndex};
+use super::span_table::{Places, SpanTable, TableIndex};
 use super::unit::LiveUnit;
 use crate::callsites::SiteId;
 use crate::subscriber::lean::{LeanEnd, LeanRef, LeanSpan, LeanStart};
@@ -105,9 +105,9 @@ impl SpanOwner {
 }
 
 /// Says which spans are over; also where nobody knows whether the telemetry whose they are is still there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct WhoLives {
-    table: SpanTable,
+    places: Places,
 }
 
 impl WhoLives {
@@ -117,7 +117,7 @@ impl WhoLives {
         match known.record {
             Some(record) => record.detail() == known.detail,
             // What is in no unit is nowhere.
-            None => (self.table).is_at(TableIndex(known.at as u32), span, known.in_unit.0),
+            None => (self.places).is_at(TableIndex(known.at as u32), span, known.in_unit.0),
         }
     }
 }
@@ -125,6 +125,7 @@ impl WhoLives {
 /// The spans that belong to units.
 #[derive(Debug)]
 pub(crate) struct Spans {
+    table: SpanTable,
     who_lives: WhoLives,
     lean: Pool<LeanSpan>,
     /// The index plus one of a record for which there was no room in the table; 0: there is none.
@@ -135,10 +136,12 @@ impl Spans {
     /// Room for at least `spans` live spans, of which half may be lean: a stand-in keeps its place in the
     /// table, which is never more than three quarters full.
     pub(crate) fn new(spans: usize) -> Self {
+        let table = SpanTable::new(spans);
         Spans {
             who_lives: WhoLives {
-                table: SpanTable::new(spans),
+                places: table.places(),
             },
+            table,
             lean: Pool::new(spans / 2),
             spare: AtomicU32::new(0),
         }
@@ -149,7 +152,7 @@ impl Spans {
     /// PERF: always inlined, as in the table.
     #[inline(always)]
     pub(crate) fn get(&self, span: u64) -> Option<KnownSpan> {
-        let (word, place) = self.table().get(span)?;
+        let (word, place) = self.table.get(span)?;
         if word & LEAN == 0 {
             return Some(KnownSpan {
                 in_unit: UnitOfSpan(word),
@@ -175,15 +178,10 @@ impl Spans {
         &self.who_lives
     }
 
-    #[inline(always)]
-    fn table(&self) -> &SpanTable {
-        &self.who_lives.table
-    }
-
     /// Adds a span that others see, too. `None` if there is no room.
     #[inline]
     pub(crate) fn insert(&self, span: u64, in_unit: UnitOfSpan) -> Option<KnownSpan> {
-        let at = self.table().insert(span, in_unit.0)?;
+        let at = self.table.insert(span, in_unit.0)?;
         Some(KnownSpan {
             in_unit,
             detail: span,
@@ -195,13 +193,13 @@ impl Spans {
 
     #[inline]
     pub(crate) fn remove(&self, span: u64) -> Option<UnitOfSpan> {
-        self.table().remove(span).map(UnitOfSpan)
+        self.table.remove(span).map(UnitOfSpan)
     }
 
     /// The lean span with this id. Of an id that was kept for too long, any that has the stand-in.
     #[inline]
     pub(crate) fn lean(&self, span: u64) -> Option<LeanRef> {
-        let (word, _) = self.table().get(span)?;
+        let (word, _) = self.table.get(span)?;
         // PERF: whether somebody has it is not asked: who lets a handle of it go finds out.
         (word & LEAN != 0).then_some(LeanRef(word as u32))
     }
@@ -235,7 +233,7 @@ impl Spans {
         };
         let word = LEAN | u64::from(taken.index());
         taken.thing().lend(LeanRef(taken.index()), id);
-        if self.table().insert(id, word).is_none() {
+        if self.table.insert(id, word).is_none() {
             self.spare.store(taken.index() + 1, Relaxed);
             return None;
         }

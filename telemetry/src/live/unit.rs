@@ -5,7 +5,9 @@ use super::in_unit::UnitRef;
 use super::moments::{Moments, Stretch};
 use super::nested::{Nested, Outer};
 use super::shared_sum::SharedSum;
-use crate::cost::{BoundaryId, BoundaryMetric, Finished, KindId, Metric, Outcome, Source, UnitCosts};
+use crate::cost::{
+    BoundaryId, BoundaryMetric, Finished, KindId, Metric, Outcome, Source, UnitCosts,
+};
 use crate::os::{Sampled, SystemCosts};
 use crate::record::TraceIds;
 use alloc_tracker::Usage;
@@ -261,6 +263,17 @@ impl LiveUnit {
         crossed
     }
 
+    /// A call across a boundary has begun and ended, and with it there is so much more of a figure.
+    #[inline(always)]
+    pub(crate) fn pass(&self, boundary: BoundaryId, metric: BoundaryMetric, n: u64, thread: u64) {
+        let by_owner = self.is_owner(thread);
+        let crossed = self.crossed.of(boundary);
+        crossed.pass(by_owner);
+        crossed.add(metric, n, by_owner);
+        // As where a call begins.
+        self.has_more.store(true, Release);
+    }
+
     /// What it does across a boundary, across which a call has begun.
     pub(crate) fn crossing(&self, boundary: BoundaryId) -> &Crossing {
         self.crossed.of(boundary)
@@ -433,7 +446,8 @@ impl LiveUnit {
             left -= taken;
             taken
         };
-        unit.costs.set(Metric::Queued, take(self.queued.load(Relaxed)));
+        unit.costs
+            .set(Metric::Queued, take(self.queued.load(Relaxed)));
         unit.costs
             .tell(Source::Woken, self.is_seen_woken.load(Relaxed));
         let waits = unit.boundaries.iter_mut().map(|crossed| {

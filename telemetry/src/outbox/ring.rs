@@ -74,7 +74,10 @@ impl Ring {
                 let is_there = |(at, &n): (usize, &u64)| u64::from(n > 0) << at;
                 let there: u64 = figures.iter().enumerate().map(is_there).sum();
                 words.put([u64::from(id.0) | there << FIGURES_SHIFT]);
-                figures.iter().filter(|&&n| n > 0).for_each(|&n| words.put([n]));
+                figures
+                    .iter()
+                    .filter(|&&n| n > 0)
+                    .for_each(|&n| words.put([n]));
             }
         })
     }

@@ -71,7 +71,7 @@ pub(crate) fn start(instance: &Arc<Instance>, setup: Setup) -> io::Result<()> {
     let handle = thread::Builder::new()
         .name("telemetry".to_owned())
         .spawn(move || worker.run())?;
-    let _ = instance.background.thread.set(handle.thread().clone());
+    let _ = instance.background.bell.thread.set(handle.thread().clone());
     Ok(())
 }
 
@@ -99,7 +99,7 @@ impl Worker {
         let _stopped = ReportStopped(Arc::clone(&self.instance));
         let mut flushed = 0;
         loop {
-            while !self.is_called(flushed) && !self.instance.background.dirty.load(Acquire) {
+            while !self.is_called(flushed) && !self.instance.background.bell.dirty.load(Acquire) {
                 self.sleep(None);
             }
             // An interval past the end of time is none.
@@ -121,7 +121,7 @@ impl Worker {
             let background = &self.instance.background;
             let stop = background.stop.load(Acquire);
             let asked = background.asked.load(Acquire);
-            background.dirty.store(false, SeqCst);
+            background.bell.dirty.store(false, SeqCst);
             // PERF: a thread that adds a unit stores it and then looks at `dirty`, without the
             // fence (8 ns a unit) that would keep the two in order for us. We wait instead, far
             // longer than a store takes to become visible: a unit whose thread still saw `dirty`

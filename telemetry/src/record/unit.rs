@@ -395,8 +395,12 @@ impl BoundarySnapshot {
             failures,
             wait,
         } = self;
-        let others = [time, waited, retries, failures, wait].into_iter().flatten();
-        [calls, bytes_sent, bytes_received].into_iter().chain(others)
+        let others = [time, waited, retries, failures, wait]
+            .into_iter()
+            .flatten();
+        [calls, bytes_sent, bytes_received]
+            .into_iter()
+            .chain(others)
     }
 }
 

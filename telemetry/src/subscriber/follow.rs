@@ -75,11 +75,11 @@ pub use of_tokio::{JoinSet, spawn, spawn_blocking};
 
 #[cfg(feature = "tokio")]
 mod of_tokio {
+    use super::super::wakes::woken;
     use std::fmt;
     use std::future::Future;
     use std::ops::{Deref, DerefMut};
     use tokio::task::{AbortHandle, JoinHandle};
-    use super::super::wakes::woken;
     use tracing::Instrument;
 
     /// [`tokio::spawn`], in the current span.

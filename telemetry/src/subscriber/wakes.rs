@@ -186,7 +186,10 @@ impl Seen {
     /// It is polled by a task with this waker. What it is to be polled with.
     fn is_polled(&mut self, task: &Waker) -> &Waker {
         let shared = self.shared.get_or_insert_with(Shared::new);
-        let is_new = !self.task.as_ref().is_some_and(|known| known.will_wake(task));
+        let is_new = !self
+            .task
+            .as_ref()
+            .is_some_and(|known| known.will_wake(task));
         // PERF: asked without the lock, as a task is polled for other reasons, too.
         if is_new || shared.woken.load(Relaxed) {
             let mut rest = shared.rest();

@@ -122,7 +122,9 @@ pub(crate) fn tidy(instance: &Arc<Instance>, is_there: impl Fn(u64) -> bool) {
         };
         alloc_tracker::raw::for_a_tool(|| {
             let mut over = Vec::new();
-            (state.stack).tidy(instance.spans.who_lives(), is_there, |entry| over.push(entry));
+            (state.stack).tidy(instance.spans.who_lives(), is_there, |entry| {
+                over.push(entry)
+            });
             for entry in over {
                 state.abandon(instance, &entry);
             }

@@ -22,7 +22,7 @@
 
 use super::entry::Entry;
 use super::work::Work;
-use crate::live::{KnownSpan, Outer, WhoLives, UnitOfSpan, UnitRef};
+use crate::live::{KnownSpan, Outer, UnitOfSpan, UnitRef, WhoLives};
 
 /// How a span was left.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use crate::callsites::SiteId;
 use crate::cost::{Finished, KindId};
 use crate::details::{DetailRing, FieldBytes};
 use crate::instance::{Instance, Lasting};
-use crate::ledger::UnitDrop;
+use crate::ledger::{UnitDrop, Untold};
 use crate::live::{KnownSpan, LiveUnit, Outer, SpanOwner, Start, UnitOfSpan, UnitRef, WhoLives};
 use crate::os::{Sampled, Started};
 use crate::outbox::Outbox;
@@ -227,12 +227,22 @@ impl ThreadState {
             true => last.known,
             false => self.living()?,
         };
+        let Some(place) = known.live() else {
+            return self.is_over();
+        };
         Some(AtWork {
             unit: known.in_unit.unit(),
-            place: known.place()?,
+            place,
             lasting: self.lasting,
             thread: self.thread,
         })
+    }
+
+    /// The unit that the thread works for has ended, and not the span that it is in.
+    #[cold]
+    fn is_over(&self) -> Option<AtWork> {
+        self.lasting.untold.add(Untold::CallAfterEnd);
+        None
     }
 
     /// The innermost span of a unit that is not over, where the innermost of all is none.
@@ -458,7 +468,7 @@ impl ThisThread {
                 id: instance.id,
                 thread,
                 instance: Arc::downgrade(instance),
-                who_lives: instance.spans.who_lives().clone(),
+                who_lives: *instance.spans.who_lives(),
                 lasting: instance.lasting,
                 outbox: instance.new_outbox(),
                 looked_at: 0,

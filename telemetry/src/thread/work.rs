@@ -146,7 +146,10 @@ impl ThreadState {
         now: u64,
     ) {
         let unit = in_unit.unit();
-        let has_heir = self.stack.heir(instance.spans.who_lives(), in_unit).is_some();
+        let has_heir = self
+            .stack
+            .heir(instance.spans.who_lives(), in_unit)
+            .is_some();
         let live = instance.live_units.get(unit).filter(|_| has_heir);
         let Some(live) = live else {
             let has_inner = instance

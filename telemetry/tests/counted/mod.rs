@@ -52,7 +52,10 @@ pub(crate) fn allocate(bytes: usize) {
 /// Whatever was done: each nanosecond of a unit's wall time is in one part of it.
 pub(crate) fn assert_parts_of_wall(snapshot: &Snapshot) {
     for unit in &snapshot.units {
-        let sum = |metric| unit.metric(metric).map_or(0, |distribution| distribution.sum);
+        let sum = |metric| {
+            unit.metric(metric)
+                .map_or(0, |distribution| distribution.sum)
+        };
         let parts = ["active", "queued", "wait", "unexplained"].map(sum);
         assert_eq!(parts.iter().sum::<u64>(), sum("wall"), "{parts:?} {unit:?}");
         let waits = unit.boundaries.values().filter_map(|b| b.wait.as_ref());

@@ -210,7 +210,9 @@ impl Observer {
         // PERF: mostly the span that the thread has left last, of which it knows where it lies.
         let known = with(|all| {
             let state = all.known_state(instance)?;
-            let known = state.stack.expected(instance.spans.who_lives(), id.into_u64())?;
+            let known = state
+                .stack
+                .expected(instance.spans.who_lives(), id.into_u64())?;
             let known = Some(*known).filter(KnownSpan::is_lean)?;
             let Some(end) = Spans::release_known(&known) else {
                 return Some((Released::Lives, None));
