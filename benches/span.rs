@@ -6,7 +6,8 @@ mod support;
 
 use alloc_tracker::AllocTracker;
 use std::hint::black_box;
-use std::io;
+
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 use support::{Case, compare, compare_instructions, header};
 use telemetry::{Lean, Telemetry, TelemetryLayer, export};
@@ -72,6 +73,37 @@ fn call_alone(times: u64) {
             drop(telemetry::call!("boundary"));
         }
     });
+}
+
+/// A write into nothing, counted across a boundary.
+fn write(times: u64) {
+    let mut stream = telemetry::io::Counted::new("boundary", Nothing);
+    info_span!("unit").in_scope(|| {
+        for _ in 0..times {
+            let _ = black_box(stream.write(black_box(&[0; 100])));
+        }
+    });
+}
+
+/// The same, not counted.
+fn write_bare(times: u64) {
+    let mut stream = Nothing;
+    for _ in 0..times {
+        let _ = black_box(stream.write(black_box(&[0; 100])));
+    }
+}
+
+struct Nothing;
+
+impl Write for Nothing {
+    #[inline(never)]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What the spans of a small service do for a request: four of them, three as futures, which are entered
@@ -424,6 +456,8 @@ fn main() {
         }),
         ("call_registry", |n| with_registry(call, n)),
         ("call_counts", |n| with_layer(Setup::Counts, call, n)),
+        ("write_registry", |n| with_registry(write_bare, n)),
+        ("write_counts", |n| with_layer(Setup::Counts, write, n)),
         ("call_alone_registry", |n| with_registry(call_alone, n)),
         ("call_alone_counts", |n| {
             with_layer(Setup::Counts, call_alone, n)
@@ -470,6 +504,7 @@ fn main() {
             "once_more_counts",
         ),
         ("call!(..)", "call_alone_registry", "call_alone_counts"),
+        ("io::Counted, a write", "write_registry", "write_counts"),
         ("call!(..).sent(n)", "call_registry", "call_counts"),
         ("an event over its limit", "event_registry", "event_all"),
         ("a request, all", "request_registry", "request_all"),

@@ -6,6 +6,7 @@
 //! between, and none is negative.
 
 use crate::tool::sync::{AtomicU64, Relaxed};
+use std::ops::Range;
 
 /// How many threads work for a unit, and since when: in one word, so that both change at once.
 #[derive(Debug)]
@@ -48,18 +49,26 @@ impl Moments {
     }
 
     /// One more thread works for it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter(&self, now: u64) -> Stretch {
-        self.change(now, |threads| (threads + 1).min(MOST_THREADS))
+        let plainly = 0..(MOST_THREADS - 1) * ONE_THREAD;
+        match self.change_plainly(now, plainly, |before| before.wrapping_add(ONE_THREAD)) {
+            Some(stretch) => stretch,
+            None => self.change(now, |threads| (threads + 1).min(MOST_THREADS)),
+        }
     }
 
     /// One less does.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn exit(&self, now: u64) -> Stretch {
-        self.change(now, |threads| match threads {
-            0 | MOST_THREADS => threads,
-            _ => threads - 1,
-        })
+        let plainly = ONE_THREAD..MOST_THREADS * ONE_THREAD;
+        match self.change_plainly(now, plainly, |before| before.wrapping_sub(ONE_THREAD)) {
+            Some(stretch) => stretch,
+            None => self.change(now, |threads| match threads {
+                0 | MOST_THREADS => threads,
+                _ => threads - 1,
+            }),
+        }
     }
 
     /// As many do, and something else changes.
@@ -67,8 +76,33 @@ impl Moments {
         self.change(now, |threads| threads)
     }
 
-    /// PERF: one locked instruction, mostly.
+    /// The same where no other thread changes it at the same time, the clock is not behind, and the count stays between
+    /// none and the most. `None`: nothing was done.
+    ///
+    /// PERF: one locked instruction, and few others: it is done at each entry and each exit.
     #[inline(always)]
+    fn change_plainly(
+        &self,
+        now: u64,
+        plainly: Range<u64>,
+        threads: impl Fn(u64) -> u64,
+    ) -> Option<Stretch> {
+        let before = self.0.load(Relaxed);
+        let lasted = now.wrapping_sub(before) & MOMENT;
+        if lasted > MOMENT / 2 || !plainly.contains(&before) {
+            return None;
+        }
+        let after = threads(before & !MOMENT);
+        let changed = (self.0).compare_exchange(before, after | now & MOMENT, Relaxed, Relaxed);
+        changed.ok()?;
+        Some(Stretch {
+            lasted,
+            was_active: before >= ONE_THREAD,
+        })
+    }
+
+    #[cold]
+    #[inline(never)]
     fn change(&self, now: u64, threads: impl Fn(u64) -> u64) -> Stretch {
         // Relaxed: the stretch stands for itself, as does what it is added to.
         let mut before = self.0.load(Relaxed);

@@ -21,6 +21,7 @@ use crate::os::RANDOM_BITS;
 pub(crate) use stack::Innermost;
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -159,20 +160,33 @@ pub(crate) enum WorksFor<One, Several> {
 /// PERF: no telemetry is asked for, which would count who uses it, where all threads count.
 #[inline(always)]
 pub(crate) fn at_work() -> WorksFor<AtWork, ()> {
-    let of = |this: &ManuallyDrop<RefCell<ThisThread>>| {
-        let Ok(mut all) = this.try_borrow_mut() else {
-            return WorksFor::Nothing;
-        };
-        match &mut all.states[..] {
-            [] => WorksFor::Nothing,
-            [state] => match state.at_work() {
-                Some(at_work) => WorksFor::One(at_work),
-                None => WorksFor::Nothing,
-            },
-            _ => WorksFor::Several(()),
-        }
+    let Some(this) = this_thread() else {
+        return WorksFor::Nothing;
     };
-    THIS_THREAD.try_with(of).unwrap_or(WorksFor::Nothing)
+    let Ok(mut all) = this.try_borrow_mut() else {
+        return WorksFor::Nothing;
+    };
+    match &mut all.states[..] {
+        [] => WorksFor::Nothing,
+        [state] => match state.at_work() {
+            Some(at_work) => WorksFor::One(at_work),
+            None => WorksFor::Nothing,
+        },
+        _ => WorksFor::Several(()),
+    }
+}
+
+/// What the thread has.
+///
+/// PERF: the standard library's `with` is a call of a function, where what is done there is more than a little.
+#[inline(always)]
+#[allow(unsafe_code)] // a thread-local without a closure
+fn this_thread<'a>() -> Option<&'a RefCell<ThisThread>> {
+    let this = THIS_THREAD.try_with(|this| ptr::from_ref(&**this)).ok()?;
+    // SAFETY: it is initialised at compile time and has no destructor, so it is there, in one place, for as long as the
+    // thread; and no reference to it can be had by another thread, or be kept after this one, as it is private to this
+    // module, where the lifetime is that of a caller on this thread.
+    Some(unsafe { &*this })
 }
 
 /// The unit that this thread works for in each telemetry.
