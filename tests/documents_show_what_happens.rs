@@ -303,6 +303,12 @@ fn shapes_keep_names_zeros_and_lines() {
     let shown = "GET /{id}    1,349  p99   1.32 ms  -   8.46 KiB\n\n----\n0 dropped, /tmp/a-1.json";
     let shapes = ["GET /{id} N p99 N N N", "", "---", "0 dropped, FILE"];
     assert_eq!(shape(shown), shapes);
+    let bar = |signs: &str, of: &str| format!("  GET /a  1.2 s  {}  {of}", signs.repeat(5));
+    assert_eq!(
+        shape(&bar("█░·", "active 9 %")),
+        shape(&bar("░██", "db 90 %"))
+    );
+    assert_eq!(shape(&bar("█░·", "active 9 %")), ["GET /a N BAR"]);
     assert_ne!(shape("kept 0 requests"), shape("kept 572 requests"));
     assert_eq!(
         shape("took 0 ns ± 4.4 s of CPU"),

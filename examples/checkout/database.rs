@@ -99,11 +99,13 @@ impl Database {
         })
     }
 
-    /// Runs `work` on a blocking thread, in a span inside the unit that asks for it.
+    /// Runs `work` on a blocking thread, in a span inside the unit that asks for it. Until the thread is at work, and after
+    /// that, the unit waits for the pool.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> rusqlite::Result<T> {
+        let _waits = telemetry::call!("db.pool");
         let pool = Arc::clone(&self.pool);
         let Ok(_permit) = self.pool.permits.acquire().await else {
             return Err(rusqlite::Error::InvalidQuery);

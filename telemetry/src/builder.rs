@@ -375,8 +375,8 @@ impl Builder {
     }
 
     /// The most kinds of unit that are kept apart; further ones are counted together as `other`.
-    /// Default: 512. A kind takes some 75 KiB once it has units, boundaries included: 100 kinds on 8
-    /// threads with everything on take 12 MiB.
+    /// Default: 512. A kind takes some 40 KiB once it has units, and 70 KiB if they call across 8 boundaries: 100 kinds on
+    /// 8 threads with everything on take 7 MiB.
     pub fn max_kinds(mut self, kinds: usize) -> Self {
         self.bounds.kinds = kinds;
         self

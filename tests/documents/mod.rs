@@ -133,6 +133,9 @@ pub(crate) fn shape(output: &str) -> Vec<String> {
         if !line.is_empty() && line.chars().all(|c| c == '-') {
             return "---".to_owned();
         }
+        // Where time goes is another place each time.
+        let (line, rest) = line.split_at(bar(line).unwrap_or(line.len()));
+        let line = format!("{line}{}", if rest.is_empty() { "" } else { "BAR" });
         let words = line.split_whitespace().map(shape_of_word);
         let mut shape: Vec<String> = Vec::new();
         for word in words {
@@ -149,6 +152,13 @@ pub(crate) fn shape(output: &str) -> Vec<String> {
     let lines: Vec<String> = lines.collect();
     let text = lines.join("\n");
     text.trim().lines().map(str::to_owned).collect()
+}
+
+/// Where a bar begins.
+fn bar(line: &str) -> Option<usize> {
+    let begins = line.find(|c| "█▓░·".contains(c))?;
+    let signs = line[begins..].chars().take_while(|c| "█▓░·".contains(*c));
+    (signs.count() > 9).then_some(begins)
 }
 
 fn is_unit(word: &str) -> bool {

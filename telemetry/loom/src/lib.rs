@@ -7,6 +7,8 @@
 
 #[path = "../../src/details/ring.rs"]
 mod detail_ring;
+#[path = "../../src/live/moments.rs"]
+mod moments;
 #[path = "../../src/tool/rate.rs"]
 mod rate;
 #[path = "../../src/live/refs.rs"]

@@ -1,6 +1,7 @@
 //! The models. Each is small, since loom tries every order of its steps.
 
 use crate::detail_ring::DetailRing;
+use crate::moments::{Moments, Stretch};
 use crate::rate::{Limiter, Rate};
 use crate::refs::Refs;
 use crate::word_ring::WordRing;
@@ -119,5 +120,26 @@ fn the_last_handle_ends_a_span_once_and_sees_what_the_others_did() {
         };
         let mine = work(&shared, 1);
         assert_eq!(mine + other.join().unwrap(), 1);
+    });
+}
+
+#[test]
+fn whatever_threads_do_at_once_each_moment_is_in_one_stretch() {
+    loom::model(|| {
+        let moments = Arc::new(Moments::default());
+        moments.begin(100);
+        let work =
+            |moments: &Moments, [enter, exit]: [u64; 2]| [moments.enter(enter), moments.exit(exit)];
+        let other = {
+            let moments = Arc::clone(&moments);
+            thread::spawn(move || work(&moments, [103, 107]))
+        };
+        let mine = work(&moments, [105, 112]);
+        let theirs = other.join().unwrap();
+        let last = moments.mark(120);
+        assert!(!last.was_active, "both have left");
+        let sum = |stretches: &[Stretch]| -> u64 { stretches.iter().map(|s| s.lasted).sum() };
+        assert_eq!(sum(&mine) + sum(&theirs) + last.lasted, 20);
+        assert_eq!(last.lasted, 8, "the last to leave left at 112");
     });
 }

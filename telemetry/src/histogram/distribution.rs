@@ -1,7 +1,7 @@
 //! How a cost is distributed over units, as data.
 
+use super::Histogram;
 use super::buckets::{Bucket, Buckets};
-use super::{Distributed, Histogram};
 use crate::cost::Measure;
 use serde::{Deserialize, Serialize};
 use std::error::Error;
@@ -87,7 +87,7 @@ impl Distribution {
         Distribution::of(&histogram, unit)
     }
 
-    pub(crate) fn of<C: Distributed>(costs: &C, unit: Measure) -> Self {
+    pub(crate) fn of(costs: &Histogram, unit: Measure) -> Self {
         Distribution {
             unit,
             p50: costs.quantile(0.5),

@@ -1,5 +1,5 @@
-//! The distribution of one cost over units: of an interval, which units are recorded into, and of
-//! all time, which intervals are merged into.
+//! The distribution of one cost over units: of an interval, which units are recorded into, or of all time, which
+//! intervals are merged into.
 
 mod buckets;
 mod distribution;
@@ -9,35 +9,20 @@ pub(crate) use buckets::Buckets;
 use buckets::FINEST;
 pub use distribution::{Distribution, MergeError};
 
-/// What both kinds of distribution tell. Sum and maximum are exact, percentiles within 1 %.
-pub(crate) trait Distributed: Clone {
-    /// Without any value.
-    fn empty() -> Self;
-
-    /// Adds this many times the value 0.
-    fn add_zeros(&mut self, times: u64);
-
-    /// Adds what an interval had.
-    fn merge(&mut self, interval: &Histogram);
-
-    fn count(&self) -> u64;
-    fn sum(&self) -> u64;
-    fn max(&self) -> u64;
-    fn quantile(&self, q: f64) -> u64;
-    fn buckets(&self) -> Buckets;
-}
-
-/// Of an interval: a counter for each [bucket](buckets), from that of the smallest value that it was given to that of the
-/// largest, in steps of half a KiB: 4 KiB for values from a microsecond to 100, 15 KiB from one nanosecond to a minute.
-#[derive(Clone, Debug)]
+/// A counter for each [bucket](buckets), from that of the smallest value that it was given to that of the
+/// largest: a quarter of a KiB for each power of two, 2 KiB for values from a microsecond to 100, 8 KiB from one
+/// nanosecond to a minute. Sum and maximum are exact, percentiles within 1 %.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Histogram {
-    /// They saturate: no interval has four billion units.
-    counts: Vec<u32>,
+    /// One that is full has the rest in `spilled`.
+    counts: Vec<u16>,
     /// The bucket of the first of them.
     first: usize,
     /// Values of 0 that are in no counter: there are many where others are large.
     zeros: u64,
-    /// All that are in `counts` and `zeros`.
+    /// What counters have no room for, in the order of their buckets.
+    spilled: Vec<Spilled>,
+    /// All that are in `counts`, `zeros` and `spilled`.
     count: u64,
     sum: u128,
     max: u64,
@@ -73,29 +58,58 @@ impl Histogram {
 
     #[inline]
     fn add_to_bucket(&mut self, bucket: u32, times: u64) {
-        let bucket = bucket as usize;
-        match self.counts.get_mut(bucket.wrapping_sub(self.first)) {
-            Some(count) => *count = count.saturating_add(u32::try_from(times).unwrap_or(u32::MAX)),
-            None => self.add_elsewhere(bucket, times),
+        let count = self
+            .counts
+            .get_mut((bucket as usize).wrapping_sub(self.first));
+        match count.map(|count| (u64::from(*count) + times, count)) {
+            Some((sum, count)) if sum < FULL => *count = sum as u16,
+            _ => self.add_elsewhere(bucket, times),
         }
         self.count += times;
     }
 
     #[cold]
-    fn add_elsewhere(&mut self, bucket: usize, times: u64) {
+    fn add_elsewhere(&mut self, bucket: u32, times: u64) {
         if bucket == 0 {
             self.zeros += times;
             return;
         }
-        self.grow(bucket);
-        if let Some(count) = self.counts.get_mut(bucket - self.first) {
-            *count = count.saturating_add(u32::try_from(times).unwrap_or(u32::MAX));
+        let at = bucket as usize;
+        if !(self.first..self.first + self.counts.len()).contains(&at) {
+            self.grow(at);
+        }
+        let Some(count) = self.counts.get_mut(at - self.first) else {
+            return;
+        };
+        let sum = u64::from(*count) + times;
+        *count = sum.min(FULL) as u16;
+        if sum > FULL {
+            let rest = sum - FULL;
+            match (self.spilled).binary_search_by_key(&bucket, |known| known.bucket()) {
+                Ok(known) => self.spilled[known].add(rest),
+                Err(new) => self.spilled.insert(new, Spilled::new(bucket, rest)),
+            }
         }
     }
 
-    /// By whole powers of two: values of about one size grow it once.
+    /// Buckets that hold something, but for zeros and the values in a row, and how many they have.
+    fn filled(&self) -> impl Iterator<Item = (u32, u64)> {
+        let counts = self.counts.iter().zip(self.first as u32..);
+        let filled = counts.filter(|(count, _)| **count > 0);
+        filled.map(|(count, bucket)| (bucket, u64::from(*count) + self.spilled_of(bucket, *count)))
+    }
+
+    fn spilled_of(&self, bucket: u32, count: u16) -> u64 {
+        if u64::from(count) < FULL {
+            return 0;
+        }
+        let known = (self.spilled).binary_search_by_key(&bucket, |known| known.bucket());
+        known.map_or(0, |at| self.spilled[at].times())
+    }
+
+    /// By a quarter of a power of two: values of about one size grow it once or twice.
     fn grow(&mut self, bucket: usize) {
-        const STEP: usize = 1 << FINEST;
+        const STEP: usize = 1 << (FINEST - 2);
         let from = bucket / STEP * STEP;
         if self.counts.is_empty() {
             self.first = from;
@@ -115,10 +129,8 @@ impl Histogram {
 
     /// Buckets that hold something, but for the values in a row: their highest value, and how many they have.
     fn recorded(&self) -> impl Iterator<Item = (u64, u64)> {
-        let counts = self.counts.iter().zip(self.first..);
-        let filled = counts.filter(|(count, _)| **count > 0);
-        let filled =
-            filled.map(|(count, bucket)| (buckets::highest_in(bucket as u32), u64::from(*count)));
+        let filled = self.filled();
+        let filled = filled.map(|(bucket, count)| (buckets::highest_in(bucket), count));
         let zeros = (self.zeros > 0).then_some((0, self.zeros));
         zeros.into_iter().chain(filled)
     }
@@ -126,6 +138,7 @@ impl Histogram {
     /// Forgets the values and keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.counts.fill(0);
+        self.spilled.clear();
         self.zeros = 0;
         self.count = 0;
         self.sum = 0;
@@ -134,46 +147,38 @@ impl Histogram {
     }
 }
 
-impl Distributed for Histogram {
-    fn empty() -> Self {
-        Histogram {
-            counts: Vec::new(),
-            first: 0,
-            zeros: 0,
-            count: 0,
-            sum: 0,
-            max: 0,
-            last: 0,
-            in_a_row: 0,
-        }
+impl Histogram {
+    /// Without any value.
+    pub(crate) fn empty() -> Self {
+        Histogram::default()
     }
 
-    fn add_zeros(&mut self, times: u64) {
+    /// Adds this many times the value 0.
+    pub(crate) fn add_zeros(&mut self, times: u64) {
         self.record(0, times);
     }
 
-    fn merge(&mut self, interval: &Histogram) {
+    /// Adds what an interval had.
+    pub(crate) fn merge(&mut self, interval: &Histogram) {
         self.add_to_bucket(0, interval.zeros);
-        for (count, bucket) in interval.counts.iter().zip(interval.first..) {
-            if *count > 0 {
-                self.add_to_bucket(bucket as u32, u64::from(*count));
-            }
+        for (bucket, count) in interval.filled() {
+            self.add_to_bucket(bucket, count);
         }
         self.sum += interval.sum;
         self.max = self.max.max(interval.max);
         self.record(interval.last, interval.in_a_row);
     }
 
-    fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.count + self.in_a_row
     }
 
-    fn sum(&self) -> u64 {
+    pub(crate) fn sum(&self) -> u64 {
         let in_a_row = u128::from(self.last) * u128::from(self.in_a_row);
         u64::try_from(self.sum + in_a_row).unwrap_or(u64::MAX)
     }
 
-    fn max(&self) -> u64 {
+    pub(crate) fn max(&self) -> u64 {
         if self.in_a_row > 0 {
             self.max.max(self.last)
         } else {
@@ -181,7 +186,7 @@ impl Distributed for Histogram {
         }
     }
 
-    fn quantile(&self, q: f64) -> u64 {
+    pub(crate) fn quantile(&self, q: f64) -> u64 {
         if self.in_a_row > 0 {
             let mut settled = self.clone();
             settled.settle();
@@ -190,7 +195,7 @@ impl Distributed for Histogram {
         quantile(self.recorded(), self.count, q).min(self.max)
     }
 
-    fn buckets(&self) -> Buckets {
+    pub(crate) fn buckets(&self) -> Buckets {
         if self.in_a_row > 0 {
             let mut settled = self.clone();
             settled.settle();
@@ -199,6 +204,35 @@ impl Distributed for Histogram {
         Buckets::of(self.recorded())
     }
 }
+
+/// A bucket, and how often a value in it came that its counter has no room for: up to 280 million million times, and no
+/// more often. In one word: of all time, many counters are full.
+#[derive(Clone, Copy, Debug)]
+struct Spilled(u64);
+
+impl Spilled {
+    const TIMES_BITS: u32 = 48;
+    const MOST: u64 = (1 << Spilled::TIMES_BITS) - 1;
+
+    fn new(bucket: u32, times: u64) -> Self {
+        Spilled(u64::from(bucket) << Spilled::TIMES_BITS | times.min(Spilled::MOST))
+    }
+
+    fn bucket(self) -> u32 {
+        (self.0 >> Spilled::TIMES_BITS) as u32
+    }
+
+    fn times(self) -> u64 {
+        self.0 & Spilled::MOST
+    }
+
+    fn add(&mut self, times: u64) {
+        *self = Spilled::new(self.bucket(), self.times().saturating_add(times));
+    }
+}
+
+/// More than a counter takes.
+const FULL: u64 = u16::MAX as u64;
 
 /// The value at a share of all `count`, of values in order and how often each came.
 fn quantile(values: impl Iterator<Item = (u64, u64)>, count: u64, q: f64) -> u64 {
@@ -211,76 +245,6 @@ fn quantile(values: impl Iterator<Item = (u64, u64)>, count: u64, q: f64) -> u64
     values.next().map_or(0, |(value, _)| value)
 }
 
-/// Of all time: how often each value came, of those that did.
-///
-/// A value stands for all that the histogram of an interval cannot tell apart from it. A unit's cost
-/// has some hundred such values, where a histogram with room for a minute has 3,800: this takes 16
-/// bytes for each value that came, typically a tenth of the histogram.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TotalHistogram {
-    /// Values in order, and their counts.
-    values: Vec<(u64, u64)>,
-    count: u64,
-    sum: u128,
-    max: u64,
-}
-
-impl TotalHistogram {
-    fn add(&mut self, value: u64, times: u64) {
-        if times == 0 {
-            return;
-        }
-        match self
-            .values
-            .binary_search_by_key(&value, |(value, _)| *value)
-        {
-            Ok(at) => self.values[at].1 += times,
-            Err(at) => self.values.insert(at, (value, times)),
-        }
-        self.count += times;
-    }
-}
-
-impl Distributed for TotalHistogram {
-    fn empty() -> Self {
-        TotalHistogram::default()
-    }
-
-    fn add_zeros(&mut self, times: u64) {
-        self.add(0, times);
-    }
-
-    fn merge(&mut self, interval: &Histogram) {
-        for (value, times) in interval.recorded() {
-            self.add(value, times);
-        }
-        let bucket = buckets::number_of(interval.last, FINEST);
-        self.add(buckets::highest_in(bucket), interval.in_a_row);
-        self.sum += u128::from(interval.last) * u128::from(interval.in_a_row) + interval.sum;
-        self.max = self.max.max(interval.max());
-    }
-
-    fn count(&self) -> u64 {
-        self.count
-    }
-
-    fn sum(&self) -> u64 {
-        u64::try_from(self.sum).unwrap_or(u64::MAX)
-    }
-
-    fn max(&self) -> u64 {
-        self.max
-    }
-
-    fn quantile(&self, q: f64) -> u64 {
-        quantile(self.values.iter().copied(), self.count, q).min(self.max)
-    }
-
-    fn buckets(&self) -> Buckets {
-        Buckets::of(self.values.iter().copied())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,7 +255,7 @@ mod tests {
         for n in 0..100_000u64 {
             costs.record(n * 977, 1);
         }
-        let mut total = TotalHistogram::empty();
+        let mut total = Histogram::empty();
         total.merge(&costs);
         for q in [0.5, 0.9, 0.99, 0.999] {
             let exact = (q * 100_000.0) * 977.0;
@@ -304,10 +268,42 @@ mod tests {
     }
 
     #[test]
+    fn a_counter_that_is_full_loses_nothing() {
+        let mut costs = Histogram::empty();
+        let times = [FULL - 1, 1, 1, 3 * FULL, 1];
+        for (n, times) in times.into_iter().enumerate() {
+            costs.record(7_000, times);
+            costs.record(3_000_000 + n as u64 % 2, FULL);
+            costs.record(0, 100_000);
+        }
+        let of_small: u64 = times.into_iter().sum();
+        let total = of_small + 5 * FULL + 500_000;
+        let mut all_time = Histogram::empty();
+        all_time.merge(&costs);
+        let mut again = Histogram::empty();
+        again.merge(&costs);
+        again.merge(&costs);
+        assert_eq!((costs.count(), again.count()), (total, 2 * total));
+        let counts = |of: &dyn Fn(f64) -> u64| {
+            // The last zero, the first and the last of the small ones, and the first large one.
+            let ranks = [500_000, 500_001, 500_000 + of_small, 500_001 + of_small];
+            ranks.map(|rank| of(rank as f64 / total as f64))
+        };
+        let expected = counts(&|q| all_time.quantile(q));
+        assert_eq!((expected[0], expected[1] / 100), (0, 70));
+        assert_eq!(expected[1], expected[2]);
+        assert!(expected[3] >= 3_000_000);
+        assert_eq!(counts(&|q| costs.quantile(q)), expected);
+        assert_eq!(counts(&|q| again.quantile(q)), expected);
+        costs.clear();
+        assert_eq!((costs.count(), costs.quantile(0.5)), (0, 0));
+    }
+
+    #[test]
     fn intervals_merged_are_one_long_interval() {
         let mut random = 1u64;
         for spread in [2, 40, 1 << 20, 1 << 40] {
-            let (mut whole, mut total) = (Histogram::empty(), TotalHistogram::empty());
+            let (mut whole, mut total) = (Histogram::empty(), Histogram::empty());
             for _ in 0..20 {
                 let mut interval = Histogram::empty();
                 for _ in 0..500 {

@@ -4,18 +4,18 @@ use crate::budgets::{Limit, Over};
 use crate::cost::{
     BoundaryId, BoundaryMetric, Finished, FinishedBoundary, InsideCosts, KindId, Metric, Source,
 };
-use crate::histogram::{Distributed, Histogram};
+use crate::histogram::Histogram;
 use crate::os::Sampling;
 
 /// The costs of one kind of unit over some time.
 #[derive(Clone, Debug)]
-pub(crate) struct KindCosts<C> {
+pub(crate) struct KindCosts {
     pub(crate) count: u64,
     pub(crate) errors: u64,
-    metrics: [C; Metric::ALL.len()],
+    metrics: [Histogram; Metric::ALL.len()],
     /// What of it other units have as well.
     pub(crate) inside: InsideCosts,
-    pub(crate) boundaries: Vec<BoundaryCosts<C>>,
+    pub(crate) boundaries: Vec<BoundaryCosts>,
     /// How the units kept each limit of their budget.
     pub(crate) over: Vec<Over>,
 }
@@ -25,38 +25,36 @@ const BOUNDARIES_PER_KIND: usize = 64;
 
 /// The costs of one boundary over the units of a kind.
 #[derive(Clone, Debug)]
-pub(crate) struct BoundaryCosts<C> {
+pub(crate) struct BoundaryCosts {
     pub(crate) id: BoundaryId,
     /// Those that crossed it: the others count as 0, and are in none of the metrics.
     units: u64,
-    metrics: [C; BoundaryMetric::ALL.len()],
+    metrics: [Histogram; BoundaryMetric::ALL.len()],
 }
 
-impl<C: Distributed> BoundaryCosts<C> {
+impl BoundaryCosts {
     fn new(id: BoundaryId) -> Self {
         BoundaryCosts {
             id,
             units: 0,
-            metrics: std::array::from_fn(|_| C::empty()),
+            metrics: std::array::from_fn(|_| Histogram::empty()),
         }
     }
 
     /// A metric over this many units, of which some did not cross it.
-    pub(crate) fn over(&self, units: u64, metric: BoundaryMetric) -> C {
+    pub(crate) fn over(&self, units: u64, metric: BoundaryMetric) -> Histogram {
         let mut costs = self.metrics[metric as usize].clone();
         costs.add_zeros(units - self.units);
         costs
     }
 
-    fn merge(&mut self, interval: &BoundaryCosts<Histogram>) {
+    fn merge(&mut self, interval: &BoundaryCosts) {
         self.units += interval.units;
         for (mine, theirs) in self.metrics.iter_mut().zip(&interval.metrics) {
             mine.merge(theirs);
         }
     }
-}
 
-impl BoundaryCosts<Histogram> {
     fn record(&mut self, crossed: &FinishedBoundary) {
         self.units += 1;
         for (metric, value) in self.metrics.iter_mut().zip(crossed.figures) {
@@ -65,23 +63,23 @@ impl BoundaryCosts<Histogram> {
     }
 }
 
-impl<C: Distributed> KindCosts<C> {
+impl KindCosts {
     pub(crate) fn new() -> Self {
         KindCosts {
             count: 0,
             errors: 0,
-            metrics: std::array::from_fn(|_| C::empty()),
+            metrics: std::array::from_fn(|_| Histogram::empty()),
             inside: InsideCosts::default(),
             boundaries: Vec::new(),
             over: Vec::new(),
         }
     }
 
-    pub(crate) fn metric(&self, metric: Metric) -> &C {
+    pub(crate) fn metric(&self, metric: Metric) -> &Histogram {
         &self.metrics[metric as usize]
     }
 
-    fn boundary(&mut self, id: BoundaryId) -> &mut BoundaryCosts<C> {
+    fn boundary(&mut self, id: BoundaryId) -> &mut BoundaryCosts {
         let at = self.boundaries.iter().position(|known| known.id == id);
         let at = at.unwrap_or_else(|| {
             self.boundaries.push(BoundaryCosts::new(id));
@@ -91,7 +89,7 @@ impl<C: Distributed> KindCosts<C> {
     }
 
     /// Adds an interval.
-    pub(crate) fn merge(&mut self, interval: &KindCosts<Histogram>) {
+    pub(crate) fn merge(&mut self, interval: &KindCosts) {
         if self.over.len() < interval.over.len() {
             self.over.resize(interval.over.len(), Over::default());
         }
@@ -108,9 +106,7 @@ impl<C: Distributed> KindCosts<C> {
         self.count += interval.count;
         self.errors += interval.errors;
     }
-}
 
-impl KindCosts<Histogram> {
     /// Counts a unit, whose kind has these limits, but for its boundaries.
     ///
     /// PERF: inlined where units are drained; elsewhere it is rare.
@@ -197,23 +193,14 @@ fn keep_apart(apart: &mut Vec<BoundaryId>, id: BoundaryId) -> bool {
 }
 
 /// The costs of all kinds over some time.
-#[derive(Debug)]
-pub(crate) struct Aggregate<C> {
-    kinds: Vec<Option<Box<KindCosts<C>>>>,
+#[derive(Debug, Default)]
+pub(crate) struct Aggregate {
+    kinds: Vec<Option<Box<KindCosts>>>,
     /// Which boundaries of a kind are kept apart, for good: those that its units crossed first.
     apart: Vec<Vec<BoundaryId>>,
 }
 
-impl<C> Default for Aggregate<C> {
-    fn default() -> Self {
-        Aggregate {
-            kinds: Vec::new(),
-            apart: Vec::new(),
-        }
-    }
-}
-
-impl Aggregate<Histogram> {
+impl Aggregate {
     /// Counts a unit, whose kind has these limits.
     #[inline(always)]
     pub(crate) fn record(&mut self, unit: &Finished, sampling: Sampling, limits: &[Limit]) {
@@ -234,17 +221,15 @@ impl Aggregate<Histogram> {
             kind.record_boundaries(unit, apart);
         }
     }
-}
 
-impl<C: Distributed> Aggregate<C> {
     /// The costs of a kind; `None` if it had no units.
-    pub(crate) fn of(&self, kind: KindId) -> Option<&KindCosts<C>> {
+    pub(crate) fn of(&self, kind: KindId) -> Option<&KindCosts> {
         let costs = self.kinds.get(kind.0 as usize)?.as_deref()?;
         (costs.count > 0).then_some(costs)
     }
 
     /// The costs of a kind, which may be about to have its first unit.
-    pub(crate) fn at(&mut self, kind: KindId) -> &mut Box<KindCosts<C>> {
+    pub(crate) fn at(&mut self, kind: KindId) -> &mut Box<KindCosts> {
         let index = kind.0 as usize;
         if index >= self.kinds.len() {
             self.kinds.resize_with(index + 1, || None);
@@ -256,7 +241,6 @@ impl<C: Distributed> Aggregate<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::histogram::TotalHistogram;
 
     fn all() -> Sampling {
         Sampling::new(1.0).expect("a probability")
@@ -290,7 +274,7 @@ mod tests {
     /// Count, errors, wall sum and median; count, sum and median of each boundary's calls.
     type Figures = ([u64; 4], Vec<[u64; 3]>);
 
-    fn figures(costs: &KindCosts<TotalHistogram>) -> Figures {
+    fn figures(costs: &KindCosts) -> Figures {
         let wall = costs.metric(Metric::Wall);
         let boundaries = costs.boundaries.iter();
         let boundaries = boundaries.map(|b| b.over(costs.count, BoundaryMetric::Calls));
@@ -305,7 +289,7 @@ mod tests {
     #[test]
     fn intervals_merged_are_the_whole() {
         let (mut wholes, mut intervals) = (Aggregate::default(), Aggregate::default());
-        let mut merged = KindCosts::<TotalHistogram>::new();
+        let mut merged = KindCosts::new();
         for n in 1..=1000 {
             let unit = unit(0, n);
             wholes.record(&unit, all(), &[]);
@@ -325,7 +309,7 @@ mod tests {
 
     #[test]
     fn kinds_are_kept_apart() {
-        let mut aggregate = Aggregate::<Histogram>::default();
+        let mut aggregate = Aggregate::default();
         for n in 1..=10 {
             let unit = unit((n % 3) as u32 * 5, n);
             aggregate.record(&unit, all(), &[]);

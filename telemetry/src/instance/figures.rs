@@ -3,7 +3,7 @@
 use super::Instance;
 use super::aggregate::KindCosts;
 use crate::cost::{KindId, Metric};
-use crate::histogram::{Distributed, Distribution};
+use crate::histogram::Distribution;
 use crate::os::Sampling;
 use crate::passed_by::Passer;
 use crate::record::{BoundarySnapshot, InProgress, PassedBy, Snapshot, UnitSnapshot};
@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 impl Instance {
     /// The figures of a kind, as data.
-    pub(super) fn figures<C: Distributed>(
+    pub(super) fn figures(
         &self,
         id: KindId,
-        costs: &KindCosts<C>,
+        costs: &KindCosts,
         in_progress: InProgress,
     ) -> UnitSnapshot {
         let kind = self.kinds.get(id);
@@ -80,10 +80,7 @@ impl Instance {
     }
 }
 
-fn metrics<C: Distributed>(
-    costs: &KindCosts<C>,
-    sampling: Sampling,
-) -> BTreeMap<String, Option<Distribution>> {
+fn metrics(costs: &KindCosts, sampling: Sampling) -> BTreeMap<String, Option<Distribution>> {
     Metric::ALL
         .into_iter()
         .map(|metric| {
@@ -96,7 +93,7 @@ fn metrics<C: Distributed>(
         .collect()
 }
 
-fn boundaries<C: Distributed>(costs: &KindCosts<C>) -> BTreeMap<String, BoundarySnapshot> {
+fn boundaries(costs: &KindCosts) -> BTreeMap<String, BoundarySnapshot> {
     let boundaries = costs.boundaries.iter();
     boundaries
         .map(|boundary| {

@@ -6,7 +6,6 @@ use super::in_progress::{ByKind, Told};
 use crate::budgets::Over;
 use crate::cost::{Finished, KindId, Metric};
 use crate::exemplars::Chooser;
-use crate::histogram::{Distributed, Histogram, TotalHistogram};
 use crate::ledger::UnitCounts;
 use crate::outbox::Outbox;
 use crate::record::{InProgress, Snapshot, UnitSnapshot};
@@ -14,9 +13,9 @@ use alloc_tracker::raw::Guard;
 
 pub(super) struct Totals {
     /// All before the last flush.
-    flushed: Aggregate<TotalHistogram>,
+    flushed: Aggregate,
     /// Empty: what takes the place of a kind that is flushed.
-    spare: Box<KindCosts<Histogram>>,
+    spare: Box<KindCosts>,
     /// What units in progress had cost at the last flush.
     told: Told,
     interval_start: u64,
@@ -79,7 +78,7 @@ impl Instance {
         self.counters.add(&counts);
     }
 
-    fn drain_into(&self, outbox: &Outbox, incoming: &mut Aggregate<Histogram>) {
+    fn drain_into(&self, outbox: &Outbox, incoming: &mut Aggregate) {
         let mut counts = UnitCounts::default();
         // A histogram that grows allocates: not at the expense of a unit around this one.
         alloc_tracker::raw::for_a_tool(|| {
@@ -88,12 +87,7 @@ impl Instance {
         self.counters.add(&counts);
     }
 
-    fn record(
-        &self,
-        unit: &Finished,
-        incoming: &mut Aggregate<Histogram>,
-        counts: &mut UnitCounts,
-    ) {
+    fn record(&self, unit: &Finished, incoming: &mut Aggregate, counts: &mut UnitCounts) {
         let limits = self.kinds.get(unit.kind).limits();
         incoming.record(unit, self.sampling, limits);
         counts.count(unit);
@@ -135,15 +129,11 @@ impl Instance {
 
     /// The figures of a kind of which no unit has ended.
     fn none_ended(&self, kind: KindId, in_progress: InProgress) -> UnitSnapshot {
-        self.figures(kind, &KindCosts::<TotalHistogram>::new(), in_progress)
+        self.figures(kind, &KindCosts::new(), in_progress)
     }
 
     /// What a kind has cost since the start; `None` if it had no units.
-    fn costs_of(
-        &self,
-        kind: KindId,
-        flushed: &Aggregate<TotalHistogram>,
-    ) -> Option<KindCosts<TotalHistogram>> {
+    fn costs_of(&self, kind: KindId, flushed: &Aggregate) -> Option<KindCosts> {
         let incoming = self.incoming.lock().of(kind).cloned();
         let mut costs = match flushed.of(kind) {
             Some(flushed) => flushed.clone(),
@@ -213,6 +203,6 @@ impl Instance {
     }
 }
 
-fn p99<C: Distributed>(costs: &KindCosts<C>) -> Option<u64> {
+fn p99(costs: &KindCosts) -> Option<u64> {
     Chooser::is_enough(costs.count).then(|| costs.metric(Metric::Wall).quantile(0.99))
 }

@@ -21,7 +21,6 @@ use crate::budgets::Budgets;
 use crate::callsites::CallSites;
 use crate::events::Events;
 use crate::exemplars::HeadSample;
-use crate::histogram::Histogram;
 use crate::incidents::{IncidentSettings, Incidents};
 use crate::kinds::Kinds;
 use crate::ledger::{Counters, UnitDrop};
@@ -86,7 +85,7 @@ pub(crate) struct State {
     outboxes: Lock<Outboxes>,
     /// What came in since the last flush. Held for as long as it takes to read one ring, or one
     /// kind's histograms; never for a report.
-    incoming: Lock<Aggregate<Histogram>>,
+    incoming: Lock<Aggregate>,
     totals: Lock<Totals>,
 }
 

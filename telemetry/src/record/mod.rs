@@ -34,6 +34,7 @@ mod snapshot;
 mod table;
 mod trace;
 mod unit;
+mod where_time_goes;
 
 pub use envelope::{Envelope, Resource};
 pub use event::{EventRecord, Level, SuppressedRecord};

@@ -1,6 +1,6 @@
 //! A snapshot as a table: three lines for each kind of unit, its p50, p99 and maximum.
 
-use super::{InProgress, Snapshot, UnitSnapshot};
+use super::{InProgress, Snapshot, UnitSnapshot, where_time_goes};
 use crate::cost::Metric;
 use crate::histogram::Distribution;
 use crate::tool::human;
@@ -41,6 +41,7 @@ impl fmt::Display for Snapshot {
             rows.extend(columns.rows(unit, &self.label(unit)));
         }
         write_aligned(f, &rows)?;
+        where_time_goes::write(f, &self.units, |unit| self.label(unit))?;
         self.write_inside(f)?;
         self.write_outside(f)?;
         let untracked = |u: &UnitSnapshot| u.count > 0 && u.metric("allocs").is_none();
@@ -323,7 +324,7 @@ fn cell(distribution: Option<&Distribution>, pick: fn(&Distribution) -> u64) -> 
 }
 
 /// A stranger's name, fit for a line of a terminal.
-fn cut(name: &str) -> String {
+pub(super) fn cut(name: &str) -> String {
     let name = escaped(name);
     if human::width(&name) <= MOST_NAME {
         return name.into_owned();
