@@ -332,7 +332,6 @@ fn each_part_can_have_a_budget() {
     let gate = Gate::default();
     tracing::dispatcher::with_default(&counted::stack::dispatch(layer), || {
         let unit = gate.passed().in_call(call!("db"));
-        let unit = async { unit.await };
         let mut unit = pin!(unit.instrument(info_span!("unit")));
         drop(call!("cache"));
         assert!(poll(&mut unit).is_pending());
@@ -354,4 +353,139 @@ fn each_part_can_have_a_budget() {
             .contains("queued.max: no unit had this figure"),
         "{snapshot}"
     );
+}
+
+#[test]
+fn of_a_unit_whose_wake_ups_nobody_sees_queued_is_unknown_whatever_was_before() {
+    let clock = SettableClock::new();
+    let snapshot = counted_by(&clock, |_| {
+        for _ in 0..3 {
+            let mut seen = pin!(wakes(async {}).instrument(info_span!("seen")));
+            assert!(poll(&mut seen).is_ready());
+            info_span!("unseen").in_scope(|| ());
+        }
+    });
+    assert_eq!(parts(&snapshot, "seen")[1], Some(0));
+    assert_eq!(parts(&snapshot, "unseen")[1], None);
+}
+
+#[test]
+fn a_unit_around_one_that_was_woken_is_queued_as_well() {
+    let clock = SettableClock::new();
+    let pass = |ms| clock.advance(Duration::from_millis(ms));
+    let gate = Gate::default();
+    let snapshot = counted_by(&clock, |_| {
+        let outer = async {
+            let span = info_span!(target: "tower_http::trace::make_span", "request");
+            wakes(gate.passed()).instrument(span).await;
+            pass(1);
+        };
+        let mut outer = pin!(outer.instrument(info_span!("connection")));
+        assert!(poll(&mut outer).is_pending());
+        pass(10);
+        gate.open();
+        pass(5);
+        assert!(poll(&mut outer).is_ready());
+    });
+    let request = parts(&snapshot, "request");
+    assert_eq!(request, [Some(0), Some(5), Some(0), Some(10)]);
+    let connection = parts(&snapshot, "connection");
+    assert_eq!(connection, [Some(1), Some(5), Some(0), Some(10)]);
+}
+
+#[test]
+fn what_ends_long_after_the_last_exit_takes_no_time_from_what_was_before() {
+    let clock = SettableClock::new();
+    let pass = |ms| clock.advance(Duration::from_millis(ms));
+    let snapshot = counted_by(&clock, |_| {
+        let span = info_span!("unit");
+        let call = span.in_scope(|| {
+            pass(3);
+            call!("db")
+        });
+        pass(10_000);
+        drop(call);
+        pass(10_000);
+        drop(span);
+    });
+    assert_eq!(parts(&snapshot, "unit"), [Some(3), None, Some(0), Some(0)]);
+    assert_eq!(wait(&snapshot, "unit", "db"), 0);
+}
+
+#[test]
+fn a_call_that_outlives_its_unit_ends_in_the_one_around_it() {
+    let clock = SettableClock::new();
+    let pass = |ms| clock.advance(Duration::from_millis(ms));
+    let snapshot = counted_by(&clock, |_| {
+        let connection = info_span!("connection");
+        let call = connection.in_scope(|| {
+            let request = info_span!(target: "tower_http::trace::make_span", "request");
+            request.in_scope(|| call!("db"))
+        });
+        pass(2);
+        drop(call);
+        pass(100);
+        connection.in_scope(|| ());
+    });
+    let connection = parts(&snapshot, "connection");
+    assert_eq!(connection, [Some(0), None, Some(2), Some(100)]);
+    let db = &snapshot.unit("connection").unwrap().boundaries["db"];
+    assert_eq!(db.time.as_ref().unwrap().sum, 2 * MS);
+}
+
+#[test]
+fn a_future_that_goes_from_unit_to_unit_leaves_none_queued() {
+    let clock = SettableClock::new();
+    let pass = |ms| clock.advance(Duration::from_millis(ms));
+    let gate = Gate::default();
+    let snapshot = counted_by(&clock, |_| {
+        let connection = info_span!("connection");
+        let mut stop = Box::pin(wakes(gate.passed()));
+        connection.in_scope(|| {
+            let request = info_span!(target: "tower_http::trace::make_span", "request");
+            request.in_scope(|| assert!(poll(&mut stop.as_mut()).is_pending()));
+            gate.open();
+        });
+        pass(4);
+        // Nobody polls it in the request, which is over.
+        connection.in_scope(|| assert!(poll(&mut stop.as_mut()).is_ready()));
+        pass(50);
+        connection.in_scope(|| ());
+    });
+    let connection = parts(&snapshot, "connection");
+    assert_eq!(connection, [Some(0), Some(4), Some(0), Some(50)]);
+}
+
+#[test]
+fn what_is_kept_for_wake_ups_is_in_no_figure_of_the_program() {
+    let (layer, _telemetry) = telemetry::Telemetry::builder().build().unwrap();
+    tracing::dispatcher::with_default(&counted::stack::dispatch(layer), || {
+        let round = || {
+            info_span!("unit").in_scope(|| {
+                let mut future = Box::pin(wakes(std::future::pending::<()>()));
+                let task = Waker::noop();
+                let _ = future.as_mut().poll(&mut Context::from_waker(task));
+            });
+            // Somebody has a waker for longer than the future is there.
+            let kept = Mutex::new(None);
+            let mut future = Box::pin(wakes(poll_fn(|context| {
+                *kept.lock().unwrap() = Some(context.waker().clone());
+                Poll::<()>::Pending
+            })));
+            let task = Waker::noop();
+            let _ = future.as_mut().poll(&mut Context::from_waker(task));
+            drop(future);
+            let waker = kept.lock().unwrap().take().unwrap();
+            waker.wake_by_ref();
+            waker.clone().wake();
+            drop(waker);
+        };
+        round();
+        let ((), usage) = alloc_tracker::measure(round);
+        assert_eq!((usage.live_bytes(), usage.live_blocks()), (0, 0), "{usage}");
+        if cfg!(feature = "track") {
+            // The two boxes.
+            assert_eq!(usage.allocs, 2, "{usage}");
+        }
+    });
 }

@@ -110,18 +110,21 @@ fn a_socket_that_is_polled() {
             let (mut read, mut write) = split(stream);
             const BYTES: usize = 3_000_000;
             // More than the sockets hold: both ways are waited for.
+            let total = std::cell::Cell::new(None);
             let send = async {
-                let mut left = BYTES;
+                let (mut left, mut sent) = (BYTES, 0);
                 while left > 0 {
                     let (one, other) = (vec![1u8; 1000], vec![2u8; 100_000]);
                     let bytes = [IoSlice::new(&one), IoSlice::new(&other)];
-                    left -= write.write_vectored(&bytes).await.unwrap().min(left);
+                    let written = write.write_vectored(&bytes).await.unwrap();
+                    (left, sent) = (left - written.min(left), sent + written);
                 }
                 write.flush().await.unwrap();
+                total.set(Some(sent));
             };
             let receive = async {
                 let (mut buffer, mut got) = (vec![0u8; 50_000], 0);
-                while got < BYTES {
+                while total.get() != Some(got) {
                     got += read.read(&mut buffer).await.unwrap();
                 }
             };
@@ -219,4 +222,58 @@ fn around_a_buffer_it_counts_what_is_taken_out_and_inside_of_one_what_fills_it()
     assert_eq!(sum(inside, BoundaryMetric::Time), 0);
     let around = boundary(&snapshot, "around");
     assert_eq!(sum(around, BoundaryMetric::Received), text.len() as u64 - 4);
+}
+
+/// A stream of bytes that are there or not.
+#[cfg(feature = "tokio")]
+struct Bytes(std::sync::Arc<std::sync::Mutex<Option<usize>>>);
+
+#[cfg(feature = "tokio")]
+impl tokio::io::AsyncRead for Bytes {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<io::Result<()>> {
+        match self.0.lock().unwrap().take() {
+            None => std::task::Poll::Pending,
+            Some(bytes) => {
+                buffer.put_slice(&vec![0; bytes]);
+                std::task::Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn a_read_is_of_the_unit_that_it_comes_in_whoever_waited_for_it_before() {
+    use std::pin::Pin;
+    use std::task::{Context, Waker};
+    use tokio::io::{AsyncRead, ReadBuf};
+
+    let bytes = std::sync::Arc::default();
+    let mut stream = Counted::new("pool", Bytes(std::sync::Arc::clone(&bytes)));
+    let mut poll = || {
+        let mut buffer = [0; 100];
+        let context = &mut Context::from_waker(Waker::noop());
+        Pin::new(&mut stream).poll_read(context, &mut ReadBuf::new(&mut buffer))
+    };
+    let snapshot = counted(|_| {
+        // Outside of any unit, then in one that gives up.
+        assert!(poll().is_pending());
+        info_span!("gives up").in_scope(|| assert!(poll().is_pending()));
+        info_span!("unit").in_scope(|| {
+            *bytes.lock().unwrap() = Some(7);
+            assert!(poll().is_ready());
+            assert!(poll().is_pending());
+            *bytes.lock().unwrap() = Some(20);
+            assert!(poll().is_ready());
+        });
+    });
+    let pool = boundary(&snapshot, "pool");
+    assert_eq!(sum(pool, BoundaryMetric::Received), 27);
+    assert_eq!(sum(pool, BoundaryMetric::Calls), 2);
+    let gave_up = &snapshot.unit("gives up").unwrap().boundaries["pool"];
+    assert_eq!(sum(gave_up, BoundaryMetric::Calls), 0);
 }

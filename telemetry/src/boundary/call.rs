@@ -3,26 +3,27 @@
 use crate::cost::{BoundaryId, BoundaryMetric};
 use crate::instance::Lasting;
 use crate::ledger::Untold;
-use crate::live::{Crossing, LiveUnit, UnitRef, for_outer};
+use crate::live::{Crossing, LiveUnit, PlacedUnit};
 use crate::thread::{self, AtWork, WorksFor};
 use std::time::Duration;
 
 /// The unit that a call is of, in the eyes of one telemetry.
 ///
-/// PERF: where the unit lies and what it does there, and what lasts of the telemetry, so that the telemetry need not be asked for, which all
-/// threads would count the use of in one place. The place says whether it still is the unit's.
+/// PERF: where the unit lies and what it does there, and what lasts of the telemetry, so that the telemetry need not be
+/// asked for, which all threads would count the use of in one place. The place says whether it still is the unit's.
 #[derive(Debug)]
 struct Target {
-    unit: UnitRef,
-    place: &'static LiveUnit,
+    unit: PlacedUnit,
     crossed: &'static Crossing,
+    /// The units around it, if there are any: what is done in a unit is done in them, whether it is over or not.
+    outer: Option<Box<[PlacedUnit]>>,
     lasting: &'static Lasting,
     began: u64,
 }
 
 impl Target {
     #[inline(always)]
-    fn begin(at_work: AtWork, boundary: BoundaryId) -> Self {
+    fn begin(at_work: AtWork, boundary: BoundaryId, waits: bool) -> Self {
         let AtWork {
             unit,
             place,
@@ -30,29 +31,41 @@ impl Target {
             thread,
         } = at_work;
         let began = lasting.clock.now();
-        let crossed = place.begin_call(boundary, began, thread);
-        for_outer(place, |unit| _ = unit.begin_call(boundary, began, thread));
+        let crossed = place.begin_call(boundary, (began, waits), thread);
+        let outer = match place.outer() {
+            None => None,
+            Some(_) => begin_in_outer(place, |unit| {
+                _ = unit.begin_call(boundary, (began, waits), thread);
+            }),
+        };
+        // The unit may be in progress for long, and no thread leave it: what it does is to be written.
+        lasting.bell.something_happened();
         Target {
-            unit,
-            place,
+            unit: PlacedUnit { unit, place },
             crossed,
+            outer,
             lasting,
             began,
         }
     }
 
-    /// Adds to what the unit and those around it do across the boundary: what is done in a unit is done in them.
+    /// Adds to what the unit and those around it do across the boundary.
     #[inline(always)]
     fn tell(&self, boundary: BoundaryId, each: impl Fn(&LiveUnit, &Crossing, bool)) {
-        if !self.place.is(self.unit) {
-            return self.is_over();
-        }
         let thread = thread::number();
-        each(self.place, self.crossed, self.place.is_owner(thread));
-        for_outer(self.place, |unit| {
-            each(unit, unit.crossing(boundary), unit.is_owner(thread));
-        });
-        // The unit may be in progress for long, and no thread leave it: what it does is to be written.
+        match self.unit.live() {
+            Some(unit) => {
+                each(unit, self.crossed, unit.is_owner(thread));
+                unit.has_crossed();
+            }
+            None => self.is_over(),
+        }
+        if let Some(outer) = &self.outer {
+            for unit in outer.iter().filter_map(PlacedUnit::live) {
+                each(unit, unit.crossing(boundary), unit.is_owner(thread));
+                unit.has_crossed();
+            }
+        }
         self.lasting.bell.something_happened();
     }
 
@@ -82,6 +95,18 @@ impl Target {
             crossed.end(time, by_owner);
         });
     }
+}
+
+/// PERF: apart, as most units are inside of none.
+#[cold]
+#[inline(never)]
+fn begin_in_outer(
+    place: &'static LiveUnit,
+    begin: impl Fn(&'static LiveUnit),
+) -> Option<Box<[PlacedUnit]>> {
+    let outer = alloc_tracker::raw::for_a_tool(|| PlacedUnit::around(place));
+    outer.iter().filter_map(PlacedUnit::live).for_each(begin);
+    Some(outer)
 }
 
 /// One call across a [`Boundary`](crate::Boundary), made by [`call!`](crate::call!).
@@ -116,38 +141,44 @@ pub struct Call {
 impl Call {
     // PERF: one call of a function where the program makes a call, and one where that ends.
     pub(super) fn begin(boundary: BoundaryId) -> Self {
+        Call::begin_or_wait(boundary, false)
+    }
+
+    /// One that does nothing but wait, for a stream to be ready, and is no call before something [came](Call::came) of it.
+    pub(super) fn waiting(boundary: BoundaryId) -> Self {
+        Call::begin_or_wait(boundary, true)
+    }
+
+    #[inline(always)]
+    fn begin_or_wait(boundary: BoundaryId, waits: bool) -> Self {
         let works_for = match thread::at_work() {
             WorksFor::Nothing => WorksFor::Nothing,
-            WorksFor::One(at_work) => WorksFor::One(Target::begin(at_work, boundary)),
-            WorksFor::Several(()) => begin_in_all(boundary),
+            WorksFor::One(at_work) => WorksFor::One(Target::begin(at_work, boundary, waits)),
+            WorksFor::Several(()) => begin_in_all(boundary, waits),
         };
         Call {
             boundary,
             in_unwinding: std::thread::panicking(),
-            waits: false,
+            waits,
             works_for,
         }
     }
 
-    /// One that does nothing but wait, for a stream to be ready.
-    pub(super) fn waiting(boundary: BoundaryId) -> Self {
-        let mut call = Call::begin(boundary);
-        call.waits = true;
-        call
+    /// Something came of waiting: it is a call, and this is what it did.
+    pub(super) fn came(&self, metric: BoundaryMetric, n: u64) {
+        self.add(BoundaryMetric::Calls, 1);
+        self.add(metric, n);
     }
 
-    /// Nothing came of it: it does not count.
-    pub(super) fn was_none(mut self) {
-        self.waits = false;
-        self.add(BoundaryMetric::Calls, 1u64.wrapping_neg());
-        // Its end is the begin of none.
-        self.works_for = match std::mem::replace(&mut self.works_for, WorksFor::Nothing) {
-            WorksFor::Several(targets) => {
-                alloc_tracker::raw::for_a_tool(|| drop(targets));
-                WorksFor::Nothing
-            }
-            _ => WorksFor::Nothing,
-        };
+    /// Whether it is of the unit that the thread works for, as far as is known.
+    #[cfg(feature = "tokio")]
+    pub(super) fn is_of_whom_the_thread_works_for(&self) -> bool {
+        match (&self.works_for, thread::at_work()) {
+            (WorksFor::One(target), WorksFor::One(at_work)) => target.unit.unit == at_work.unit,
+            (WorksFor::Nothing, WorksFor::Nothing) => true,
+            (WorksFor::Several(_), WorksFor::Several(())) => true,
+            _ => false,
+        }
     }
 
     /// Adds bytes that went out.
@@ -190,10 +221,10 @@ impl Call {
 
 #[cold]
 #[inline(never)]
-fn begin_in_all(boundary: BoundaryId) -> WorksFor<Target, Box<[Target]>> {
+fn begin_in_all(boundary: BoundaryId, waits: bool) -> WorksFor<Target, Box<[Target]>> {
     alloc_tracker::raw::for_a_tool(|| {
         let mut targets = Vec::new();
-        thread::at_work_for_all(|at_work| targets.push(Target::begin(at_work, boundary)));
+        thread::at_work_for_all(|at_work| targets.push(Target::begin(at_work, boundary, waits)));
         match targets.len() {
             0 => WorksFor::Nothing,
             _ => WorksFor::Several(targets.into()),
@@ -221,7 +252,12 @@ impl Drop for Call {
         }
         match &mut self.works_for {
             WorksFor::Nothing => {}
-            WorksFor::One(target) => target.end(self.boundary, self.waits),
+            WorksFor::One(target) => {
+                target.end(self.boundary, self.waits);
+                if let Some(outer) = target.outer.take() {
+                    alloc_tracker::raw::for_a_tool(|| drop(outer));
+                }
+            }
             WorksFor::Several(targets) => end_in_all(targets, self.boundary, self.waits),
         }
     }

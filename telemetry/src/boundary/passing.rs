@@ -5,6 +5,8 @@ use crate::cost::{BoundaryId, BoundaryMetric};
 use crate::live::for_outer;
 use crate::thread::{self, AtWork, WorksFor};
 use std::io::{self, ErrorKind};
+#[cfg(feature = "tokio")]
+use std::task::Poll;
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +75,7 @@ impl Passing {
     ) -> io::Result<usize> {
         let call = self.wait();
         let done = work();
-        tell(call, direction, &done);
+        tell(&call, direction, &done);
         done
     }
 
@@ -81,15 +83,51 @@ impl Passing {
     pub(crate) fn wait(self) -> Call {
         Call::waiting(self.0)
     }
+
+    /// A stream that is polled is ready, or not, after having waited for it with this call, if it had to.
+    #[cfg(feature = "tokio")]
+    #[inline(always)]
+    pub(crate) fn poll(
+        self,
+        waits: &mut Option<Call>,
+        direction: Direction,
+        done: &Poll<io::Result<usize>>,
+    ) {
+        match (done, &waits) {
+            (Poll::Ready(done), None) => self.count(direction, done),
+            _ => self.poll_again(waits, direction, done),
+        }
+    }
+
+    #[cfg(feature = "tokio")]
+    #[inline(never)]
+    fn poll_again(
+        self,
+        waits: &mut Option<Call>,
+        direction: Direction,
+        done: &Poll<io::Result<usize>>,
+    ) {
+        // Whoever waited for it before may have given up, and another unit has the stream now.
+        if !waits
+            .as_ref()
+            .is_some_and(Call::is_of_whom_the_thread_works_for)
+        {
+            *waits = None;
+        }
+        match (done, waits.take()) {
+            (Poll::Ready(done), None) => self.count(direction, done),
+            (Poll::Ready(done), Some(call)) => tell(&call, direction, done),
+            (Poll::Pending, call) => *waits = Some(call.unwrap_or_else(|| self.wait())),
+        }
+    }
 }
 
-/// What became of a call that waited for its stream.
-pub(crate) fn tell(call: Call, direction: Direction, done: &io::Result<usize>) {
-    match (done, direction) {
-        (Ok(bytes), Direction::Sent) => call.sent(*bytes as u64),
-        (Ok(bytes), Direction::Received) => call.received(*bytes as u64),
-        (Err(error), _) if is_failure(error) => call.failed(),
-        (Err(_), _) => call.was_none(),
+/// What came of a call that waited for its stream.
+fn tell(call: &Call, direction: Direction, done: &io::Result<usize>) {
+    match done {
+        Ok(bytes) => call.came(direction.metric(), *bytes as u64),
+        Err(error) if is_failure(error) => call.came(BoundaryMetric::Failures, 1),
+        Err(_) => {}
     }
 }
 
@@ -103,4 +141,5 @@ fn pass(at_work: &AtWork, boundary: BoundaryId, metric: BoundaryMetric, n: u64) 
     let (place, thread) = (at_work.place, at_work.thread);
     place.pass(boundary, metric, n, thread);
     for_outer(place, |unit| unit.pass(boundary, metric, n, thread));
+    at_work.lasting.bell.something_happened();
 }

@@ -47,6 +47,15 @@ impl BoundaryFigure {
         }
     }
 
+    /// Whether none of it means that the boundary is not crossed.
+    fn is_crossing(self) -> bool {
+        use BoundaryMetric::{Calls, Received, Sent, Time};
+        match self {
+            BoundaryFigure::Bytes => true,
+            BoundaryFigure::One(metric) => matches!(metric, Calls | Sent | Received | Time),
+        }
+    }
+
     fn of(self, crossed: &FinishedBoundary) -> u64 {
         match self {
             BoundaryFigure::One(metric) => crossed.value(metric),
@@ -150,7 +159,9 @@ impl Limit {
     /// The boundary that units may cross, but not too often.
     pub(super) fn boundary(&self) -> Option<BoundaryId> {
         match self.figure {
-            LimitedFigure::Boundary(_, id) if self.most > 0 => Some(id),
+            LimitedFigure::Boundary(figure, id) if self.most > 0 || !figure.is_crossing() => {
+                Some(id)
+            }
             _ => None,
         }
     }

@@ -104,7 +104,7 @@ impl FinishedBoundary {
     /// Adds what was done across another one, or later.
     pub(crate) fn add(&mut self, other: &FinishedBoundary) {
         for (sum, n) in self.figures.iter_mut().zip(other.figures) {
-            *sum += n;
+            *sum = sum.saturating_add(n);
         }
     }
 

@@ -44,7 +44,7 @@ impl BoundaryCosts {
     /// A metric over this many units, of which some did not cross it.
     pub(crate) fn over(&self, units: u64, metric: BoundaryMetric) -> Histogram {
         let mut costs = self.metrics[metric as usize].clone();
-        costs.add_zeros(units - self.units);
+        costs.add_zeros(units.saturating_sub(self.units));
         costs
     }
 

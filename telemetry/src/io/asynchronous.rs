@@ -1,7 +1,7 @@
 //! The same for streams that are polled.
 
 use super::Counted;
-use crate::boundary::{Call, Direction, Passing, tell};
+use crate::boundary::{Call, Direction};
 use std::io::{self, IoSlice, SeekFrom};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,25 +14,6 @@ pub(super) struct Pending {
     write: Option<Call>,
 }
 
-/// Counts what was done, if it was: else a call waits from here on.
-#[inline(always)]
-fn count(
-    passing: Passing,
-    waits: &mut Option<Call>,
-    direction: Direction,
-    done: &Poll<io::Result<usize>>,
-) {
-    match done {
-        Poll::Ready(done) => match waits.take() {
-            None => passing.count(direction, done),
-            Some(call) => tell(call, direction, done),
-        },
-        Poll::Pending => {
-            waits.get_or_insert_with(|| passing.wait());
-        }
-    }
-}
-
 impl<S: Unpin> Counted<S> {
     #[inline(always)]
     fn polls_write(
@@ -42,7 +23,7 @@ impl<S: Unpin> Counted<S> {
         let this = self.get_mut();
         let written = poll(Pin::new(&mut this.stream));
         let waits = &mut this.pending.write;
-        count(this.passing, waits, Direction::Sent, &written);
+        this.passing.poll(waits, Direction::Sent, &written);
         written
     }
 }
@@ -56,10 +37,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(context, buffer);
-        let bytes = buffer.filled().len() - before;
+        // Less, if the stream has emptied it.
+        let bytes = buffer.filled().len().saturating_sub(before);
         let read = read.map_ok(|()| bytes);
         let waits = &mut this.pending.read;
-        count(this.passing, waits, Direction::Received, &read);
+        this.passing.poll(waits, Direction::Received, &read);
         read.map_ok(|_| ())
     }
 }
@@ -73,7 +55,7 @@ impl<S: AsyncBufRead + Unpin> AsyncBufRead for Counted<S> {
     fn consume(self: Pin<&mut Self>, bytes: usize) {
         let this = self.get_mut();
         Pin::new(&mut this.stream).consume(bytes);
-        this.passing.count(Direction::Received, &Ok(bytes));
+        this.took(bytes);
     }
 }
 

@@ -19,7 +19,7 @@ mod units;
 
 pub(crate) use crossed::Crossing;
 pub(crate) use in_unit::{UnitOfSpan, UnitRef};
-pub(crate) use nested::{Nesting, Outer, for_outer};
+pub(crate) use nested::{Nesting, Outer, PlacedUnit, for_outer};
 pub(crate) use spans::{KnownSpan, SpanOwner, Spans, WhoLives};
 pub(crate) use unit::{LiveUnit, Start};
 pub(crate) use units::{Ended, LiveUnits};

@@ -27,6 +27,8 @@ pub(crate) struct Stretch {
     pub(crate) lasted: u64,
     /// Some thread worked for the unit.
     pub(crate) was_active: bool,
+    /// More than one did.
+    pub(crate) were_several: bool,
 }
 
 impl Default for Moments {
@@ -98,6 +100,7 @@ impl Moments {
         Some(Stretch {
             lasted,
             was_active: before >= ONE_THREAD,
+            were_several: before >= 2 * ONE_THREAD,
         })
     }
 
@@ -122,6 +125,7 @@ impl Moments {
                     return Stretch {
                         lasted,
                         was_active: was > 0,
+                        were_several: was > 1,
                     };
                 }
                 Err(now) => before = now,
@@ -134,34 +138,38 @@ impl Moments {
 mod tests {
     use super::*;
 
-    fn stretch(lasted: u64, was_active: bool) -> Stretch {
-        Stretch { lasted, was_active }
+    fn stretch(lasted: u64, threads: u64) -> Stretch {
+        Stretch {
+            lasted,
+            was_active: threads > 0,
+            were_several: threads > 1,
+        }
     }
 
     #[test]
     fn each_stretch_begins_where_the_one_before_ended() {
         let moments = Moments::default();
         moments.begin(100);
-        assert_eq!(moments.enter(105), stretch(5, false));
-        assert_eq!(moments.enter(107), stretch(2, true));
-        assert_eq!(moments.exit(110), stretch(3, true));
+        assert_eq!(moments.enter(105), stretch(5, 0));
+        assert_eq!(moments.enter(107), stretch(2, 1));
+        assert_eq!(moments.exit(110), stretch(3, 2));
         assert!(moments.is_active());
         // A clock that is behind.
-        assert_eq!(moments.mark(109), stretch(0, true));
-        assert_eq!(moments.exit(111), stretch(1, true));
+        assert_eq!(moments.mark(109), stretch(0, 1));
+        assert_eq!(moments.exit(111), stretch(1, 1));
         assert!(!moments.is_active());
-        assert_eq!(moments.exit(112), stretch(1, false));
-        assert_eq!(moments.enter(112), stretch(0, false));
+        assert_eq!(moments.exit(112), stretch(1, 0));
+        assert_eq!(moments.enter(112), stretch(0, 0));
     }
 
     #[test]
     fn the_upper_bits_of_a_moment_are_of_no_matter() {
         let moments = Moments::default();
         moments.begin(MOMENT - 1);
-        assert_eq!(moments.enter(MOMENT + 4), stretch(5, false));
+        assert_eq!(moments.enter(MOMENT + 4), stretch(5, 0));
         assert_eq!(
             moments.exit(MOMENT + MOMENT / 2),
-            stretch(MOMENT / 2 - 4, true)
+            stretch(MOMENT / 2 - 4, 1)
         );
     }
 

@@ -50,6 +50,29 @@ impl Outer {
     }
 }
 
+/// A unit, and where it lies, or lay.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlacedUnit {
+    pub(crate) unit: UnitRef,
+    pub(crate) place: &'static LiveUnit,
+}
+
+impl PlacedUnit {
+    /// Its figures, unless it has ended.
+    #[inline]
+    pub(crate) fn live(&self) -> Option<&'static LiveUnit> {
+        Some(self.place).filter(|place| place.is(self.unit))
+    }
+
+    /// All units that are around one, the innermost first.
+    pub(crate) fn around(unit: &LiveUnit) -> Box<[PlacedUnit]> {
+        let next = |outer: &Outer| outer.live()?.outer();
+        let outer = std::iter::successors(unit.outer(), next);
+        let placed = |Outer { unit, place, .. }| PlacedUnit { unit, place };
+        outer.map(placed).collect()
+    }
+}
+
 /// All units that are around one: what is done in it is done in them.
 #[inline(always)]
 pub(crate) fn for_outer(unit: &LiveUnit, each: impl Fn(&'static LiveUnit)) {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// A figure to which any thread may add, and from which it may take away by adding the negative.
+/// A figure to which any thread may add.
 ///
 /// PERF: most units are worked for by the thread that began them. What that one adds takes no locked
 /// instruction, as it has a word of its own.
@@ -17,14 +17,14 @@ impl SharedSum {
     pub(super) fn add(&self, n: u64, by_owner: bool) {
         if by_owner {
             self.own
-                .store(self.own.load(Relaxed).wrapping_add(n), Relaxed);
+                .store(self.own.load(Relaxed).saturating_add(n), Relaxed);
         } else {
             self.others.fetch_add(n, Relaxed);
         }
     }
 
     pub(super) fn sum(&self) -> u64 {
-        (self.own.load(Relaxed)).wrapping_add(self.others.load(Relaxed))
+        (self.own.load(Relaxed)).saturating_add(self.others.load(Relaxed))
     }
 
     /// For a figure that is a moment: it only moves forward.

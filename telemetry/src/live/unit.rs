@@ -54,6 +54,10 @@ pub(crate) struct LiveUnit {
     /// How often it was woken and not polled since, and how long it was so while no thread was at work.
     woken: AtomicU32,
     queued: AtomicU64,
+    /// The same since a thread was at work last: of that nobody knows yet whether one will be again.
+    queued_pending: AtomicU64,
+    /// That, or the same of a boundary, is not nothing.
+    has_pending: AtomicBool,
     /// Its wake-ups are seen.
     is_seen_woken: AtomicBool,
     /// What threads add to: see [`Source::Added`].
@@ -122,11 +126,14 @@ impl LiveUnit {
         self.put(stretch, by_owner);
     }
 
-    /// It stopped some time ago, and nobody can tell when.
+    /// A thread stopped some time ago, and nobody can tell when.
     #[cold]
     pub(crate) fn abandon(&self, now: u64) {
-        // What it was from then to now is nobody's.
-        let _ = self.moments.exit(now);
+        let stretch = self.moments.exit(now);
+        // What only that thread did from then to now is nobody's.
+        if stretch.were_several || !stretch.was_active {
+            self.put(stretch, false);
+        }
     }
 
     /// Puts a stretch of time where it belongs.
@@ -135,38 +142,76 @@ impl LiveUnit {
         if stretch.was_active {
             self.active.add(stretch.lasted, by_owner);
         } else if self.has_more.load(Relaxed) {
-            self.put_idle(stretch.lasted);
+            self.put_idle(stretch.lasted, false);
         }
     }
 
-    /// The same of one in which no thread worked for it: it waited for a thread, or for what it called last.
+    /// The same of one in which no thread worked for it: it waited for a thread, or for what it called last. `pending`: no
+    /// thread does yet.
     #[inline(never)]
-    fn put_idle(&self, lasted: u64) {
-        if self.woken.load(Relaxed) > 0 {
-            self.queued.fetch_add(lasted, Relaxed);
-        } else if let Some(crossed) = self.crossed.last_begun() {
-            crossed.was_waited_for(lasted);
+    fn put_idle(&self, lasted: u64, pending: bool) {
+        if pending {
+            self.has_pending.store(true, Relaxed);
+        } else if self.has_pending.load(Relaxed) {
+            self.settle();
         }
+        if self.woken.load(Relaxed) > 0 {
+            let queued = if pending {
+                &self.queued_pending
+            } else {
+                &self.queued
+            };
+            queued.fetch_add(lasted, Relaxed);
+        } else if let Some(crossed) = self.crossed.last_begun() {
+            crossed.was_waited_for(lasted, pending);
+        }
+    }
+
+    /// A thread works for it again: what it waited for is in its wall time.
+    #[cold]
+    fn settle(&self) {
+        self.has_pending.store(false, Relaxed);
+        let pending = self.queued_pending.swap(0, Relaxed);
+        self.queued.fetch_add(pending, Relaxed);
+        self.crossed.settle();
     }
 
     /// What it waits for is about to change.
     #[inline]
     pub(crate) fn waits_otherwise(&self, now: u64) {
         if !self.moments.is_active() {
-            self.put(self.moments.mark(now), false);
+            self.ends_waiting(now);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn ends_waiting(&self, now: u64) {
+        let stretch = self.moments.mark(now);
+        if stretch.was_active {
+            self.active.add(stretch.lasted, false);
+        } else if self.has_more.load(Relaxed) {
+            self.put_idle(stretch.lasted, true);
         }
     }
 
     /// It is woken: a thread is to poll it.
     pub(crate) fn is_woken(&self, now: u64) {
-        self.has_more.store(true, Relaxed);
         self.waits_otherwise(now);
         self.woken.fetch_add(1, Relaxed);
+        self.has_waker();
+        // Afterwards, as where a call begins.
+        self.has_more.store(true, Release);
     }
 
-    /// It is polled for which it was woken.
-    pub(crate) fn is_polled(&self) {
-        self.woken.fetch_sub(1, Relaxed);
+    /// It is polled for which it was woken, or never will be. `now` is asked if no thread is at work for it.
+    pub(crate) fn is_polled(&self, now: impl FnOnce() -> u64) {
+        if !self.moments.is_active() {
+            self.ends_waiting(now());
+        }
+        // Not below none: who comes too late for the unit before finds none.
+        let less = |woken: u32| woken.checked_sub(1);
+        let _ = self.woken.fetch_update(Relaxed, Relaxed, less);
     }
 
     /// Its wake-ups are seen.
@@ -252,15 +297,22 @@ impl LiveUnit {
     pub(crate) fn begin_call(
         &'static self,
         boundary: BoundaryId,
-        now: u64,
+        (now, waits): (u64, bool),
         thread: u64,
     ) -> &'static Crossing {
         self.waits_otherwise(now);
         let crossed = self.crossed.of(boundary);
-        crossed.begin(now, self.is_owner(thread));
+        crossed.begin(now, waits, self.is_owner(thread));
         // Afterwards, and Release: who comes too late for the unit leaves sums that the next reset clears.
         self.has_more.store(true, Release);
         crossed
+    }
+
+    /// Something was added to what it does across a boundary.
+    #[inline]
+    pub(crate) fn has_crossed(&self) {
+        // As where a call begins.
+        self.has_more.store(true, Release);
     }
 
     /// A call across a boundary has begun and ended, and with it there is so much more of a figure.
@@ -268,7 +320,7 @@ impl LiveUnit {
     pub(crate) fn pass(&self, boundary: BoundaryId, metric: BoundaryMetric, n: u64, thread: u64) {
         let by_owner = self.is_owner(thread);
         let crossed = self.crossed.of(boundary);
-        crossed.pass(by_owner);
+        crossed.add(BoundaryMetric::Calls, 1, by_owner);
         crossed.add(metric, n, by_owner);
         // As where a call begins.
         self.has_more.store(true, Release);
@@ -382,22 +434,27 @@ impl LiveUnit {
     pub(super) fn take(&self, now: impl FnOnce() -> u64, unit: &mut Finished) {
         let last_exit = self.last_exit.latest();
         let usage = Some(self.account.exchange()).filter(Usage::is_tracked);
-        // A close can come long after the work: the last exit tells the truth, if there was one. A
-        // unit that was never entered lasted until now.
-        let end = if last_exit == 0 { now() } else { last_exit };
-        self.fill(end, usage, unit);
+        // A close can come long after the work: the last exit tells the truth, if there was one, and what came after it is
+        // in no wall time. A unit that was never entered lasted until now.
+        let is_entered = last_exit != 0;
+        let end = if is_entered { last_exit } else { now() };
+        if !is_entered {
+            self.waits_otherwise(end);
+        }
+        let with_pending = !is_entered;
+        self.fill(end, usage, unit, with_pending);
     }
 
     /// Fills in what the unit, which may be in progress, has cost until `now`: what a thread does for it is
     /// in it when the thread leaves it. True if a thread has entered it, and none ever left it.
     pub(super) fn so_far(&self, now: u64, unit: &mut Finished) -> bool {
         let usage = self.account.ended_usage();
-        self.fill(now, usage, unit);
+        self.fill(now, usage, unit, true);
         unit.costs.value(Metric::Wakeups) > 0 && self.last_exit.latest() == 0
     }
 
     #[inline(always)]
-    fn fill(&self, end: u64, usage: Option<Usage>, unit: &mut Finished) {
+    fn fill(&self, end: u64, usage: Option<Usage>, unit: &mut Finished, with_pending: bool) {
         let timed = self.timed.load(Relaxed);
         unit.kind = self.kind();
         unit.error = self.error.load(Relaxed);
@@ -411,6 +468,7 @@ impl LiveUnit {
             costs.set(metric, self.added[metric.place()].sum());
         }
         costs.tell(Source::Tracked, usage.is_some());
+        costs.tell(Source::Woken, false);
         let usage = usage.unwrap_or_default();
         costs.set(Metric::Allocs, usage.allocs);
         costs.set(Metric::AllocBytes, usage.alloc_bytes);
@@ -422,11 +480,11 @@ impl LiveUnit {
         unit.boundaries.clear();
         if self.has_more.load(Relaxed) {
             unit.inside = self.nested.costs();
-            self.crossed.fill(&mut unit.boundaries);
+            self.crossed.fill(&mut unit.boundaries, with_pending);
             let retries = unit.boundaries.iter();
             let retries = retries.map(|crossed| crossed.value(BoundaryMetric::Retries));
             unit.costs.set(Metric::Retries, retries.sum());
-            self.fill_idle(unit);
+            self.fill_idle(unit, with_pending);
         }
         // Clocks of different cores differ by a little.
         let costs = &mut unit.costs;
@@ -438,16 +496,19 @@ impl LiveUnit {
 
     /// Where the time went in which no thread worked for the unit.
     #[inline(never)]
-    fn fill_idle(&self, unit: &mut Finished) {
-        // Not what came after its last exit, which is in no wall time: of that, nothing waits any more.
+    fn fill_idle(&self, unit: &mut Finished, with_pending: bool) {
         let mut left = unit.costs.value(Metric::Wall);
+        // Clocks of different cores differ by a little.
         let mut take = |idle: u64| {
             let taken = idle.min(left);
             left -= taken;
             taken
         };
-        unit.costs
-            .set(Metric::Queued, take(self.queued.load(Relaxed)));
+        let mut queued = self.queued.load(Relaxed);
+        if with_pending {
+            queued += self.queued_pending.load(Relaxed);
+        }
+        unit.costs.set(Metric::Queued, take(queued));
         unit.costs
             .tell(Source::Woken, self.is_seen_woken.load(Relaxed));
         let waits = unit.boundaries.iter_mut().map(|crossed| {
@@ -503,6 +564,8 @@ impl LiveUnit {
             self.crossed.reset();
             self.woken.store(0, Relaxed);
             self.queued.store(0, Relaxed);
+            self.queued_pending.store(0, Relaxed);
+            self.has_pending.store(false, Relaxed);
             self.is_seen_woken.store(false, Relaxed);
         }
     }

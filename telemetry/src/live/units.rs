@@ -211,7 +211,7 @@ mod tests {
         let live = live_units.get(unit).unwrap();
         for n in 0..40 {
             // By its own thread, and by another.
-            let crossed = live.begin_call(BoundaryId(n + 1), 1, u64::from(n % 2 + 1));
+            let crossed = live.begin_call(BoundaryId(n + 1), (1, false), u64::from(n % 2 + 1));
             crossed.add(BoundaryMetric::Sent, 2, n % 3 == 0);
         }
         let mut finished = Finished::empty();

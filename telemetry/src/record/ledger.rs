@@ -60,7 +60,7 @@ pub struct Ledger {
     /// What could be charged to nobody, by reason: in no figure of any unit. `entry_never_left`: a thread
     /// entered a span of a unit and never left it, as its guard was forgotten, moved to another thread, or
     /// held over an await; the unit is counted, without what the thread did since it entered.
-    /// `call_after_end`: something was added to a [`Call`](crate::Call) whose unit had ended.
+    /// `call_after_end`: something was added to a [`Call`](crate::Call) whose unit had ended, or it ended after that.
     #[serde(default)]
     pub untold: BTreeMap<String, u64>,
     /// What was done for no unit, without time on processors and without the threads, which

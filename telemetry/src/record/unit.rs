@@ -158,8 +158,8 @@ impl UnitSnapshot {
             || (name.ends_with(')') && self.label() == name)
     }
 
-    /// The distribution of a metric: `wall`, `busy` (ns), `allocs`, `wakeups`, `retries` (count),
-    /// `alloc_bytes`, `peak_bytes` (bytes); and, of a sample of the units, `cpu` (ns),
+    /// The distribution of a metric: `wall` and its parts `active`, `queued`, `wait` and `unexplained`, `busy` (ns),
+    /// `allocs`, `wakeups`, `retries` (count), `alloc_bytes`, `peak_bytes` (bytes); and, of a sample of the units, `cpu` (ns),
     /// `context_switches_voluntary`, `context_switches_involuntary`, `io_calls` (count), `io_bytes`
     /// (bytes). `None` if it is unknown.
     ///
@@ -225,8 +225,8 @@ impl UnitSnapshot {
 pub struct InProgress {
     /// How many there are.
     pub count: u64,
-    /// The sum over all of them, per metric: `wall` (as long as they have been in progress), `busy` (ns),
-    /// `wakeups`, `retries`, `allocs` (count), `alloc_bytes` (bytes). `None` where it is unknown.
+    /// The sum over all of them, per metric: `wall` (as long as they have been in progress), `active`,
+    /// `queued`, `wait`, `busy` (ns), `wakeups`, `retries`, `allocs` (count), `alloc_bytes` (bytes). `None` where it is unknown.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub costs: BTreeMap<String, Option<u64>>,
     /// The same per boundary.

@@ -1,16 +1,16 @@
 //! When a future is woken, and when it is polled for that: in between, its unit waits for a thread.
 
 use crate::instance::Lasting;
-use crate::live::{LiveUnit, UnitRef, for_outer};
+use crate::live::PlacedUnit;
 use crate::thread::{self, AtWork};
-use alloc_tracker::raw::for_a_tool;
+use alloc_tracker::raw::{for_a_tool, is_child};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::{Context, Poll, Waker};
 
 /// The same future, whose wake-ups are seen: the time from one to the next poll is `queued` in the unit that it is polled
 /// in, as far as no thread works for that. What [`spawn`](super::follow::spawn) and its like start has it.
@@ -28,8 +28,8 @@ use std::task::{Context, Poll, Wake, Waker};
 ///
 /// # Cost
 ///
-/// An allocation when it is first polled, none later; for each wake-up a reading of the clock, two locked instructions and
-/// a lock that is mostly free.
+/// Two allocations when it is first polled, none later, which no unit has; for each wake-up a reading of the clock, some
+/// locked instructions and a lock that is mostly free.
 pub fn wakes<F: Future>(future: F) -> Wakes<F> {
     Wakes {
         seen: Seen::default(),
@@ -76,46 +76,46 @@ struct Shared {
 struct Rest {
     /// The task's own waker.
     task: Option<Waker>,
-    /// In what units it was polled last, by each telemetry; none: it is over.
+    /// In what units it was polled after it was woken last, by each telemetry, and in which those are; none: it is over.
     units: Vec<Target>,
 }
 
 /// A unit, in the eyes of one telemetry.
 #[derive(Clone, Copy)]
 struct Target {
-    unit: UnitRef,
-    place: &'static LiveUnit,
+    unit: PlacedUnit,
     lasting: &'static Lasting,
 }
 
-impl Target {
-    /// Tells the unit, unless it is over, and those around it.
-    fn tell(&self, each: impl Fn(&LiveUnit)) {
-        if self.place.is(self.unit) {
-            each(self.place);
-            for_outer(self.place, each);
-        }
-    }
-}
-
 impl Shared {
-    fn rest(&self) -> MutexGuard<'_, Rest> {
-        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    /// `None` in the child of a fork that came while another thread had it: nobody wakes what it is about any more.
+    fn rest(&self) -> Option<MutexGuard<'_, Rest>> {
+        if is_child() {
+            return match self.rest.try_lock() {
+                Ok(rest) => Some(rest),
+                Err(TryLockError::Poisoned(rest)) => Some(rest.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            };
+        }
+        Some(self.rest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn is_woken(&self, rest: &Rest) {
         if !self.woken.swap(true, Relaxed) {
-            for target in &rest.units {
-                let now = target.lasting.clock.now();
-                target.tell(|unit| unit.is_woken(now));
+            for Target { unit, lasting } in &rest.units {
+                if let Some(unit) = unit.live() {
+                    unit.is_woken(lasting.clock.now());
+                }
             }
         }
     }
 
     fn is_polled(&self, rest: &Rest) {
         if self.woken.swap(false, Relaxed) {
-            for target in &rest.units {
-                target.tell(LiveUnit::is_polled);
+            for Target { unit, lasting } in &rest.units {
+                if let Some(unit) = unit.live() {
+                    unit.is_polled(|| lasting.clock.now());
+                }
             }
         }
     }
@@ -134,31 +134,17 @@ impl Rest {
                     lasting,
                     ..
                 } = at_work;
-                place.has_waker();
-                units.push(Target {
-                    unit,
-                    place,
-                    lasting,
-                });
+                let innermost = PlacedUnit { unit, place };
+                let outer = match place.outer() {
+                    None => Box::default(),
+                    Some(_) => PlacedUnit::around(place),
+                };
+                for unit in [innermost].into_iter().chain(outer) {
+                    unit.place.has_waker();
+                    units.push(Target { unit, lasting });
+                }
             });
         });
-    }
-}
-
-impl Wake for Shared {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let rest = self.rest();
-        self.is_woken(&rest);
-        // A clone, as whoever is woken may poll at once.
-        let task = rest.task.clone();
-        drop(rest);
-        if let Some(task) = task {
-            task.wake();
-        }
     }
 }
 
@@ -171,6 +157,71 @@ impl Shared {
             })
         })
     }
+
+    fn wake(&self) {
+        let Some(rest) = self.rest() else { return };
+        self.is_woken(&rest);
+        // A clone, as whoever is woken may poll at once.
+        let task = rest.task.clone();
+        drop(rest);
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}
+
+/// The waker of an `Arc<Shared>`. Not by [`std::task::Wake`]: whoever has the last one frees what telemetry has allocated.
+mod waker {
+    #![allow(unsafe_code)] // the functions of a waker
+
+    use super::{Arc, Shared, Waker, for_a_tool};
+    use std::mem::ManuallyDrop;
+    use std::task::{RawWaker, RawWakerVTable};
+
+    static FUNCTIONS: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop);
+
+    pub(super) fn of(shared: &Arc<Shared>) -> Waker {
+        // SAFETY: the functions keep a count of the `Arc` for each waker, from this one on, and all of them may be called on
+        // any thread, as `Shared` is `Send` and `Sync`.
+        unsafe { Waker::from_raw(raw(Arc::clone(shared))) }
+    }
+
+    fn raw(shared: Arc<Shared>) -> RawWaker {
+        RawWaker::new(Arc::into_raw(shared).cast(), &FUNCTIONS)
+    }
+
+    /// # Safety
+    ///
+    /// `data` is of a waker made here, whose count it stands for.
+    unsafe fn taken(data: *const ()) -> Arc<Shared> {
+        // SAFETY: it came from `Arc::into_raw`, and the count is the waker's.
+        unsafe { Arc::from_raw(data.cast()) }
+    }
+
+    unsafe fn clone(data: *const ()) -> RawWaker {
+        // SAFETY: a waker's function is called with its data; the count stays the waker's.
+        let shared = ManuallyDrop::new(unsafe { taken(data) });
+        raw(Arc::clone(&shared))
+    }
+
+    unsafe fn wake(data: *const ()) {
+        // SAFETY: as above; the waker is gone, and its count with it.
+        let shared = unsafe { taken(data) };
+        shared.wake();
+        for_a_tool(|| std::mem::drop(shared));
+    }
+
+    unsafe fn wake_by_ref(data: *const ()) {
+        // SAFETY: as in `clone`.
+        let shared = ManuallyDrop::new(unsafe { taken(data) });
+        shared.wake();
+    }
+
+    unsafe fn drop(data: *const ()) {
+        // SAFETY: as in `wake`.
+        let shared = unsafe { taken(data) };
+        for_a_tool(|| std::mem::drop(shared));
+    }
 }
 
 impl Seen {
@@ -178,9 +229,10 @@ impl Seen {
     #[cfg(feature = "tokio")]
     fn is_woken(&mut self) {
         let shared = self.shared.get_or_insert_with(Shared::new);
-        let mut rest = shared.rest();
-        rest.is_in();
-        shared.is_woken(&rest);
+        if let Some(mut rest) = shared.rest() {
+            rest.is_in();
+            shared.is_woken(&rest);
+        }
     }
 
     /// It is polled by a task with this waker. What it is to be polled with.
@@ -190,33 +242,39 @@ impl Seen {
             .task
             .as_ref()
             .is_some_and(|known| known.will_wake(task));
+        // They are the program's: nothing is locked while they are made, or go.
+        let new = is_new.then(|| (task.clone(), task.clone()));
         // PERF: asked without the lock, as a task is polled for other reasons, too.
         if is_new || shared.woken.load(Relaxed) {
-            let mut rest = shared.rest();
-            shared.is_polled(&rest);
-            rest.is_in();
-            if is_new {
-                let before = rest.task.replace(task.clone());
+            let rest = shared.rest().map(|mut rest| {
+                shared.is_polled(&rest);
+                rest.is_in();
+                rest
+            });
+            if let (Some((new, own)), Some(mut rest)) = (new, rest) {
+                let before = rest.task.replace(new);
                 drop(rest);
-                // They are the program's: nothing is locked while they go.
-                drop((before, self.task.replace(task.clone())));
+                drop((before, self.task.replace(own)));
             }
         }
-        (self.waker).get_or_insert_with(|| Waker::from(Arc::clone(shared)))
+        (self.waker).get_or_insert_with(|| waker::of(shared))
     }
 }
 
 impl Drop for Seen {
     fn drop(&mut self) {
-        if let Some(shared) = &self.shared {
-            let mut rest = shared.rest();
+        let Some(shared) = self.shared.take() else {
+            return;
+        };
+        let over = shared.rest().map(|mut rest| {
             shared.is_polled(&rest);
-            let over = std::mem::take(&mut *rest);
-            drop(rest);
-            // The task's waker is the program's.
-            drop(over.task);
-            for_a_tool(|| drop(over.units));
-        }
+            std::mem::take(&mut *rest)
+        });
+        let Rest { task, units } = over.unwrap_or_default();
+        // The task's waker is the program's.
+        drop((task, self.task.take()));
+        drop(self.waker.take());
+        for_a_tool(|| drop((units, shared)));
     }
 }
 

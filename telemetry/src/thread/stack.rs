@@ -22,7 +22,7 @@
 
 use super::entry::Entry;
 use super::work::Work;
-use crate::live::{KnownSpan, Outer, UnitOfSpan, UnitRef, WhoLives};
+use crate::live::{KnownSpan, LiveUnit, Outer, UnitOfSpan, UnitRef, WhoLives};
 
 /// How a span was left.
 #[derive(Clone, Copy, Debug)]
@@ -180,6 +180,13 @@ impl Stack {
             None => self.places.push(entry),
         }
         self.len += 1;
+    }
+
+    /// The units that the thread works for, and that are not over.
+    pub(super) fn units_at_work(&self) -> impl Iterator<Item = &'static LiveUnit> {
+        let entries = self.entries().iter();
+        let at_work = entries.filter(|entry| !entry.work.is_none());
+        at_work.filter_map(|entry| entry.known.live())
     }
 
     /// The innermost span of a unit that is not over, whatever was entered after it.

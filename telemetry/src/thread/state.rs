@@ -48,6 +48,11 @@ pub(crate) struct ThreadState {
 
 impl Drop for ThreadState {
     fn drop(&mut self) {
+        // What the thread has entered it leaves no more, or where nobody knows what it did since.
+        for unit in self.stack.units_at_work() {
+            unit.abandon(self.lasting.clock.now());
+            self.lasting.untold.add(Untold::NeverLeft);
+        }
         if let Some(instance) = self.instance.upgrade() {
             for place in self.places.drain(..) {
                 instance.live_units.give_back(place);

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::{
     AtomicPtr,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
 /// A reference, or none. Who reads it sees what it leads to as it was when it was stored.
@@ -29,6 +29,17 @@ impl<T> StaticRef<T> {
     pub(crate) fn set(&self, to: Option<&'static T>) {
         let to = to.map_or(ptr::null(), ptr::from_ref);
         self.to.store(to.cast_mut(), Release);
+    }
+
+    /// The reference that is there; this one, if there is none.
+    pub(crate) fn get_or_set(&self, to: &'static T) -> &'static T {
+        let new = ptr::from_ref(to).cast_mut();
+        let found = (self.to).compare_exchange(ptr::null_mut(), new, AcqRel, Acquire);
+        match found {
+            Ok(_) => to,
+            // SAFETY: as in `get`.
+            Err(found) => unsafe { found.as_ref() }.unwrap_or(to),
+        }
     }
 
     #[inline]
@@ -64,7 +75,10 @@ mod tests {
         assert_eq!(to.get(), None);
         to.set(Some(&ONE));
         assert_eq!(to.get(), Some(&1));
+        static TWO: u32 = 2;
+        assert_eq!(*to.get_or_set(&TWO), 1);
         to.set(None);
         assert_eq!(to.get(), None);
+        assert_eq!((*to.get_or_set(&TWO), to.get()), (2, Some(&2)));
     }
 }
