@@ -14,13 +14,13 @@ pub use distribution::{Distribution, MergeError};
 /// nanosecond to a minute. Sum and maximum are exact, percentiles within 1 %.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Histogram {
-    /// One that is full has the rest in `spilled`.
+    /// What one of them has is in `spilled` when it is full, and it begins anew.
     counts: Vec<u16>,
     /// The bucket of the first of them.
     first: usize,
     /// Values of 0 that are in no counter: there are many where others are large.
     zeros: u64,
-    /// What counters have no room for, in the order of their buckets.
+    /// What counters had when they were full, in the order of their buckets.
     spilled: Vec<Spilled>,
     /// All that are in `counts`, `zeros` and `spilled`.
     count: u64,
@@ -82,29 +82,26 @@ impl Histogram {
             return;
         };
         let sum = u64::from(*count) + times;
-        *count = sum.min(FULL) as u16;
-        if sum > FULL {
-            let rest = sum - FULL;
-            match (self.spilled).binary_search_by_key(&bucket, |known| known.bucket()) {
-                Ok(known) => self.spilled[known].add(rest),
-                Err(new) => self.spilled.insert(new, Spilled::new(bucket, rest)),
-            }
+        if sum < FULL {
+            *count = sum as u16;
+            return;
+        }
+        *count = 0;
+        match (self.spilled).binary_search_by_key(&bucket, |known| known.bucket()) {
+            Ok(known) => self.spilled[known].add(sum),
+            Err(new) => self.spilled.insert(new, Spilled::new(bucket, sum)),
         }
     }
 
     /// Buckets that hold something, but for zeros and the values in a row, and how many they have.
     fn filled(&self) -> impl Iterator<Item = (u32, u64)> {
+        let mut spilled = self.spilled.iter().peekable();
         let counts = self.counts.iter().zip(self.first as u32..);
-        let filled = counts.filter(|(count, _)| **count > 0);
-        filled.map(|(count, bucket)| (bucket, u64::from(*count) + self.spilled_of(bucket, *count)))
-    }
-
-    fn spilled_of(&self, bucket: u32, count: u16) -> u64 {
-        if u64::from(count) < FULL {
-            return 0;
-        }
-        let known = (self.spilled).binary_search_by_key(&bucket, |known| known.bucket());
-        known.map_or(0, |at| self.spilled[at].times())
+        counts.filter_map(move |(count, bucket)| {
+            let before = spilled.next_if(|spilled| spilled.bucket() == bucket);
+            let times = u64::from(*count) + before.map_or(0, |before| before.times());
+            (times > 0).then_some((bucket, times))
+        })
     }
 
     /// By a quarter of a power of two: values of about one size grow it once or twice.
@@ -205,8 +202,8 @@ impl Histogram {
     }
 }
 
-/// A bucket, and how often a value in it came that its counter has no room for: up to 280 million million times, and no
-/// more often. In one word: of all time, many counters are full.
+/// A bucket, and how often a value in it came before its counter began anew: up to 280 million million times, and no more
+/// often. In one word: of all time, many counters were full.
 #[derive(Clone, Copy, Debug)]
 struct Spilled(u64);
 

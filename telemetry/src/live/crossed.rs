@@ -96,8 +96,8 @@ impl Crossing {
     pub(crate) fn add(&self, metric: BoundaryMetric, n: u64, by_owner: bool) {
         match metric {
             BoundaryMetric::Calls => self.calls.add(n, by_owner),
-            BoundaryMetric::Sent => self.sent.add(n, by_owner),
-            BoundaryMetric::Received => self.received.add(n, by_owner),
+            BoundaryMetric::Sent => self.sent.add_told(n, by_owner),
+            BoundaryMetric::Received => self.received.add_told(n, by_owner),
             BoundaryMetric::Time => self.time.add(n, by_owner),
             BoundaryMetric::Waited => add_saturating(&self.waited, n),
             BoundaryMetric::Retries => add_saturating(&self.retries, n),

@@ -13,11 +13,22 @@ pub(super) struct SharedSum {
 }
 
 impl SharedSum {
+    /// A number that can be as large as anybody says: the sum is at most the most that there is, where one thread adds.
     #[inline]
+    pub(super) fn add_told(&self, n: u64, by_owner: bool) {
+        if by_owner {
+            let sum = self.own.load(Relaxed).saturating_add(n);
+            self.own.store(sum, Relaxed);
+        } else {
+            self.others.fetch_add(n, Relaxed);
+        }
+    }
+
+    #[inline(always)]
     pub(super) fn add(&self, n: u64, by_owner: bool) {
         if by_owner {
             self.own
-                .store(self.own.load(Relaxed).saturating_add(n), Relaxed);
+                .store(self.own.load(Relaxed).wrapping_add(n), Relaxed);
         } else {
             self.others.fetch_add(n, Relaxed);
         }

@@ -108,7 +108,7 @@ impl LiveUnit {
     }
 
     /// It starts to work for it: what it allocates from here on is the unit's.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn open(&self, now: u64, thread: u64) -> Segment {
         let stretch = self.moments.enter(now);
         self.put(stretch, self.is_owner(thread));
@@ -116,7 +116,7 @@ impl LiveUnit {
     }
 
     /// It stops, at `now`, after having started at `entered`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn exit(&self, entered: u64, now: u64, thread: u64) {
         // PERF: asked once for all.
         let by_owner = self.is_owner(thread);
