@@ -4,7 +4,7 @@ use crate::cost::{BoundaryId, BoundaryMetric};
 use crate::instance::Lasting;
 use crate::ledger::Untold;
 use crate::live::{Crossing, LiveUnit, PlacedUnit};
-use crate::thread::{self, AtWork, WorksFor};
+use crate::thread::{self, AtWork, IfOver, WorksFor};
 use std::time::Duration;
 
 /// The unit that a call is of, in the eyes of one telemetry.
@@ -173,12 +173,12 @@ impl Call {
     /// Whether it is of the unit that the thread works for, as far as is known.
     #[cfg(feature = "tokio")]
     pub(super) fn is_of_whom_the_thread_works_for(&self) -> bool {
-        match (&self.works_for, thread::at_work()) {
-            (WorksFor::One(target), WorksFor::One(at_work)) => target.unit.unit == at_work.unit,
-            (WorksFor::Nothing, WorksFor::Nothing) => true,
-            (WorksFor::Several(_), WorksFor::Several(())) => true,
-            _ => false,
-        }
+        let unit = match &self.works_for {
+            WorksFor::Nothing => None,
+            WorksFor::One(target) => Some(target.unit.unit),
+            WorksFor::Several(targets) => targets.first().map(|target| target.unit.unit),
+        };
+        unit == thread::unit_at_work()
     }
 
     /// Adds bytes that went out.
@@ -224,7 +224,9 @@ impl Call {
 fn begin_in_all(boundary: BoundaryId, waits: bool) -> WorksFor<Target, Box<[Target]>> {
     alloc_tracker::raw::for_a_tool(|| {
         let mut targets = Vec::new();
-        thread::at_work_for_all(|at_work| targets.push(Target::begin(at_work, boundary, waits)));
+        thread::at_work_for_all(IfOver::Untold, |at_work| {
+            targets.push(Target::begin(at_work, boundary, waits))
+        });
         match targets.len() {
             0 => WorksFor::Nothing,
             _ => WorksFor::Several(targets.into()),
@@ -247,7 +249,8 @@ fn end_in_all(targets: &mut Box<[Target]>, boundary: BoundaryId, waits: bool) {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if std::thread::panicking() && !self.in_unwinding {
+        // What only waited was no call yet.
+        if std::thread::panicking() && !self.in_unwinding && !self.waits {
             self.failed();
         }
         match &mut self.works_for {

@@ -3,7 +3,7 @@
 use super::Call;
 use crate::cost::{BoundaryId, BoundaryMetric};
 use crate::live::for_outer;
-use crate::thread::{self, AtWork, WorksFor};
+use crate::thread::{self, AtWork, IfOver, WorksFor};
 use std::io::{self, ErrorKind};
 #[cfg(feature = "tokio")]
 use std::task::Poll;
@@ -55,7 +55,7 @@ impl Passing {
     #[cold]
     #[inline(never)]
     fn pass_for_all(self, metric: BoundaryMetric, n: u64) {
-        thread::at_work_for_all(|at_work| pass(&at_work, self.0, metric, n));
+        thread::at_work_for_all(IfOver::Untold, |at_work| pass(&at_work, self.0, metric, n));
     }
 
     #[cold]

@@ -150,9 +150,7 @@ impl LiveUnit {
     /// thread does yet.
     #[inline(never)]
     fn put_idle(&self, lasted: u64, pending: bool) {
-        if pending {
-            self.has_pending.store(true, Relaxed);
-        } else if self.has_pending.load(Relaxed) {
+        if !pending && self.has_pending.load(Relaxed) {
             self.settle();
         }
         if self.woken.load(Relaxed) > 0 {
@@ -165,12 +163,17 @@ impl LiveUnit {
         } else if let Some(crossed) = self.crossed.last_begun() {
             crossed.was_waited_for(lasted, pending);
         }
+        if pending {
+            // Afterwards, and Release: who settles finds what there is.
+            self.has_pending.store(true, Release);
+        }
     }
 
     /// A thread works for it again: what it waited for is in its wall time.
     #[cold]
     fn settle(&self) {
-        self.has_pending.store(false, Relaxed);
+        // Acquire what made it so.
+        self.has_pending.swap(false, Acquire);
         let pending = self.queued_pending.swap(0, Relaxed);
         self.queued.fetch_add(pending, Relaxed);
         self.crossed.settle();

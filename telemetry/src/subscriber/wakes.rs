@@ -1,19 +1,22 @@
 //! When a future is woken, and when it is polled for that: in between, its unit waits for a thread.
 
 use crate::instance::Lasting;
-use crate::live::PlacedUnit;
-use crate::thread::{self, AtWork};
-use alloc_tracker::raw::{for_a_tool, is_child};
+use crate::live::{PlacedUnit, UnitRef};
+use crate::thread::{self, AtWork, IfOver};
+use alloc_tracker::raw::{for_a_tool, generation};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 
 /// The same future, whose wake-ups are seen: the time from one to the next poll is `queued` in the unit that it is polled
 /// in, as far as no thread works for that. What [`spawn`](super::follow::spawn) and its like start has it.
+///
+/// A part of a task that was woken, and is not polled as another part of a `select!` was ready before it, is `queued` until it
+/// is polled or dropped: the whole task is what to see the wake-ups of.
 ///
 /// It belongs inside of what enters the span: `wakes(work).instrument(span)`.
 ///
@@ -63,12 +66,16 @@ struct Seen {
     waker: Option<Waker>,
     /// What wakes the task, as it was handed on last: it seldom changes.
     task: Option<Waker>,
+    /// The unit that it was polled in last.
+    unit: Option<UnitRef>,
 }
 
 /// What its waker has.
 struct Shared {
     /// It was woken, and is not polled yet. Changes while `rest` is locked.
     woken: AtomicBool,
+    /// The process in which it was locked last, of a line of forks.
+    generation: AtomicU32,
     rest: Mutex<Rest>,
 }
 
@@ -76,7 +83,7 @@ struct Shared {
 struct Rest {
     /// The task's own waker.
     task: Option<Waker>,
-    /// In what units it was polled after it was woken last, by each telemetry, and in which those are; none: it is over.
+    /// In what units it was polled last, by each telemetry, and in which those are; none: it is over.
     units: Vec<Target>,
 }
 
@@ -90,14 +97,18 @@ struct Target {
 impl Shared {
     /// `None` in the child of a fork that came while another thread had it: nobody wakes what it is about any more.
     fn rest(&self) -> Option<MutexGuard<'_, Rest>> {
-        if is_child() {
-            return match self.rest.try_lock() {
-                Ok(rest) => Some(rest),
-                Err(TryLockError::Poisoned(rest)) => Some(rest.into_inner()),
-                Err(TryLockError::WouldBlock) => None,
-            };
+        let now = generation();
+        if self.generation.load(Relaxed) == now {
+            return Some(self.rest.lock().unwrap_or_else(PoisonError::into_inner));
         }
-        Some(self.rest.lock().unwrap_or_else(PoisonError::into_inner))
+        let rest = match self.rest.try_lock() {
+            Ok(rest) => rest,
+            Err(TryLockError::Poisoned(rest)) => rest.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        // No thread of the parent has it: it is as any other from here on.
+        self.generation.store(now, Relaxed);
+        Some(rest)
     }
 
     fn is_woken(&self, rest: &Rest) {
@@ -127,7 +138,7 @@ impl Rest {
         let units = &mut self.units;
         units.clear();
         for_a_tool(|| {
-            thread::at_work_for_all(|at_work| {
+            thread::at_work_for_all(IfOver::Nothing, |at_work| {
                 let AtWork {
                     unit,
                     place,
@@ -140,8 +151,10 @@ impl Rest {
                     Some(_) => PlacedUnit::around(place),
                 };
                 for unit in [innermost].into_iter().chain(outer) {
-                    unit.place.has_waker();
-                    units.push(Target { unit, lasting });
+                    if let Some(live) = unit.live() {
+                        live.has_waker();
+                        units.push(Target { unit, lasting });
+                    }
                 }
             });
         });
@@ -153,6 +166,7 @@ impl Shared {
         for_a_tool(|| {
             Arc::new(Shared {
                 woken: AtomicBool::new(false),
+                generation: AtomicU32::new(generation()),
                 rest: Mutex::default(),
             })
         })
@@ -245,7 +259,10 @@ impl Seen {
         // They are the program's: nothing is locked while they are made, or go.
         let new = is_new.then(|| (task.clone(), task.clone()));
         // PERF: asked without the lock, as a task is polled for other reasons, too.
-        if is_new || shared.woken.load(Relaxed) {
+        let unit = thread::unit_at_work();
+        let is_elsewhere = self.unit != unit;
+        self.unit = unit;
+        if is_new || is_elsewhere || shared.woken.load(Relaxed) {
             let rest = shared.rest().map(|mut rest| {
                 shared.is_polled(&rest);
                 rest.is_in();

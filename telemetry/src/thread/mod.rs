@@ -155,6 +155,14 @@ pub(crate) enum WorksFor<One, Several> {
     Several(Several),
 }
 
+/// What becomes of the question for a unit where the thread is in a span whose unit is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IfOver {
+    /// It is said that something came too late.
+    Untold,
+    Nothing,
+}
+
 /// The unit that this thread works for, the innermost that is not over, if there is one telemetry, as there mostly is.
 ///
 /// PERF: no telemetry is asked for, which would count who uses it, where all threads count.
@@ -168,7 +176,7 @@ pub(crate) fn at_work() -> WorksFor<AtWork, ()> {
     };
     match &mut all.states[..] {
         [] => WorksFor::Nothing,
-        [state] => match state.at_work() {
+        [state] => match state.at_work(IfOver::Untold) {
             Some(at_work) => WorksFor::One(at_work),
             None => WorksFor::Nothing,
         },
@@ -190,11 +198,19 @@ fn this_thread<'a>() -> Option<&'a RefCell<ThisThread>> {
 }
 
 /// The unit that this thread works for in each telemetry.
-pub(crate) fn at_work_for_all(each: impl FnMut(AtWork)) {
+pub(crate) fn at_work_for_all(if_over: IfOver, each: impl FnMut(AtWork)) {
     with(|all| {
         let states = all.states.iter_mut();
-        states.filter_map(ThreadState::at_work).for_each(each);
+        let at_work = states.filter_map(|state| state.at_work(if_over));
+        at_work.for_each(each);
     });
+}
+
+/// The unit that this thread works for; of several telemetries, by one of them.
+#[inline]
+pub(crate) fn unit_at_work() -> Option<UnitRef> {
+    let unit = with(|all| Some(all.states.first_mut()?.at_work(IfOver::Nothing)?.unit));
+    unit.flatten()
 }
 
 /// The number of the calling thread, which no other has or had; 0 if it has none, as it is ending or was never told of

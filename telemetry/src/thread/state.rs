@@ -3,7 +3,7 @@
 
 use super::inner::Carried;
 use super::stack::{Innermost, Stack};
-use super::{AtTheEnd, AtWork, ThisThread, with};
+use super::{AtTheEnd, AtWork, IfOver, ThisThread, with};
 use crate::callsites::SiteId;
 use crate::cost::{Finished, KindId};
 use crate::details::{DetailRing, FieldBytes};
@@ -226,14 +226,14 @@ impl ThreadState {
 
     /// The unit that the thread works for: that of the innermost span that is not over.
     #[inline(always)]
-    pub(super) fn at_work(&mut self) -> Option<AtWork> {
+    pub(super) fn at_work(&mut self, if_over: IfOver) -> Option<AtWork> {
         let last = self.stack.last()?;
         let known = match last.lives(&self.who_lives) {
             true => last.known,
             false => self.living()?,
         };
         let Some(place) = known.live() else {
-            return self.is_over();
+            return self.is_over(if_over);
         };
         Some(AtWork {
             unit: known.in_unit.unit(),
@@ -245,8 +245,10 @@ impl ThreadState {
 
     /// The unit that the thread works for has ended, and not the span that it is in.
     #[cold]
-    fn is_over(&self) -> Option<AtWork> {
-        self.lasting.untold.add(Untold::CallAfterEnd);
+    fn is_over(&self, if_over: IfOver) -> Option<AtWork> {
+        if if_over == IfOver::Untold {
+            self.lasting.untold.add(Untold::CallAfterEnd);
+        }
         None
     }
 
