@@ -3,16 +3,13 @@
 use super::{InProgress, Snapshot, UnitSnapshot, where_time_goes};
 use crate::cost::Metric;
 use crate::histogram::Distribution;
-use crate::tool::human;
+use crate::tool::human::{self, cut};
 use alloc_tracker::raw::escaped;
 use std::collections::BTreeSet;
 use std::fmt;
 
 /// Columns for boundaries; the ones with the most calls. Further ones are in the JSON.
 const MOST_BOUNDARIES: usize = 5;
-/// The widest name of a unit that is not cut.
-const MOST_NAME: usize = 32;
-
 /// The metrics that have a column, and its title.
 fn metrics() -> impl Iterator<Item = (&'static str, Metric)> {
     let columns = Metric::ALL.into_iter();
@@ -321,24 +318,6 @@ fn cell(distribution: Option<&Distribution>, pick: fn(&Distribution) -> u64) -> 
         "bytes" => human::bytes(value),
         _ => human::count(value),
     }
-}
-
-/// A stranger's name, fit for a line of a terminal.
-pub(super) fn cut(name: &str) -> String {
-    let name = escaped(name);
-    if human::width(&name) <= MOST_NAME {
-        return name.into_owned();
-    }
-    let mut kept = String::new();
-    for c in name.chars() {
-        kept.push(c);
-        if human::width(&kept) >= MOST_NAME {
-            kept.pop();
-            break;
-        }
-    }
-    kept.push('~');
-    kept
 }
 
 /// The first column to the left, the others to the right; no blanks at line ends.

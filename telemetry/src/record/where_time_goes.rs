@@ -1,8 +1,7 @@
 //! Where the wall time of each kind of units goes, for people.
 
 use super::UnitSnapshot;
-use super::table::cut;
-use crate::tool::human;
+use crate::tool::human::{self, cut};
 use std::cmp::Reverse;
 use std::fmt;
 

@@ -1,4 +1,6 @@
-//! Figures as a person reads them: three significant digits and a unit.
+//! Figures as a person reads them, three significant digits and a unit, and names, in a line of a terminal.
+
+use alloc_tracker::raw::escaped;
 
 /// Nanoseconds.
 pub(crate) fn duration(ns: u64) -> String {
@@ -68,6 +70,27 @@ fn columns(c: char) -> usize {
         0x1f300..=0x1f64f | 0x1f680..=0x1f6ff | 0x1f900..=0x1f9ff | 0x20000..=0x3fffd => 2,
         _ => 1,
     }
+}
+
+/// The widest name that is not cut.
+const MOST_NAME: usize = 32;
+
+/// A stranger's name, fit for a line of a terminal.
+pub(crate) fn cut(name: &str) -> String {
+    let name = escaped(name);
+    if width(&name) <= MOST_NAME {
+        return name.into_owned();
+    }
+    let mut kept = String::new();
+    for c in name.chars() {
+        kept.push(c);
+        if width(&kept) >= MOST_NAME {
+            kept.pop();
+            break;
+        }
+    }
+    kept.push('~');
+    kept
 }
 
 #[cfg(test)]
